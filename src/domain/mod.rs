@@ -3,4 +3,10 @@
 //! Must not know: I/O, clocks, randomness, async, hash-map order, serde.
 
 pub mod catalog;
+pub mod change;
+pub mod instant;
+pub mod key_state;
+pub mod rule;
+pub mod sql;
+pub mod timeline;
 pub mod value;

@@ -14,18 +14,24 @@ pub enum Type {
     /// Any integer up to 64 bits, signed. `smallint` and `integer` are declared as this too.
     Int,
     /// Exact decimal. `scale` is known where it was declared: `numeric(12,2)`.
-    Decimal { scale: Option<u32> },
+    Decimal {
+        scale: Option<u32>,
+    },
     Text,
     Bytes,
     /// A moment without a zone, microseconds since 1970-01-01T00:00:00, read as if UTC.
     /// `precision` (0 to 6) tells milliseconds from microseconds where the event carries no schema.
-    Timestamp { precision: u8 },
+    Timestamp {
+        precision: u8,
+    },
     /// A moment, microseconds since the Unix epoch.
     TimestampTz,
     /// Days since the Unix epoch.
     Date,
     /// Microseconds since midnight.
-    Time { precision: u8 },
+    Time {
+        precision: u8,
+    },
     Uuid,
     /// JSON as canonical text: object keys sorted, no insignificant space.
     Json,

@@ -1,0 +1,170 @@
+//! What the changes log says: normalised changes of rows, and progress marks, with where each came from.
+//!
+//! Must not know: how a block is laid out in bytes (`task::wire`), how an event was decoded (`adapters::debezium`).
+
+use super::instant::Instant;
+use super::value::Value;
+
+/// The reconciliation key as canonical text: `42` for the integer 42, the text itself for text.
+/// One key, whatever encoding either side used. It is the key of every record that leaves the process.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub Box<str>);
+
+/// Index of a source in the reconciliation's declaration.
+pub type SourceIndex = usize;
+
+/// One partition of one source topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    pub topic: Box<str>,
+    pub partition: i32,
+}
+
+/// Where a change stands in its database's commit order. Rises along a source topic-partition, except for replays.
+///
+/// * PostgreSQL: `transaction` is the LSN of the last commit before this transaction (`source.sequence[0]`; where
+///   that is null, the row's own LSN), `row` is the row's LSN. Rows of one COPY page share one.
+/// * MariaDB, MySQL: `transaction` is the number of the GTID and `row` 0; without GTIDs, the binlog's file number
+///   and position.
+///
+/// Only positions of one connector and one epoch compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    pub transaction: u64,
+    pub row: u64,
+}
+
+/// Whose run of a connector wrote an event: a hash of Debezium's `runId` header, new at each start. 0 is unknown.
+pub type RunId = u64;
+
+/// Hash of the source transaction's id; 0 where the event belongs to none (snapshot rows).
+pub type TransactionId = u64;
+
+/// What happened to a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// The row is now as in `columns` (the source's kept columns, in declared order). Columns whose index is in
+    /// `unchanged` carry no value in this event (a TOAST placeholder) and keep the stored one. `row_before` is the
+    /// primary key that the row had before, where this event changed it.
+    Upsert { columns: Box<[Value]>, unchanged: Box<[u16]>, row_before: Option<Box<[Value]>> },
+    /// The row with this primary key (its values in declared order) is gone.
+    Delete { row: Box<[Value]> },
+}
+
+/// How a position is written for people: the part that its numbers do not carry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// No position is known.
+    None,
+    /// PostgreSQL: `Position::row` is the LSN.
+    Lsn,
+    /// The GTID without its number: `0-223344-` (MariaDB) or `3e11fa47-71ca-11e1-9e33-c80aa9429562:` (MySQL).
+    Gtid(Box<str>),
+    /// The binlog file's name without its number: `mysql-bin.`. The number's digits are six or more.
+    Binlog(Box<str>),
+}
+
+impl Origin {
+    /// The position as the database's own tools write it.
+    pub fn label(&self, position: Position) -> String {
+        match self {
+            Origin::None => String::new(),
+            Origin::Lsn => format!("{:X}/{:X}", position.row >> 32, position.row & 0xFFFF_FFFF),
+            Origin::Gtid(prefix) => format!("{prefix}{}", position.transaction),
+            Origin::Binlog(prefix) => format!("{prefix}{:06}:{}", position.transaction, position.row),
+        }
+    }
+}
+
+/// One change of one row of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Index into the block's topic-partitions.
+    pub topic_partition: usize,
+    pub offset: i64,
+    /// What the event says about when. See the connector's kind for what that means.
+    pub source_time: Instant,
+    /// `None` for snapshot rows: they are never replays and take the place of the row before them.
+    pub position: Option<Position>,
+    /// Index into the block's origins.
+    pub origin: usize,
+    pub run: RunId,
+    pub transaction: TransactionId,
+    /// The key that the row belongs to after the change (for a delete: before it). `None` where the event cannot
+    /// say: then the partition that holds the row knows.
+    pub key: Option<Key>,
+    /// The key that the row belonged to before, where the event says so and it differs.
+    pub key_before: Option<Key>,
+    pub operation: Operation,
+}
+
+/// Proof behind a mark: the start of the transaction that proved it, in its connector's commit order. Every
+/// transaction that starts before it is above the mark; every one at or after it was committed after the mark's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    pub position: Position,
+    pub run: RunId,
+}
+
+/// A promise in the log: of this source topic-partition, every change committed at or before `time` is already
+/// above this line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Index into the block's topic-partitions.
+    pub topic_partition: usize,
+    pub time: Instant,
+    pub proof: Option<Proof>,
+}
+
+/// Ingest's verdict about a source topic-partition whose promise has not moved for longer than `stall_after`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StallNotice {
+    /// Index into the block's topic-partitions.
+    pub topic_partition: usize,
+    pub stalled: bool,
+    /// The machine's clock when ingest decided, microseconds since the epoch.
+    pub decided_at: Instant,
+}
+
+/// A record that could not be understood, whole, on its way to the quarantine topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// Index into the block's topic-partitions.
+    pub topic_partition: usize,
+    pub offset: i64,
+    /// Kafka's timestamp of the record, microseconds since the epoch.
+    pub timestamp: Instant,
+    pub key: Option<Box<[u8]>>,
+    pub value: Option<Box<[u8]>>,
+    /// True where `key` and `value` are not the original bytes because masked columns were blotted out.
+    pub masked: bool,
+    pub reason: Box<str>,
+    pub detail: Box<str>,
+}
+
+/// The topics of a source and how many partitions each has: a source's frontier needs a mark of every one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    pub source: SourceIndex,
+    pub topics: Vec<(Box<str>, i32)>,
+}
+
+/// One line of the changes log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    Change(Change),
+    Mark(Mark),
+    Stall(StallNotice),
+    Reject(Reject),
+}
+
+/// Many lines of the changes log for one partition: one Kafka record. What its lines share stands in front.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block {
+    /// The topology of every source that a line speaks of.
+    pub topologies: Vec<Topology>,
+    pub topic_partitions: Vec<(SourceIndex, TopicPartition)>,
+    pub origins: Vec<Origin>,
+    /// In the order in which they were written.
+    pub entries: Vec<Entry>,
+}

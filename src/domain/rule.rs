@@ -1,0 +1,62 @@
+//! A rule: a query over one key's rows, and how patient to be with what it returns.
+//!
+//! Must not know: YAML, where rules come from, who hears of them.
+
+use std::collections::BTreeMap;
+
+use super::catalog::Catalog;
+use super::sql::Query;
+use super::timeline::ConnectorIndex;
+
+/// A further age at which an open discrepancy is said again, more loudly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// Age of the episode in microseconds, counted from `since`; greater than the grace.
+    pub after_us: i64,
+    pub severity: Box<str>,
+}
+
+/// One rule, compiled.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub id: Box<str>,
+    /// Changes whenever the rule's meaning does: a hash of its text and settings.
+    pub version: Box<str>,
+    pub query: Query,
+    /// How long a disagreement must last before it is a discrepancy, microseconds.
+    pub grace_us: i64,
+    /// By rising age.
+    pub escalations: Vec<Escalation>,
+    /// How long an open discrepancy stays open after the disagreement ended, microseconds.
+    pub keep_open_for_us: i64,
+    /// How long after its resolution a returning disagreement continues the same lineage, microseconds.
+    pub flap_window_us: i64,
+    /// Output columns by whose values a key's disagreements are told apart. Empty: one episode a key.
+    pub identity: Vec<usize>,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Everything that the pure function needs to know of a reconciliation besides the log.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub reconciliation: Box<str>,
+    pub catalog: Catalog,
+    /// For each source of the catalog.
+    pub sources: Vec<SourcePlan>,
+    pub rules: Vec<Rule>,
+    /// Settled time between two heartbeat records, microseconds.
+    pub heartbeat_us: i64,
+}
+
+/// What the pure function needs to know of one source besides its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcePlan {
+    pub connector: ConnectorIndex,
+    /// True where some of its changes cannot say which key their row belonged to, so that rows must be found by
+    /// their primary key.
+    pub find_rows: bool,
+    /// True where the topic begins in the middle of history by choice: a row that is absent then proves nothing
+    /// about keys that were seen before the baseline.
+    pub partial_history: bool,
+}

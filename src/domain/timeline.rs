@@ -1,0 +1,435 @@
+//! Where each change stands on the timeline, and how far history is complete.
+//!
+//! Takes changes and marks in log order; gives back settled changes in timeline order. Must not know: keys' states,
+//! rules, stores.
+//!
+//! # The law
+//!
+//! Transactions of one connector have one commit order, which their positions tell. A change's `at` is the greatest
+//! of: the source times of its transaction, the `at` of every transaction of its connector before it, the instant
+//! after its topic-partition's mark when it came, and the instant after the time of any mark of its connector that
+//! was proved before the transaction began. From the last follows that a transaction is never shown by halves: if
+//! `at <= settled`, every topic-partition's mark reaches `at`, so none was proved before the transaction began, so
+//! each promised all of it. (A mark of the change's own topic-partition alone would not do: statement times lie
+//! before the commit, and the other half may come through another partition.)
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use super::change::{Change, Mark, Position, RunId, SourceIndex, TopicPartition, Topology};
+use super::instant::Instant;
+
+/// Index of a connector in the reconciliation's declaration.
+pub type ConnectorIndex = usize;
+
+/// Index of a topic-partition in a timeline, in order of first sight.
+pub type LaneIndex = usize;
+
+/// A position within its epoch: a failover or a restore may begin positions anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub epoch: u32,
+    pub position: Position,
+}
+
+/// What became of a change that came from the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It waits to be settled.
+    Taken,
+    /// It waits to be settled, though a mark already given had promised that it could not come.
+    Late,
+    /// It waits to be settled, and its connector's positions begin anew with it.
+    NewEpoch,
+    /// Its offset was taken before: the log's writer repeated itself.
+    Repeated,
+    /// Its position was passed before: the connector sent it again.
+    Replayed,
+}
+
+/// A change whose place on the timeline is known and final.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub at: Instant,
+    pub late: bool,
+    pub lane: LaneIndex,
+    pub change: Change,
+}
+
+/// A change that waits for the settled time to reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub place: Place,
+    /// No `at` before this: the instant after the lane's mark when the change came.
+    pub floor: Instant,
+    pub late: bool,
+    pub change: Change,
+}
+
+/// What is remembered of one topic-partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    pub source: SourceIndex,
+    pub topic_partition: TopicPartition,
+    /// The last offset taken; -1 before the first.
+    pub last_offset: i64,
+    /// The greatest place taken.
+    pub place: Place,
+    /// The greatest source time taken.
+    pub latest: Instant,
+    pub last_run: RunId,
+    /// The promise: everything committed at or before is known. `None` before the first.
+    pub mark: Option<Instant>,
+    /// A change at a place before this one breaks the promise.
+    pub proved: Place,
+    /// Where judging may begin as far as this lane is concerned: its first mark, or the last row of its snapshot.
+    pub baseline: Option<Instant>,
+}
+
+/// What is remembered of one connector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// The `at` of its last settled transaction.
+    pub reached: Instant,
+    pub epoch: u32,
+    /// The runs that began an epoch, oldest first; bounded by [`RUNS_KEPT`].
+    pub runs: Vec<(RunId, u32)>,
+    /// `(place, instant)`: every transaction at or after the place has an `at` no earlier than the instant.
+    /// Both rise.
+    pub proofs: VecDeque<(Place, Instant)>,
+}
+
+/// More failovers than this within the changes still in flight are not told apart.
+const RUNS_KEPT: usize = 8;
+
+impl Default for Flow {
+    fn default() -> Flow {
+        Flow { reached: Instant::MIN, epoch: 0, runs: Vec::new(), proofs: VecDeque::new() }
+    }
+}
+
+impl Flow {
+    fn epoch_of(&self, run: RunId) -> u32 {
+        let known = self.runs.iter().rev().find(|(known, _)| *known == run);
+        match known {
+            Some((_, epoch)) => *epoch,
+            None => self.epoch,
+        }
+    }
+
+    fn begin_epoch(&mut self, run: RunId, last_run: RunId) -> u32 {
+        if !self.runs.iter().any(|(known, _)| *known == last_run) {
+            self.runs.push((last_run, self.epoch));
+        }
+        self.epoch += 1;
+        self.runs.push((run, self.epoch));
+        if self.runs.len() > RUNS_KEPT {
+            self.runs.remove(0);
+        }
+        self.epoch
+    }
+
+    fn prove(&mut self, place: Place, from: Instant) {
+        let index = self.proofs.partition_point(|(known, _)| *known < place);
+        if index > 0 && self.proofs[index - 1].1 >= from {
+            return;
+        }
+        while let Some((known, instant)) = self.proofs.get(index) {
+            if *instant > from && *known > place {
+                break;
+            }
+            if *known == place && *instant >= from {
+                return;
+            }
+            self.proofs.remove(index);
+        }
+        self.proofs.insert(index, (place, from));
+    }
+
+    fn lift(&self, place: Place) -> Instant {
+        let index = self.proofs.partition_point(|(known, _)| *known <= place);
+        if index == 0 { Instant::MIN } else { self.proofs[index - 1].1 }
+    }
+}
+
+/// The state of one changes-log partition's timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeline {
+    /// For each source, its connector.
+    connector_of: Vec<ConnectorIndex>,
+    pub flows: Vec<Flow>,
+    pub lanes: Vec<Lane>,
+    lane_of: BTreeMap<(SourceIndex, TopicPartition), LaneIndex>,
+    /// For each source, its topics and their partition counts, as far as the log has said.
+    pub topologies: Vec<Vec<(Box<str>, i32)>>,
+    /// For each lane, the changes that wait, in log order.
+    pub waiting: Vec<VecDeque<Waiting>>,
+    settled: Option<Instant>,
+    baseline: Option<Instant>,
+}
+
+impl Timeline {
+    /// `connector_of[s]` is the connector of source `s`.
+    pub fn new(connector_of: Vec<ConnectorIndex>) -> Timeline {
+        let connectors = connector_of.iter().max().map_or(0, |last| last + 1);
+        Timeline {
+            flows: vec![Flow::default(); connectors],
+            lanes: Vec::new(),
+            lane_of: BTreeMap::new(),
+            topologies: vec![Vec::new(); connector_of.len()],
+            waiting: Vec::new(),
+            settled: None,
+            baseline: None,
+            connector_of,
+        }
+    }
+
+    /// A timeline as it was remembered; `waiting` is to be refilled by the caller, in order, through
+    /// [`Timeline::restore_waiting`].
+    pub fn restore(
+        connector_of: Vec<ConnectorIndex>,
+        mut flows: Vec<Flow>,
+        lanes: Vec<Lane>,
+        topologies: Vec<Vec<(Box<str>, i32)>>,
+        settled: Option<Instant>,
+        baseline: Option<Instant>,
+    ) -> Timeline {
+        let mut timeline = Timeline::new(connector_of);
+        flows.resize(timeline.flows.len(), Flow::default());
+        timeline.flows = flows;
+        timeline.topologies = topologies;
+        timeline.topologies.resize(timeline.connector_of.len(), Vec::new());
+        timeline.settled = settled;
+        timeline.baseline = baseline;
+        for lane in lanes {
+            timeline.add_lane(lane);
+        }
+        timeline
+    }
+
+    /// Puts back a change that waited when the timeline was remembered.
+    pub fn restore_waiting(&mut self, lane: LaneIndex, waiting: Waiting) {
+        self.waiting[lane].push_back(waiting);
+    }
+
+    /// The lane of a topic-partition, made at first sight.
+    pub fn lane(&mut self, source: SourceIndex, topic_partition: &TopicPartition) -> LaneIndex {
+        if let Some(lane) = self.lane_of.get(&(source, topic_partition.clone())) {
+            return *lane;
+        }
+        self.add_lane(Lane {
+            source,
+            topic_partition: topic_partition.clone(),
+            last_offset: -1,
+            place: Place::default(),
+            latest: Instant::MIN,
+            last_run: 0,
+            mark: None,
+            proved: Place::default(),
+            baseline: None,
+        })
+    }
+
+    fn add_lane(&mut self, lane: Lane) -> LaneIndex {
+        let index = self.lanes.len();
+        self.lane_of.insert((lane.source, lane.topic_partition.clone()), index);
+        self.lanes.push(lane);
+        self.waiting.push(VecDeque::new());
+        index
+    }
+
+    /// Learns which topic-partitions a source has. Counts only rise; a topic that is gone stays, so that its mark
+    /// keeps holding verdicts until somebody has said that it may go.
+    pub fn learn(&mut self, topology: &Topology) {
+        let known = &mut self.topologies[topology.source];
+        for (topic, partitions) in &topology.topics {
+            match known.iter_mut().find(|(name, _)| name == topic) {
+                Some((_, count)) => *count = (*count).max(*partitions),
+                None => known.push((topic.clone(), *partitions)),
+            }
+        }
+    }
+
+    /// True where the offset was not taken before; takes it.
+    pub fn take_offset(&mut self, lane: LaneIndex, offset: i64) -> bool {
+        let lane = &mut self.lanes[lane];
+        let new = offset > lane.last_offset;
+        lane.last_offset = lane.last_offset.max(offset);
+        new
+    }
+
+    /// Takes the next change of a lane, in log order.
+    pub fn admit(&mut self, lane_index: LaneIndex, change: Change) -> Admission {
+        if !self.take_offset(lane_index, change.offset) {
+            return Admission::Repeated;
+        }
+        let lane = &mut self.lanes[lane_index];
+        let flow = &mut self.flows[self.connector_of[lane.source]];
+        let mut admission = Admission::Taken;
+        if let Some(position) = change.position {
+            let mut place = Place { epoch: flow.epoch_of(change.run), position };
+            if place < lane.place {
+                let anew = change.source_time > lane.latest && change.run != 0 && change.run != lane.last_run;
+                if !anew {
+                    return Admission::Replayed;
+                }
+                place.epoch = flow.begin_epoch(change.run, lane.last_run);
+                admission = Admission::NewEpoch;
+            }
+            if place < lane.proved {
+                admission = Admission::Late;
+            }
+            lane.place = place;
+            lane.last_run = change.run;
+        }
+        lane.latest = lane.latest.max(change.source_time);
+        let floor = lane.mark.map_or(Instant::MIN, Instant::next);
+        let late = admission == Admission::Late;
+        self.waiting[lane_index].push_back(Waiting { place: lane.place, floor, late, change });
+        admission
+    }
+
+    /// Takes a promise. One that says less than what was promised before is ignored.
+    pub fn mark(&mut self, lane_index: LaneIndex, mark: &Mark) {
+        let lane = &mut self.lanes[lane_index];
+        if lane.mark.is_some_and(|known| mark.time <= known) {
+            return;
+        }
+        if let Some(proof) = mark.proof {
+            let flow = &mut self.flows[self.connector_of[lane.source]];
+            let mut place = Place { epoch: flow.epoch_of(proof.run), position: proof.position };
+            let fallen = place < lane.proved || place < lane.place;
+            if fallen && mark.time > lane.latest && proof.run != 0 && proof.run != lane.last_run {
+                place.epoch = flow.begin_epoch(proof.run, lane.last_run);
+            }
+            lane.proved = lane.proved.max(place);
+            flow.prove(place, mark.time.next());
+        }
+        lane.mark = Some(mark.time);
+        if lane.baseline.is_none() {
+            lane.baseline = Some(mark.time.max(lane.latest));
+        }
+    }
+
+    /// The least mark over a source's topic-partitions; `None` until each has one.
+    pub fn frontier(&self, source: SourceIndex) -> Option<Instant> {
+        self.least(source, |lane| lane.mark)
+    }
+
+    fn least(&self, source: SourceIndex, of: impl Fn(&Lane) -> Option<Instant>) -> Option<Instant> {
+        let topics = &self.topologies[source];
+        let mut least = None;
+        for (topic, partitions) in topics {
+            for partition in 0..*partitions {
+                let id = (source, TopicPartition { topic: topic.clone(), partition });
+                let value = of(&self.lanes[*self.lane_of.get(&id)?])?;
+                least = Some(least.map_or(value, |known: Instant| known.min(value)));
+            }
+        }
+        least
+    }
+
+    /// Up to here history is complete and cannot change. Never falls.
+    pub fn settled(&self) -> Option<Instant> {
+        self.settled
+    }
+
+    /// The instant at which judging begins: every source has finished its first snapshot by then.
+    pub fn baseline(&self) -> Option<Instant> {
+        self.baseline
+    }
+
+    /// Moves the settled time as far as the marks allow and gives back what it passed, in timeline order: by `at`,
+    /// then in commit order.
+    pub fn settle(&mut self) -> Vec<Settled> {
+        let frontiers: Option<Vec<Instant>> = (0..self.connector_of.len()).map(|s| self.frontier(s)).collect();
+        let Some(reach) = frontiers.and_then(|all| all.into_iter().min()) else {
+            return Vec::new();
+        };
+        if self.settled.is_some_and(|known| reach <= known) {
+            return Vec::new();
+        }
+        self.settled = Some(reach);
+        if self.baseline.is_none() {
+            self.baseline = self.lanes.iter().filter_map(|lane| lane.baseline).max();
+        }
+        let mut settled = Vec::new();
+        for connector in 0..self.flows.len() {
+            self.settle_connector(connector, reach, &mut settled);
+            self.forget_proofs(connector);
+        }
+        settled.sort_by_key(|settled| settled.at);
+        settled
+    }
+
+    /// Merges the connector's lanes in commit order, a transaction at a time, until one lies beyond `reach`.
+    fn settle_connector(&mut self, connector: ConnectorIndex, reach: Instant, settled: &mut Vec<Settled>) {
+        let lanes: Vec<LaneIndex> =
+            (0..self.lanes.len()).filter(|l| self.connector_of[self.lanes[*l].source] == connector).collect();
+        let mut taken = vec![0; self.lanes.len()];
+        let mut heads = BinaryHeap::new();
+        for lane in lanes {
+            if let Some(first) = self.waiting[lane].front() {
+                heads.push(Reverse((first.place, lane, 0)));
+            }
+        }
+        let mut group: Vec<(LaneIndex, usize)> = Vec::new();
+        let mut order: Vec<(LaneIndex, Instant)> = Vec::new();
+        while let Some(Reverse((place, lane, index))) = heads.pop() {
+            group.clear();
+            group.push((lane, index));
+            let first = &self.waiting[lane][index];
+            let transaction = first.change.transaction;
+            let mut at = first.change.source_time.max(first.floor);
+            self.push_head(&mut heads, lane, index + 1);
+            while let Some(Reverse((next_place, next_lane, next_index))) = heads.peek().copied() {
+                let next = &self.waiting[next_lane][next_index];
+                let same = transaction != 0 && next.change.transaction == transaction;
+                if !same || next_place.epoch != place.epoch {
+                    break;
+                }
+                at = at.max(next.change.source_time).max(next.floor);
+                group.push((next_lane, next_index));
+                heads.pop();
+                self.push_head(&mut heads, next_lane, next_index + 1);
+            }
+            let flow = &mut self.flows[connector];
+            at = at.max(flow.reached).max(flow.lift(place));
+            if at > reach {
+                break;
+            }
+            flow.reached = at;
+            for (lane, _) in &group {
+                taken[*lane] += 1;
+                order.push((*lane, at));
+            }
+        }
+        let mut drained: Vec<VecDeque<Waiting>> =
+            taken.iter().zip(&mut self.waiting).map(|(count, lane)| lane.drain(..count).collect()).collect();
+        for (lane, at) in order {
+            let waiting = drained[lane].pop_front().expect("a lane gives as many changes as were counted");
+            settled.push(Settled { at, late: waiting.late, lane, change: waiting.change });
+        }
+    }
+
+    fn push_head(&self, heads: &mut BinaryHeap<Reverse<(Place, LaneIndex, usize)>>, lane: LaneIndex, index: usize) {
+        if let Some(next) = self.waiting[lane].get(index) {
+            heads.push(Reverse((next.place, lane, index)));
+        }
+    }
+
+    /// Drops proofs that no change still to be settled can be lifted by, except the last of them.
+    fn forget_proofs(&mut self, connector: ConnectorIndex) {
+        let least = (0..self.lanes.len())
+            .filter(|lane| self.connector_of[self.lanes[*lane].source] == connector)
+            .map(|lane| match self.waiting[lane].front() {
+                Some(first) => first.place,
+                None => self.lanes[lane].place.max(self.lanes[lane].proved),
+            })
+            .min();
+        let Some(least) = least else { return };
+        let proofs = &mut self.flows[connector].proofs;
+        let needed = proofs.partition_point(|(place, _)| *place <= least).saturating_sub(1);
+        proofs.drain(..needed);
+    }
+}

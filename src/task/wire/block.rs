@@ -1,0 +1,383 @@
+//! A block of the changes log as bytes, version 1.
+//!
+//! Must not know: what the lines mean. Sources and columns are written by name, so that a reader with another
+//! configuration (a column more, a source less) still reads what it keeps.
+
+use super::{Reader, WireError, Writer};
+use crate::domain::catalog::Catalog;
+use crate::domain::change::{
+    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, StallNotice,
+    TopicPartition, Topology,
+};
+use crate::domain::instant::Instant;
+use crate::domain::value::Value;
+
+const WHAT: &str = "changes-log block";
+const MAGIC: &[u8] = b"EKB";
+const VERSION: u8 = 1;
+
+pub(super) const UPSERT: u8 = 1;
+pub(super) const DELETE: u8 = 2;
+const MARK: u8 = 3;
+const STALL: u8 = 4;
+const REJECT: u8 = 5;
+
+/// Writes a block whose sources are those of `catalog`.
+pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
+    let mut writer = Writer { bytes: Vec::with_capacity(256 + 96 * block.entries.len()) };
+    writer.bytes.extend_from_slice(MAGIC);
+    writer.byte(VERSION);
+    let mut used: Vec<SourceIndex> = block.topologies.iter().map(|topology| topology.source).collect();
+    used.extend(block.topic_partitions.iter().map(|(source, _)| *source));
+    used.sort_unstable();
+    used.dedup();
+    writer.length(used.len());
+    for source in &used {
+        let table = &catalog.sources[*source];
+        writer.text(&table.name);
+        writer.length(table.columns.len());
+        for column in &table.columns {
+            writer.text(&column.name);
+        }
+    }
+    let local = |source: SourceIndex| used.binary_search(&source).expect("every source was listed");
+    writer.length(block.topologies.len());
+    for topology in &block.topologies {
+        writer.length(local(topology.source));
+        writer.length(topology.topics.len());
+        for (topic, partitions) in &topology.topics {
+            writer.text(topic);
+            writer.unsigned(u64::from(partitions.unsigned_abs()));
+        }
+    }
+    writer.length(block.topic_partitions.len());
+    for (source, topic_partition) in &block.topic_partitions {
+        writer.length(local(*source));
+        writer.text(&topic_partition.topic);
+        writer.unsigned(u64::from(topic_partition.partition.unsigned_abs()));
+    }
+    writer.length(block.origins.len());
+    for origin in &block.origins {
+        write_origin(&mut writer, origin);
+    }
+    writer.length(block.entries.len());
+    let mut last = Last::new(block.topic_partitions.len());
+    for entry in &block.entries {
+        write_entry(&mut writer, entry, &mut last);
+    }
+    writer.bytes
+}
+
+/// What numbers are written relative to: most changes follow closely on the one before.
+pub(super) struct Last {
+    offsets: Vec<i64>,
+    time: i64,
+    position: Position,
+    run: u64,
+}
+
+impl Last {
+    pub(super) fn new(topic_partitions: usize) -> Last {
+        Last { offsets: vec![0; topic_partitions], time: 0, position: Position::default(), run: 0 }
+    }
+}
+
+pub(super) fn write_origin(writer: &mut Writer, origin: &Origin) {
+    match origin {
+        Origin::None => writer.byte(0),
+        Origin::Lsn => writer.byte(1),
+        Origin::Gtid(prefix) => {
+            writer.byte(2);
+            writer.text(prefix);
+        }
+        Origin::Binlog(prefix) => {
+            writer.byte(3);
+            writer.text(prefix);
+        }
+    }
+}
+
+pub(super) fn read_origin(reader: &mut Reader<'_>) -> Result<Origin, WireError> {
+    Ok(match reader.byte()? {
+        0 => Origin::None,
+        1 => Origin::Lsn,
+        2 => Origin::Gtid(reader.text()?.into()),
+        3 => Origin::Binlog(reader.text()?.into()),
+        _ => return Err(reader.damaged("an origin has an unknown tag")),
+    })
+}
+
+fn write_entry(writer: &mut Writer, entry: &Entry, last: &mut Last) {
+    match entry {
+        Entry::Change(change) => write_change(writer, change.topic_partition, change, last),
+        Entry::Mark(mark) => {
+            writer.byte(MARK);
+            writer.length(mark.topic_partition);
+            write_time(writer, mark.time, last);
+            writer.option(mark.proof, |writer, proof| {
+                write_position(writer, proof.position, last);
+                write_run(writer, proof.run, last);
+            });
+        }
+        Entry::Stall(notice) => {
+            writer.byte(STALL);
+            writer.length(notice.topic_partition);
+            writer.byte(u8::from(notice.stalled));
+            writer.instant(notice.decided_at);
+        }
+        Entry::Reject(reject) => {
+            writer.byte(REJECT);
+            writer.length(reject.topic_partition);
+            write_offset(writer, reject.topic_partition, reject.offset, last);
+            writer.instant(reject.timestamp);
+            writer.option(reject.key.as_deref(), Writer::slice);
+            writer.option(reject.value.as_deref(), Writer::slice);
+            writer.byte(u8::from(reject.masked));
+            writer.text(&reject.reason);
+            writer.text(&reject.detail);
+        }
+    }
+}
+
+/// `lane` is the topic-partition's place among those of `last`.
+pub(super) fn write_change(writer: &mut Writer, lane: usize, change: &Change, last: &mut Last) {
+    writer.byte(if matches!(change.operation, Operation::Delete { .. }) { DELETE } else { UPSERT });
+    writer.length(lane);
+    write_offset(writer, lane, change.offset, last);
+    write_time(writer, change.source_time, last);
+    writer.option(change.position, |writer, position| write_position(writer, position, last));
+    writer.length(change.origin);
+    write_run(writer, change.run, last);
+    writer.option((change.transaction != 0).then_some(change.transaction), Writer::fixed);
+    writer.option(change.key.as_ref(), |writer, key| writer.text(&key.0));
+    writer.option(change.key_before.as_ref(), |writer, key| writer.text(&key.0));
+    match &change.operation {
+        Operation::Delete { row } => writer.values(row),
+        Operation::Upsert { columns, unchanged, row_before } => {
+            writer.values(columns);
+            writer.length(unchanged.len());
+            for column in unchanged {
+                writer.unsigned(u64::from(*column));
+            }
+            writer.option(row_before.as_deref(), Writer::values);
+        }
+    }
+}
+
+fn write_offset(writer: &mut Writer, topic_partition: usize, offset: i64, last: &mut Last) {
+    writer.signed(offset.wrapping_sub(last.offsets[topic_partition]));
+    last.offsets[topic_partition] = offset;
+}
+
+fn write_time(writer: &mut Writer, time: Instant, last: &mut Last) {
+    writer.signed(time.0.wrapping_sub(last.time));
+    last.time = time.0;
+}
+
+pub(super) fn write_position(writer: &mut Writer, position: Position, last: &mut Last) {
+    writer.signed(position.transaction.wrapping_sub(last.position.transaction) as i64);
+    writer.signed(position.row.wrapping_sub(last.position.row) as i64);
+    last.position = position;
+}
+
+fn write_run(writer: &mut Writer, run: u64, last: &mut Last) {
+    writer.option((run != last.run).then_some(run), Writer::fixed);
+    last.run = run;
+}
+
+/// Where a writer's columns stand in the reader's catalog.
+pub(super) struct SourceMap {
+    /// `None` where the reader has no such source.
+    pub(super) source: Option<SourceIndex>,
+    /// For each column of the reader, its place in the writer's row.
+    columns: Vec<Option<usize>>,
+    written: usize,
+}
+
+/// Reads a block. Lines of sources that `catalog` does not have are left out; columns that the writer did not have
+/// are unknown.
+pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Block, WireError> {
+    let mut reader = Reader::new(WHAT, bytes);
+    reader.head(MAGIC, VERSION)?;
+    let maps = reader.list(|reader| read_source(reader, catalog))?;
+    let mut block = Block::default();
+    for _ in 0..reader.length()? {
+        let local: usize = reader.narrow()?;
+        let topics = reader.list(|reader| Ok((reader.text()?.into(), read_partition(reader)?)))?;
+        let map = maps.get(local).ok_or_else(|| reader.damaged("a source is not listed"))?;
+        if let Some(source) = map.source {
+            block.topologies.push(Topology { source, topics });
+        }
+    }
+    // The writer's topic-partitions, and where each stands among those that the reader keeps.
+    let mut lanes: Vec<(usize, Option<usize>)> = Vec::new();
+    for _ in 0..reader.length()? {
+        let local: usize = reader.narrow()?;
+        let topic_partition =
+            TopicPartition { topic: reader.text()?.into(), partition: read_partition(&mut reader)? };
+        let map = maps.get(local).ok_or_else(|| reader.damaged("a source is not listed"))?;
+        lanes.push((local, map.source.map(|_| block.topic_partitions.len())));
+        if let Some(source) = map.source {
+            block.topic_partitions.push((source, topic_partition));
+        }
+    }
+    block.origins = reader.list(read_origin)?;
+    let mut last = Last::new(lanes.len());
+    for _ in 0..reader.length()? {
+        let entry = read_entry(&mut reader, &maps, &lanes, block.origins.len(), &mut last)?;
+        block.entries.extend(entry);
+    }
+    reader.end()?;
+    Ok(block)
+}
+
+impl SourceMap {
+    pub(super) fn new(name: &str, written: &[&str], catalog: &Catalog) -> SourceMap {
+        let source = catalog.sources.iter().position(|table| table.name == name);
+        let columns = match source {
+            Some(source) => {
+                let place = |column: &str| written.iter().position(|name| *name == column);
+                catalog.sources[source].columns.iter().map(|column| place(&column.name)).collect()
+            }
+            None => Vec::new(),
+        };
+        SourceMap { source, columns, written: written.len() }
+    }
+
+    /// A writer's row as the reader's: columns that the writer did not have are unknown.
+    pub(super) fn row(&self, mut written: Box<[Value]>) -> Option<Box<[Value]>> {
+        if written.len() != self.written {
+            return None;
+        }
+        let value = |place: &Option<usize>| match place {
+            Some(place) => std::mem::replace(&mut written[*place], Value::Unknown),
+            None => Value::Unknown,
+        };
+        Some(self.columns.iter().map(value).collect())
+    }
+}
+
+fn read_source(reader: &mut Reader<'_>, catalog: &Catalog) -> Result<SourceMap, WireError> {
+    let name = reader.text()?;
+    let written = reader.list(Reader::text)?;
+    Ok(SourceMap::new(name, &written, catalog))
+}
+
+fn read_partition(reader: &mut Reader<'_>) -> Result<i32, WireError> {
+    let partition: u32 = reader.narrow()?;
+    i32::try_from(partition).map_err(|_| reader.damaged("a partition is out of range"))
+}
+
+fn read_entry(
+    reader: &mut Reader<'_>,
+    maps: &[SourceMap],
+    lanes: &[(usize, Option<usize>)],
+    origins: usize,
+    last: &mut Last,
+) -> Result<Option<Entry>, WireError> {
+    let tag = reader.byte()?;
+    let written: usize = reader.narrow()?;
+    let (local, lane) = *lanes.get(written).ok_or_else(|| reader.damaged("a topic-partition is not listed"))?;
+    let entry = match tag {
+        UPSERT | DELETE => {
+            let mut change = read_change(reader, tag, written, &maps[local], last)?;
+            if change.origin >= origins {
+                return Err(reader.damaged("an origin is not listed"));
+            }
+            change.topic_partition = lane.unwrap_or(0);
+            Entry::Change(change)
+        }
+        MARK => {
+            let time = read_time(reader, last)?;
+            let proof = reader.option(|reader| {
+                Ok(Proof { position: read_position(reader, last)?, run: read_run(reader, last)? })
+            })?;
+            Entry::Mark(Mark { topic_partition: lane.unwrap_or(0), time, proof })
+        }
+        STALL => Entry::Stall(StallNotice {
+            topic_partition: lane.unwrap_or(0),
+            stalled: reader.byte()? == 1,
+            decided_at: reader.instant()?,
+        }),
+        REJECT => Entry::Reject(Reject {
+            topic_partition: lane.unwrap_or(0),
+            offset: read_offset(reader, written, last)?,
+            timestamp: reader.instant()?,
+            key: reader.option(Reader::slice)?.map(Into::into),
+            value: reader.option(Reader::slice)?.map(Into::into),
+            masked: reader.byte()? == 1,
+            reason: reader.text()?.into(),
+            detail: reader.text()?.into(),
+        }),
+        _ => return Err(reader.damaged("a line has an unknown tag")),
+    };
+    Ok(lane.map(|_| entry))
+}
+
+pub(super) fn read_change(
+    reader: &mut Reader<'_>,
+    tag: u8,
+    written: usize,
+    map: &SourceMap,
+    last: &mut Last,
+) -> Result<Change, WireError> {
+    let offset = read_offset(reader, written, last)?;
+    let source_time = read_time(reader, last)?;
+    let position = reader.option(|reader| read_position(reader, last))?;
+    let origin = reader.narrow()?;
+    let run = read_run(reader, last)?;
+    let transaction = reader.option(Reader::fixed)?.unwrap_or(0);
+    let key = reader.option(Reader::text)?.map(|key| Key(key.into()));
+    let key_before = reader.option(Reader::text)?.map(|key| Key(key.into()));
+    let operation = match tag {
+        DELETE => Operation::Delete { row: reader.values()? },
+        _ => read_upsert(reader, map)?,
+    };
+    Ok(Change {
+        topic_partition: 0,
+        offset,
+        source_time,
+        position,
+        origin,
+        run,
+        transaction,
+        key,
+        key_before,
+        operation,
+    })
+}
+
+fn read_upsert(reader: &mut Reader<'_>, map: &SourceMap) -> Result<Operation, WireError> {
+    let columns = map.row(reader.values()?);
+    let columns = columns.ok_or_else(|| reader.damaged("a row has another number of columns than its source"))?;
+    let unchanged: Vec<usize> = reader.list(Reader::narrow)?;
+    let place = |written: &usize| map.columns.iter().position(|column| *column == Some(*written));
+    let unchanged = unchanged.iter().filter_map(place).map(|index| index as u16).collect();
+    let row_before = reader.option(Reader::values)?;
+    Ok(Operation::Upsert { columns, unchanged, row_before })
+}
+
+fn read_offset(reader: &mut Reader<'_>, topic_partition: usize, last: &mut Last) -> Result<i64, WireError> {
+    let offset = last.offsets[topic_partition].wrapping_add(reader.signed()?);
+    last.offsets[topic_partition] = offset;
+    Ok(offset)
+}
+
+fn read_time(reader: &mut Reader<'_>, last: &mut Last) -> Result<Instant, WireError> {
+    last.time = last.time.wrapping_add(reader.signed()?);
+    Ok(Instant(last.time))
+}
+
+pub(super) fn read_position(reader: &mut Reader<'_>, last: &mut Last) -> Result<Position, WireError> {
+    let transaction = last.position.transaction.wrapping_add(reader.signed()? as u64);
+    let row = last.position.row.wrapping_add(reader.signed()? as u64);
+    last.position = Position { transaction, row };
+    Ok(last.position)
+}
+
+fn read_run(reader: &mut Reader<'_>, last: &mut Last) -> Result<u64, WireError> {
+    if let Some(run) = reader.option(Reader::fixed)? {
+        last.run = run;
+    }
+    Ok(last.run)
+}

@@ -1,0 +1,421 @@
+//! What a store keeps, as bytes, version 1: a key's state, the task's memory, chunks of waiting changes.
+//!
+//! Must not know: which store. Every value begins with its version and the number of the column layout it was
+//! written under; the memory lists the layouts, so that a column may be added or dropped without rewriting state.
+
+use super::block::{DELETE, Last, SourceMap, UPSERT, read_change, read_origin, write_change, write_origin};
+use super::{Reader, WireError, Writer};
+use crate::domain::catalog::Catalog;
+use crate::domain::change::{Origin, Position, TopicPartition};
+use crate::domain::instant::Instant;
+use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Reason, Row};
+use crate::domain::timeline::{Flow, Lane, Place, Waiting};
+
+const VERSION: u8 = 1;
+const KEY_STATE: &str = "key state";
+const TASK_MEMORY: &str = "task memory";
+const CHUNK: &str = "chunk of waiting changes";
+const MAGIC: &[u8] = b"EKM";
+
+/// The names under which rows were written: for each source, its name and its columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout(pub Vec<(String, Vec<String>)>);
+
+impl Layout {
+    pub fn of(catalog: &Catalog) -> Layout {
+        let names = |table: &crate::domain::catalog::SourceTable| {
+            (table.name.clone(), table.columns.iter().map(|column| column.name.clone()).collect())
+        };
+        Layout(catalog.sources.iter().map(names).collect())
+    }
+}
+
+/// Translates rows of every layout ever written into the current one, which is the last.
+pub struct Layouts {
+    layouts: Vec<Layout>,
+    maps: Vec<Vec<SourceMap>>,
+}
+
+impl Layouts {
+    /// `known` as the memory lists them; the catalog's own is appended unless it is the last already.
+    pub fn new(mut known: Vec<Layout>, catalog: &Catalog) -> Layouts {
+        let current = Layout::of(catalog);
+        if known.last() != Some(&current) {
+            known.push(current);
+        }
+        let map = |(name, columns): &(String, Vec<String>)| {
+            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+            SourceMap::new(name, &columns, catalog)
+        };
+        let maps = known.iter().map(|layout| layout.0.iter().map(map).collect()).collect();
+        Layouts { layouts: known, maps }
+    }
+
+    pub fn list(&self) -> &[Layout] {
+        &self.layouts
+    }
+
+    fn current(&self) -> usize {
+        self.layouts.len() - 1
+    }
+
+    fn read<'m>(&'m self, reader: &mut Reader<'_>) -> Result<&'m [SourceMap], WireError> {
+        let number: usize = reader.narrow()?;
+        let maps = self.maps.get(number).ok_or_else(|| reader.damaged("its column layout is not listed"))?;
+        Ok(maps)
+    }
+}
+
+pub fn encode_key(state: &KeyState, layouts: &Layouts) -> Vec<u8> {
+    let mut writer = Writer { bytes: Vec::with_capacity(256) };
+    writer.byte(VERSION);
+    writer.length(layouts.current());
+    writer.instant(state.first_seen);
+    writer.byte(u8::from(state.judged));
+    for rows in &state.rows {
+        writer.length(rows.len());
+        for row in rows {
+            writer.values(&row.columns);
+            writer.signed(row.provenance.source_time.since(state.first_seen));
+            writer.unsigned(row.provenance.position.transaction);
+            writer.signed(row.provenance.position.row.wrapping_sub(row.provenance.position.transaction) as i64);
+            writer.length(row.provenance.origin);
+            writer.length(row.provenance.lane);
+            writer.signed(row.provenance.offset);
+        }
+    }
+    writer.length(state.episodes.len());
+    for episode in &state.episodes {
+        write_episode(&mut writer, episode);
+    }
+    writer.length(state.memories.len());
+    for memory in &state.memories {
+        writer.text(&memory.rule);
+        writer.values(&memory.identity);
+        writer.instant(memory.resolved_at);
+        writer.instant(memory.lineage);
+        writer.unsigned(u64::from(memory.flap_count));
+    }
+    writer.bytes
+}
+
+pub fn decode_key(bytes: &[u8], layouts: &Layouts) -> Result<KeyState, WireError> {
+    let mut reader = Reader::new(KEY_STATE, bytes);
+    reader.head(b"", VERSION)?;
+    let maps = layouts.read(&mut reader)?;
+    let first_seen = reader.instant()?;
+    let mut state = KeyState::new(layouts.maps[layouts.current()].len(), first_seen);
+    state.judged = reader.byte()? == 1;
+    for map in maps {
+        for _ in 0..reader.length()? {
+            let row = read_row(&mut reader, map, first_seen)?;
+            if let Some(source) = map.source {
+                state.rows[source].push(row);
+            }
+        }
+    }
+    state.episodes = reader.list(read_episode)?;
+    state.memories = reader.list(|reader| {
+        Ok(Memory {
+            rule: reader.text()?.into(),
+            identity: reader.values()?,
+            resolved_at: reader.instant()?,
+            lineage: reader.instant()?,
+            flap_count: reader.narrow()?,
+        })
+    })?;
+    reader.end()?;
+    Ok(state)
+}
+
+fn read_row(reader: &mut Reader<'_>, map: &SourceMap, first_seen: Instant) -> Result<Row, WireError> {
+    let columns = map.row(reader.values()?);
+    let columns = columns.ok_or_else(|| reader.damaged("a row has another number of columns than its layout"))?;
+    let source_time = first_seen.plus(reader.signed()?);
+    let transaction = reader.unsigned()?;
+    let row = transaction.wrapping_add(reader.signed()? as u64);
+    let provenance = Provenance {
+        source_time,
+        position: Position { transaction, row },
+        origin: reader.narrow()?,
+        lane: reader.narrow()?,
+        offset: reader.signed()?,
+    };
+    Ok(Row { columns, provenance })
+}
+
+fn write_episode(writer: &mut Writer, episode: &Episode) {
+    writer.text(&episode.rule);
+    writer.values(&episode.identity);
+    match episode.phase {
+        Phase::Pending => writer.byte(0),
+        Phase::Open => writer.byte(1),
+        Phase::Ending { until, reason } => {
+            writer.byte(2);
+            writer.instant(until);
+            writer.byte(match reason {
+                Reason::Converged => 0,
+                Reason::Deleted => 1,
+                Reason::LateArrival => 2,
+                Reason::RuleRemoved => 3,
+            });
+        }
+    }
+    writer.instant(episode.since);
+    writer.instant(episode.lineage);
+    writer.unsigned(u64::from(episode.revision));
+    writer.unsigned(u64::from(episode.flap_count));
+    writer.unsigned(u64::from(episode.escalated));
+    writer.length(episode.evidence.len());
+    for row in &episode.evidence {
+        writer.values(row);
+    }
+}
+
+fn read_episode(reader: &mut Reader<'_>) -> Result<Episode, WireError> {
+    let rule = reader.text()?.into();
+    let identity = reader.values()?;
+    let phase = match reader.byte()? {
+        0 => Phase::Pending,
+        1 => Phase::Open,
+        2 => {
+            let until = reader.instant()?;
+            let reason = match reader.byte()? {
+                0 => Reason::Converged,
+                1 => Reason::Deleted,
+                2 => Reason::LateArrival,
+                3 => Reason::RuleRemoved,
+                _ => return Err(reader.damaged("a reason has an unknown tag")),
+            };
+            Phase::Ending { until, reason }
+        }
+        _ => return Err(reader.damaged("a phase has an unknown tag")),
+    };
+    Ok(Episode {
+        rule,
+        identity,
+        phase,
+        since: reader.instant()?,
+        lineage: reader.instant()?,
+        revision: reader.narrow()?,
+        flap_count: reader.narrow()?,
+        escalated: reader.narrow()?,
+        evidence: reader.list(Reader::values)?,
+    })
+}
+
+/// What a task remembers besides its keys. Written in the same batch as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskMemory {
+    /// The changes-log offset to read next.
+    pub next_offset: i64,
+    /// Fingerprint of the rules under which every key was last judged.
+    pub rules: u64,
+    /// The settled time at which the last heartbeat record was said.
+    pub heartbeat: Option<Instant>,
+    pub layouts: Vec<Layout>,
+    pub origins: Vec<Origin>,
+    pub flows: Vec<Flow>,
+    pub lanes: Vec<Lane>,
+    /// For each lane, whether it is stalled.
+    pub stalled: Vec<bool>,
+    /// For each lane, the numbers of its first waiting change and of the one after the last written.
+    pub waiting: Vec<(u64, u64)>,
+    pub topologies: Vec<Vec<(Box<str>, i32)>>,
+    pub settled: Option<Instant>,
+    pub baseline: Option<Instant>,
+}
+
+pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.bytes.extend_from_slice(MAGIC);
+    writer.byte(VERSION);
+    writer.signed(memory.next_offset);
+    writer.fixed(memory.rules);
+    writer.option(memory.heartbeat, Writer::instant);
+    writer.length(memory.layouts.len());
+    for layout in &memory.layouts {
+        writer.length(layout.0.len());
+        for (source, columns) in &layout.0 {
+            writer.text(source);
+            writer.length(columns.len());
+            columns.iter().for_each(|column| writer.text(column));
+        }
+    }
+    writer.length(memory.origins.len());
+    memory.origins.iter().for_each(|origin| write_origin(&mut writer, origin));
+    writer.length(memory.flows.len());
+    memory.flows.iter().for_each(|flow| write_flow(&mut writer, flow));
+    writer.length(memory.lanes.len());
+    for (index, lane) in memory.lanes.iter().enumerate() {
+        write_lane(&mut writer, lane);
+        writer.byte(u8::from(memory.stalled[index]));
+        writer.unsigned(memory.waiting[index].0);
+        writer.unsigned(memory.waiting[index].1);
+    }
+    writer.length(memory.topologies.len());
+    for topics in &memory.topologies {
+        writer.length(topics.len());
+        for (topic, partitions) in topics {
+            writer.text(topic);
+            writer.unsigned(u64::from(partitions.unsigned_abs()));
+        }
+    }
+    writer.option(memory.settled, Writer::instant);
+    writer.option(memory.baseline, Writer::instant);
+    writer.bytes
+}
+
+pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
+    let mut reader = Reader::new(TASK_MEMORY, bytes);
+    reader.head(MAGIC, VERSION)?;
+    let next_offset = reader.signed()?;
+    let rules = reader.fixed()?;
+    let heartbeat = reader.option(Reader::instant)?;
+    let layouts = reader.list(|reader| {
+        let source = |reader: &mut Reader<'_>| {
+            Ok((reader.text()?.to_owned(), reader.list(|reader| Ok(reader.text()?.to_owned()))?))
+        };
+        Ok(Layout(reader.list(source)?))
+    })?;
+    let origins = reader.list(read_origin)?;
+    let flows = reader.list(read_flow)?;
+    let mut lanes = Vec::new();
+    let mut stalled = Vec::new();
+    let mut waiting = Vec::new();
+    for _ in 0..reader.length()? {
+        lanes.push(read_lane(&mut reader)?);
+        stalled.push(reader.byte()? == 1);
+        waiting.push((reader.unsigned()?, reader.unsigned()?));
+    }
+    let topologies = reader.list(|reader| {
+        reader.list(|reader| {
+            let topic = reader.text()?.into();
+            let partitions: u32 = reader.narrow()?;
+            Ok((topic, i32::try_from(partitions).unwrap_or(i32::MAX)))
+        })
+    })?;
+    let settled = reader.option(Reader::instant)?;
+    let baseline = reader.option(Reader::instant)?;
+    reader.end()?;
+    Ok(TaskMemory {
+        next_offset,
+        rules,
+        heartbeat,
+        layouts,
+        origins,
+        flows,
+        lanes,
+        stalled,
+        waiting,
+        topologies,
+        settled,
+        baseline,
+    })
+}
+
+fn write_place(writer: &mut Writer, place: Place) {
+    writer.unsigned(u64::from(place.epoch));
+    writer.unsigned(place.position.transaction);
+    writer.unsigned(place.position.row);
+}
+
+fn read_place(reader: &mut Reader<'_>) -> Result<Place, WireError> {
+    let epoch = reader.narrow()?;
+    Ok(Place { epoch, position: Position { transaction: reader.unsigned()?, row: reader.unsigned()? } })
+}
+
+fn write_flow(writer: &mut Writer, flow: &Flow) {
+    writer.instant(flow.reached);
+    writer.unsigned(u64::from(flow.epoch));
+    writer.length(flow.runs.len());
+    for (run, epoch) in &flow.runs {
+        writer.fixed(*run);
+        writer.unsigned(u64::from(*epoch));
+    }
+    writer.length(flow.proofs.len());
+    for (place, instant) in &flow.proofs {
+        write_place(writer, *place);
+        writer.instant(*instant);
+    }
+}
+
+fn read_flow(reader: &mut Reader<'_>) -> Result<Flow, WireError> {
+    Ok(Flow {
+        reached: reader.instant()?,
+        epoch: reader.narrow()?,
+        runs: reader.list(|reader| Ok((reader.fixed()?, reader.narrow()?)))?,
+        proofs: reader.list(|reader| Ok((read_place(reader)?, reader.instant()?)))?.into(),
+    })
+}
+
+fn write_lane(writer: &mut Writer, lane: &Lane) {
+    writer.length(lane.source);
+    writer.text(&lane.topic_partition.topic);
+    writer.unsigned(u64::from(lane.topic_partition.partition.unsigned_abs()));
+    writer.signed(lane.last_offset);
+    write_place(writer, lane.place);
+    writer.instant(lane.latest);
+    writer.fixed(lane.last_run);
+    writer.option(lane.mark, Writer::instant);
+    write_place(writer, lane.proved);
+    writer.option(lane.baseline, Writer::instant);
+}
+
+fn read_lane(reader: &mut Reader<'_>) -> Result<Lane, WireError> {
+    let source = reader.narrow()?;
+    let topic = reader.text()?.into();
+    let partition: u32 = reader.narrow()?;
+    Ok(Lane {
+        source,
+        topic_partition: TopicPartition { topic, partition: i32::try_from(partition).unwrap_or(i32::MAX) },
+        last_offset: reader.signed()?,
+        place: read_place(reader)?,
+        latest: reader.instant()?,
+        last_run: reader.fixed()?,
+        mark: reader.option(Reader::instant)?,
+        proved: read_place(reader)?,
+        baseline: reader.option(Reader::instant)?,
+    })
+}
+
+/// Writes consecutive waiting changes of one lane.
+pub fn encode_chunk<'w>(waiting: impl ExactSizeIterator<Item = &'w Waiting>, layouts: &Layouts) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.byte(VERSION);
+    writer.length(layouts.current());
+    writer.length(waiting.len());
+    let mut last = Last::new(1);
+    for one in waiting {
+        write_place(&mut writer, one.place);
+        writer.instant(one.floor);
+        writer.byte(u8::from(one.late));
+        write_change(&mut writer, 0, &one.change, &mut last);
+    }
+    writer.bytes
+}
+
+/// Reads what [`encode_chunk`] wrote for a lane of `source` (its index in the current layout).
+pub fn decode_chunk(bytes: &[u8], source: usize, lane: usize, layouts: &Layouts) -> Result<Vec<Waiting>, WireError> {
+    let mut reader = Reader::new(CHUNK, bytes);
+    reader.head(b"", VERSION)?;
+    let maps = layouts.read(&mut reader)?;
+    let map = maps.iter().find(|map| map.source == Some(source));
+    let map = map.ok_or_else(|| reader.damaged("its source is not in its layout"))?;
+    let mut last = Last::new(1);
+    let waiting = reader.list(|reader| {
+        let place = read_place(reader)?;
+        let floor = reader.instant()?;
+        let late = reader.byte()? == 1;
+        let tag = reader.byte()?;
+        if tag != UPSERT && tag != DELETE {
+            return Err(reader.damaged("a line is not a change"));
+        }
+        let _lane: usize = reader.narrow()?;
+        let mut change = read_change(reader, tag, 0, map, &mut last)?;
+        change.topic_partition = lane;
+        Ok(Waiting { place, floor, late, change })
+    })?;
+    reader.end()?;
+    Ok(waiting)
+}
