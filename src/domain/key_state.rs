@@ -155,27 +155,29 @@ impl KeyState {
         self.episodes.iter().filter_map(|episode| episode.due(plan)).min()
     }
 
-    /// Lives through the key's timeline up to and including `until`. `effects` are its settled changes in timeline
-    /// order; nothing before `baseline` is judged. Appends what is to be published, in timeline order.
-    pub fn advance(
-        &mut self,
-        plan: &Plan,
-        effects: Vec<Effect>,
-        baseline: Instant,
-        until: Instant,
-        out: &mut Vec<Happening>,
-    ) {
+    /// What is open now, each as if it had just been said.
+    pub fn open(&self, plan: &Plan) -> impl Iterator<Item = Happening> {
+        let said = self.episodes.iter().filter(|episode| episode.phase != Phase::Pending);
+        said.map(|episode| {
+            let rule = plan.rules.iter().position(|rule| rule.id == episode.rule);
+            self.happening(Event::Opened, episode.since, rule, episode)
+        })
+    }
+
+    /// Lives through the key's timeline up to and including `window.until`. `effects` are its settled changes in
+    /// timeline order. Appends what is to be published, in timeline order.
+    pub fn advance(&mut self, plan: &Plan, effects: Vec<Effect>, window: Window, out: &mut Vec<Happening>) {
         let mut effects = effects.into_iter().peekable();
         loop {
             let change = effects.peek().map(|effect| effect.at);
-            let due = self.due(plan).map(|due| due.max(baseline));
+            let due = self.due(plan).map(|due| due.max(window.from));
             let now = match (change, due) {
                 (Some(change), Some(due)) => change.min(due),
                 (Some(one), None) | (None, Some(one)) => one,
                 (None, None) => return,
             };
-            if now > until {
-                assert!(change.is_none(), "a settled change lies beyond the settled time");
+            if now > window.until {
+                assert!(change.is_none_or(|change| change > now), "a settled change lies beyond the settled time");
                 return;
             }
             let mut touched = Touched::default();
@@ -185,12 +187,12 @@ impl KeyState {
                 touched.any = true;
                 self.apply(plan, effect);
             }
-            if now < baseline {
+            if now < window.baseline {
                 continue;
             }
             if touched.any || !self.judged {
                 self.judged = true;
-                self.judge(plan, now, baseline, touched.reason(), out);
+                self.judge(plan, now, window.baseline, touched.reason(), out);
             }
             self.pass(plan, now, out);
         }
@@ -363,6 +365,18 @@ impl KeyState {
     fn happening(&self, event: Event, at: Instant, rule: Option<usize>, episode: &Episode) -> Happening {
         Happening { event, at, rule, episode: episode.clone(), rows: self.rows.clone() }
     }
+}
+
+/// The stretch of the timeline that a key lives through in one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Nothing before this is judged.
+    pub baseline: Instant,
+    /// A key that was not judged yet, or whose rules have changed, is judged here first: no earlier than the
+    /// baseline, no earlier than the settled time before this step.
+    pub from: Instant,
+    /// The settled time.
+    pub until: Instant,
 }
 
 #[derive(Default)]

@@ -6,6 +6,8 @@ pub mod catalog;
 pub mod change;
 pub mod instant;
 pub mod key_state;
+pub mod record;
+pub mod routing;
 pub mod rule;
 pub mod sql;
 pub mod timeline;

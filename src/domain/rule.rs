@@ -60,3 +60,16 @@ pub struct SourcePlan {
     /// about keys that were seen before the baseline.
     pub partial_history: bool,
 }
+
+impl Plan {
+    /// Changes whenever the meaning of any rule does (FNV-1a over ids and versions).
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for rule in &self.rules {
+            for byte in rule.id.bytes().chain([0]).chain(rule.version.bytes()).chain([0]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        hash
+    }
+}

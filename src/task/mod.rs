@@ -2,5 +2,9 @@
 //!
 //! Must not know: Kafka, RocksDB, clocks, threads.
 
+pub mod cache;
+pub mod ingest;
+pub mod reconcile;
 pub mod store;
+pub mod waiting;
 pub mod wire;

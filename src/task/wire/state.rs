@@ -66,10 +66,12 @@ impl Layouts {
     }
 }
 
-pub fn encode_key(state: &KeyState, layouts: &Layouts) -> Vec<u8> {
+/// `due` is the deadline under which the store lists the key.
+pub fn encode_key(state: &KeyState, due: Option<Instant>, layouts: &Layouts) -> Vec<u8> {
     let mut writer = Writer { bytes: Vec::with_capacity(256) };
     writer.byte(VERSION);
     writer.length(layouts.current());
+    writer.option(due, Writer::instant);
     writer.instant(state.first_seen);
     writer.byte(u8::from(state.judged));
     for rows in &state.rows {
@@ -99,10 +101,12 @@ pub fn encode_key(state: &KeyState, layouts: &Layouts) -> Vec<u8> {
     writer.bytes
 }
 
-pub fn decode_key(bytes: &[u8], layouts: &Layouts) -> Result<KeyState, WireError> {
+/// The key's state, and the deadline under which the store lists it.
+pub fn decode_key(bytes: &[u8], layouts: &Layouts) -> Result<(KeyState, Option<Instant>), WireError> {
     let mut reader = Reader::new(KEY_STATE, bytes);
     reader.head(b"", VERSION)?;
     let maps = layouts.read(&mut reader)?;
+    let due = reader.option(Reader::instant)?;
     let first_seen = reader.instant()?;
     let mut state = KeyState::new(layouts.maps[layouts.current()].len(), first_seen);
     state.judged = reader.byte()? == 1;
@@ -125,7 +129,7 @@ pub fn decode_key(bytes: &[u8], layouts: &Layouts) -> Result<KeyState, WireError
         })
     })?;
     reader.end()?;
-    Ok(state)
+    Ok((state, due))
 }
 
 fn read_row(reader: &mut Reader<'_>, map: &SourceMap, first_seen: Instant) -> Result<Row, WireError> {

@@ -1,0 +1,99 @@
+//! What a reconciliation says: the records of its output topics, as values.
+//!
+//! Must not know: JSON, Avro, CloudEvents, Kafka.
+
+use super::change::Key;
+use super::instant::Instant;
+use super::key_state::{Event, Evidence};
+use super::value::Value;
+
+/// Why a record was said: the `number`-th record that the changes-log offset caused. Rises along an output
+/// partition; on takeover, what lies at or below the last one published is not published again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cause {
+    pub offset: i64,
+    pub number: u32,
+}
+
+/// One record of one output topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub cause: Cause,
+    pub content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// To the discrepancy topic: something in a discrepancy's life.
+    Discrepancy(Box<Discrepancy>),
+    /// To the open topic: everything that is open for a key now; null when nothing is.
+    Open { key: Key, open: Vec<Discrepancy> },
+    /// To the discrepancy topic: nothing but how far the partition has looked.
+    Heartbeat { settled: Instant },
+    /// To the discrepancy topic: a source holds verdicts back, or no longer does.
+    Source(SourceNotice),
+    /// To the quarantine topic.
+    Quarantine(Box<Quarantined>),
+}
+
+/// One revision of a discrepancy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discrepancy {
+    pub event: Event,
+    pub key: Key,
+    pub rule: Box<str>,
+    /// Index into the plan's rules; `None` where the rule is no longer configured.
+    pub rule_index: Option<usize>,
+    /// Tells apart the disagreements of one rule on one key; empty without identity columns.
+    pub identity: Box<[Value]>,
+    pub since: Instant,
+    /// `since` of the first episode of the lineage.
+    pub lineage: Instant,
+    pub at: Instant,
+    pub settled: Instant,
+    pub revision: u32,
+    pub flap_count: u32,
+    /// How many escalations have been said.
+    pub escalated: u32,
+    pub evidence: Evidence,
+    /// For each source of the reconciliation, the key's rows at `at`.
+    pub sides: Vec<Vec<SideRow>>,
+}
+
+/// A kept row with its provenance in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SideRow {
+    pub columns: Box<[Value]>,
+    pub source_time: Instant,
+    /// LSN, GTID, or file and position; empty where unknown.
+    pub position: String,
+    pub topic: Box<str>,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceNotice {
+    /// Index into the plan's sources.
+    pub source: usize,
+    pub stalled: bool,
+    /// How far the source's history is known; `None` where a topic-partition never promised anything.
+    pub frontier: Option<Instant>,
+    /// The machine's clock when ingest decided.
+    pub decided_at: Instant,
+}
+
+/// A source record that could not be understood, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    pub source: usize,
+    pub topic: Box<str>,
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp: Instant,
+    pub key: Option<Box<[u8]>>,
+    pub value: Option<Box<[u8]>>,
+    pub masked: bool,
+    pub reason: Box<str>,
+    pub detail: Box<str>,
+}

@@ -1,0 +1,224 @@
+//! The write-back cache of key states: recently touched keys live here and reach the store in one batch.
+//!
+//! Must not know: what a state means. Four events of one order cost one write and mostly no read.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::store::{Batch, Space, Store};
+use super::wire::WireError;
+use super::wire::state::{Layouts, decode_key, encode_key};
+use crate::domain::change::Key;
+use crate::domain::instant::Instant;
+use crate::domain::key_state::KeyState;
+use crate::domain::rule::Plan;
+
+struct Entry {
+    state: KeyState,
+    dirty: bool,
+    /// The deadline under which the store lists the key.
+    stored_due: Option<Instant>,
+    /// When it was last used, counted in uses of the cache.
+    used: u64,
+    bytes: usize,
+}
+
+/// Key states between the task and the store.
+pub struct KeyCache {
+    entries: HashMap<Key, Entry>,
+    dirty: BTreeSet<Key>,
+    /// Deadlines of dirty keys; the store's list is out of date for them.
+    due: BTreeSet<(Instant, Key)>,
+    /// No key in the store is due before this.
+    stored_due_from: Instant,
+    uses: u64,
+    bytes: usize,
+    budget: usize,
+}
+
+/// A failure of the store or of what it kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError<E: std::error::Error> {
+    #[error("the state store failed: {0}")]
+    Store(#[source] E),
+    #[error("the state store holds what cannot be read: {0}")]
+    Wire(#[from] WireError),
+    #[error(
+        "the state was written for the sources {stored:?}, the configuration has {configured:?}; give the \
+         reconciliation a new name, or remove its state and its internal topics to rebuild it from the sources"
+    )]
+    OtherSources { stored: Vec<String>, configured: Vec<String> },
+}
+
+/// How many keys are read at once.
+const PAGE: usize = 4096;
+
+/// A rough count of what a decoded state takes beyond its encoded bytes.
+const ENTRY_OVERHEAD: usize = 256;
+
+impl KeyCache {
+    /// `budget` bounds the clean entries, in bytes; dirty ones stay until they are flushed.
+    pub fn new(budget: usize) -> KeyCache {
+        KeyCache {
+            entries: HashMap::new(),
+            dirty: BTreeSet::new(),
+            due: BTreeSet::new(),
+            stored_due_from: Instant::MIN,
+            uses: 0,
+            bytes: 0,
+            budget,
+        }
+    }
+
+    /// Takes a key's state out for work; `None` where the key was never seen. Must come back through
+    /// [`KeyCache::put`].
+    pub fn take<S: Store>(
+        &mut self,
+        key: &Key,
+        store: &S,
+        layouts: &Layouts,
+        plan: &Plan,
+    ) -> Result<Option<KeyState>, StateError<S::Error>> {
+        if !self.entries.contains_key(key) {
+            let Some(bytes) = store.get(Space::Keys, key.0.as_bytes()).map_err(StateError::Store)? else {
+                return Ok(None);
+            };
+            let (state, stored_due) = decode_key(&bytes, layouts)?;
+            let size = bytes.len() * 2 + ENTRY_OVERHEAD;
+            self.bytes += size;
+            let entry = Entry { state, dirty: false, stored_due, used: self.uses, bytes: size };
+            self.entries.insert(key.clone(), entry);
+        }
+        let entry = self.entries.get_mut(key).expect("the entry was there or was just made");
+        if let Some(due) = entry.state.due(plan) {
+            self.due.remove(&(due, key.clone()));
+        }
+        Ok(Some(std::mem::replace(&mut entry.state, KeyState::new(0, Instant::MIN))))
+    }
+
+    /// Puts a state back, changed.
+    pub fn put(&mut self, key: &Key, state: KeyState, plan: &Plan) {
+        self.uses += 1;
+        if let Some(due) = state.due(plan) {
+            self.due.insert((due, key.clone()));
+        }
+        if !self.entries.get(key).is_some_and(|entry| entry.dirty) {
+            self.dirty.insert(key.clone());
+        }
+        match self.entries.get_mut(key) {
+            Some(entry) => {
+                entry.state = state;
+                entry.dirty = true;
+                entry.used = self.uses;
+            }
+            None => {
+                let bytes = ENTRY_OVERHEAD * 2;
+                self.bytes += bytes;
+                let entry = Entry { state, dirty: true, stored_due: None, used: self.uses, bytes };
+                self.entries.insert(key.clone(), entry);
+            }
+        }
+    }
+
+    /// Keys that are due at or before `until`, in key order.
+    pub fn due<S: Store>(&mut self, until: Instant, store: &S) -> Result<BTreeSet<Key>, StateError<S::Error>> {
+        let mut keys: BTreeSet<Key> =
+            self.due.iter().take_while(|(due, _)| *due <= until).map(|(_, key)| key.clone()).collect();
+        if until < self.stored_due_from {
+            return Ok(keys);
+        }
+        let mut from = Vec::new();
+        loop {
+            let page = store.scan(Space::Deadlines, &from, None, PAGE).map_err(StateError::Store)?;
+            for (listed, _) in &page {
+                let (due, key) = read_deadline(listed);
+                if due > until {
+                    self.stored_due_from = due;
+                    return Ok(keys);
+                }
+                if !self.dirty.contains(&key) {
+                    keys.insert(key);
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => {
+                    from.clone_from(last);
+                    from.push(0);
+                }
+                _ => {
+                    self.stored_due_from = Instant::MAX;
+                    return Ok(keys);
+                }
+            }
+        }
+    }
+
+    /// Every key that the cache or the store knows.
+    pub fn every_key<S: Store>(&self, store: &S) -> Result<BTreeSet<Key>, StateError<S::Error>> {
+        let mut keys = self.dirty.clone();
+        let mut from = Vec::new();
+        loop {
+            let page = store.scan(Space::Keys, &from, None, PAGE).map_err(StateError::Store)?;
+            keys.extend(page.iter().map(|(key, _)| Key(String::from_utf8_lossy(key).into())));
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => from = [last.as_slice(), &[0]].concat(),
+                _ => return Ok(keys),
+            }
+        }
+    }
+
+    /// Adds every dirty key to the batch. The caller writes the batch or fails for good.
+    pub fn flush(&mut self, batch: &mut Batch, layouts: &Layouts, plan: &Plan) {
+        for key in std::mem::take(&mut self.dirty) {
+            let entry = self.entries.get_mut(&key).expect("a dirty key has an entry");
+            let due = entry.state.due(plan);
+            let bytes = encode_key(&entry.state, due, layouts);
+            self.bytes -= entry.bytes;
+            entry.bytes = bytes.len() * 2 + ENTRY_OVERHEAD;
+            self.bytes += entry.bytes;
+            batch.put(Space::Keys, key.0.as_bytes().to_vec(), bytes);
+            if due != entry.stored_due {
+                if let Some(stored) = entry.stored_due {
+                    batch.delete(Space::Deadlines, deadline(stored, &key));
+                }
+                if let Some(due) = due {
+                    batch.put(Space::Deadlines, deadline(due, &key), Vec::new());
+                    self.stored_due_from = self.stored_due_from.min(due);
+                }
+                entry.stored_due = due;
+            }
+            entry.dirty = false;
+        }
+        self.due.clear();
+        self.evict();
+    }
+
+    /// Drops the least recently used half when the budget is passed. Nothing is dirty when it is called.
+    fn evict(&mut self) {
+        if self.bytes <= self.budget {
+            return;
+        }
+        let mut used: Vec<u64> = self.entries.values().map(|entry| entry.used).collect();
+        let middle = used.len() / 2;
+        let (_, pivot, _) = used.select_nth_unstable(middle);
+        let pivot = *pivot;
+        self.entries.retain(|_, entry| entry.used > pivot);
+        self.bytes = self.entries.values().map(|entry| entry.bytes).sum();
+    }
+
+    /// Roughly what the cache holds, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+fn deadline(due: Instant, key: &Key) -> Vec<u8> {
+    let sortable = (due.0 as u64) ^ (1 << 63);
+    [&sortable.to_be_bytes(), key.0.as_bytes()].concat()
+}
+
+fn read_deadline(listed: &[u8]) -> (Instant, Key) {
+    let (due, key) = listed.split_at(8);
+    let sortable = u64::from_be_bytes(due.try_into().expect("split at eight bytes"));
+    let key = std::str::from_utf8(key).expect("deadlines are written from keys, which are text");
+    (Instant((sortable ^ (1 << 63)) as i64), Key(key.into()))
+}

@@ -1,0 +1,395 @@
+//! Ingest's decisions: which partitions of the changes log a change goes to, and what may be promised when.
+//!
+//! Takes decoded records, heartbeats, end offsets and the machine's time as arguments; gives blocks to write.
+//! Must not know: Kafka, JSON, threads. It keeps no state that a restart would miss.
+//!
+//! # Promises
+//!
+//! * *Data*, of commit-time connectors only: having read a change committed at `c`, everything of the same
+//!   topic-partition committed before `c` has been read.
+//! * *A captured heartbeat table*: a row `at = T` proves that the connector has read its log up to there. Its topic
+//!   is another partition than the data's, whose records may become visible later: so after a slack the data
+//!   partitions' end offsets are asked for, and the promise is given when all below them has been read.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::domain::change::{
+    Block, Change, Entry, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, StallNotice, TopicPartition,
+    Topology,
+};
+use crate::domain::instant::Instant;
+use crate::domain::routing::partition_of;
+use crate::domain::rule::Plan;
+use crate::domain::timeline::ConnectorIndex;
+
+/// How patient ingest is.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Between seeing a heartbeat and asking for end offsets, microseconds.
+    pub slack_us: i64,
+    /// How long a promise may stand still before its source is said to be stalled, microseconds.
+    pub stall_after_us: i64,
+}
+
+/// A change as decoded, before it has a place in a block: `change.topic_partition` and `change.origin` are set here.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    pub change: Change,
+    pub origin: Origin,
+    /// True for changes that were streamed from the database's log: those of a commit-time connector prove progress.
+    /// Snapshot rows prove nothing.
+    pub streamed: bool,
+}
+
+/// What was read from a source topic-partition.
+#[derive(Clone, Debug)]
+pub enum Reading {
+    Change(Box<Decoded>),
+    /// `reject.topic_partition` is set here.
+    Reject(Box<Reject>),
+    /// A record that says nothing about a row: a tombstone, a transaction marker.
+    Nothing,
+}
+
+/// One heartbeat on its way to becoming promises.
+struct Beat {
+    connector: ConnectorIndex,
+    time: Instant,
+    proof: Proof,
+    seen_at: Instant,
+}
+
+/// A promise that is given when everything below `end` has been read.
+struct Target {
+    end: i64,
+    time: Instant,
+    proof: Proof,
+}
+
+struct Lane {
+    source: SourceIndex,
+    topic_partition: TopicPartition,
+    /// Everything below has been read.
+    read_to: i64,
+    targets: VecDeque<Target>,
+    /// The best promise that can be given now.
+    promise: Option<(Instant, Option<Proof>)>,
+    promised: Option<Instant>,
+    /// The machine's time when the promise last moved, or the lane was assigned.
+    moved_at: Instant,
+    stalled: bool,
+}
+
+/// Blocks to write, and how far the sources have been read once all of them are written.
+#[derive(Clone, Debug, Default)]
+pub struct Round {
+    /// `(changes-log partition, block)`; at most one block a partition, none of them empty.
+    pub blocks: Vec<(i32, Block)>,
+    /// For each topic-partition read, the offset to commit.
+    pub read_to: Vec<(TopicPartition, i64)>,
+}
+
+/// A heartbeat lane waits for no more end offsets than this; further ones replace the newest.
+const TARGETS: usize = 16;
+
+/// A connector's heartbeats that wait for their slack; further ones replace the newest.
+const BEATS: usize = 64;
+
+/// The synchronous heart of an ingest member.
+pub struct Ingest {
+    plan: Arc<Plan>,
+    /// For each connector of the plan, whether its source times are commit times.
+    commit_time: Vec<bool>,
+    patience: Patience,
+    /// For each source, whether its updates may move a row to another key without saying from which.
+    key_may_change: Vec<bool>,
+    topologies: Vec<Option<Topology>>,
+    lanes: BTreeMap<(SourceIndex, TopicPartition), Lane>,
+    beats: VecDeque<Beat>,
+    blocks: Vec<Builder>,
+}
+
+impl Ingest {
+    /// `partitions` is the changes log's partition count.
+    pub fn new(
+        plan: Arc<Plan>,
+        partitions: i32,
+        commit_time: Vec<bool>,
+        key_may_change: Vec<bool>,
+        patience: Patience,
+    ) -> Ingest {
+        Ingest {
+            topologies: vec![None; plan.sources.len()],
+            lanes: BTreeMap::new(),
+            beats: VecDeque::new(),
+            blocks: (0..partitions).map(|_| Builder::default()).collect(),
+            plan,
+            commit_time,
+            patience,
+            key_may_change,
+        }
+    }
+
+    /// Learns a source's topics and their partition counts.
+    pub fn learn(&mut self, topology: Topology) {
+        let source = topology.source;
+        self.topologies[source] = Some(topology);
+    }
+
+    /// Begins to read a topic-partition at an offset.
+    pub fn assign(&mut self, source: SourceIndex, topic_partition: TopicPartition, offset: i64, now: Instant) {
+        let id = (source, topic_partition.clone());
+        let lane = Lane {
+            source,
+            topic_partition,
+            read_to: offset,
+            targets: VecDeque::new(),
+            promise: None,
+            promised: None,
+            moved_at: now,
+            stalled: false,
+        };
+        self.lanes.insert(id, lane);
+    }
+
+    /// Stops reading a topic-partition. What was read of it may still be written: it is true.
+    pub fn revoke(&mut self, source: SourceIndex, topic_partition: &TopicPartition) {
+        self.lanes.remove(&(source, topic_partition.clone()));
+    }
+
+    /// Takes the next record of a topic-partition.
+    pub fn take(&mut self, source: SourceIndex, topic_partition: &TopicPartition, offset: i64, reading: Reading) {
+        let Some(lane) = self.lanes.get_mut(&(source, topic_partition.clone())) else { return };
+        lane.read_to = offset + 1;
+        let commit_time = self.commit_time[self.plan.sources[source].connector];
+        match reading {
+            Reading::Nothing => {}
+            Reading::Reject(reject) => {
+                let name = format!("{}:{}", topic_partition.topic, topic_partition.partition);
+                let partition = partition_of(name.as_bytes(), self.blocks.len() as i32);
+                let builder = &mut self.blocks[partition as usize];
+                let topic_partition = builder.lane(source, topic_partition);
+                builder.block.entries.push(Entry::Reject(Reject { topic_partition, ..*reject }));
+            }
+            Reading::Change(decoded) => {
+                if let (true, true, Some(position)) = (commit_time, decoded.streamed, decoded.change.position) {
+                    let time = decoded.change.source_time.previous();
+                    let begin = Position { transaction: position.transaction, row: 0 };
+                    lane.offer(time, Some(Proof { position: begin, run: decoded.change.run }));
+                }
+                lane.reach();
+                self.route(source, topic_partition, *decoded);
+                return;
+            }
+        }
+        lane.reach();
+    }
+
+    /// Everything of a topic-partition below `offset` has been read, whatever the last record's offset was.
+    pub fn reached_end(&mut self, source: SourceIndex, topic_partition: &TopicPartition, offset: i64) {
+        if let Some(lane) = self.lanes.get_mut(&(source, topic_partition.clone())) {
+            lane.read_to = lane.read_to.max(offset);
+            lane.reach();
+        }
+    }
+
+    /// Takes a streamed row of a connector's heartbeat table.
+    pub fn heartbeat(&mut self, connector: ConnectorIndex, time: Instant, proof: Proof, now: Instant) {
+        let proof = Proof { position: Position { row: 0, ..proof.position }, ..proof };
+        if self.beats.iter().filter(|beat| beat.connector == connector).count() >= BEATS {
+            let newest = self.beats.iter().rposition(|beat| beat.connector == connector);
+            self.beats.remove(newest.expect("there are beats of the connector"));
+        }
+        self.beats.push_back(Beat { connector, time, proof, seen_at: now });
+    }
+
+    /// The topic-partitions whose end offsets are to be asked for now. The answers go to [`Ingest::ends`] together
+    /// with `now` unchanged, all of them asked for after this call.
+    pub fn wants_ends(&self, now: Instant) -> Vec<(SourceIndex, TopicPartition)> {
+        let ripe = |connector| self.ripe(connector, now).is_some();
+        let lanes = self.lanes.keys().filter(|(source, _)| ripe(self.plan.sources[*source].connector));
+        lanes.cloned().collect()
+    }
+
+    /// The newest heartbeat of a connector whose slack is over.
+    fn ripe(&self, connector: ConnectorIndex, now: Instant) -> Option<&Beat> {
+        let slack_us = self.patience.slack_us;
+        let ripe = |beat: &&Beat| beat.connector == connector && now.since(beat.seen_at) >= slack_us;
+        self.beats.iter().rev().find(ripe)
+    }
+
+    /// Takes the end offsets that [`Ingest::wants_ends`] asked for at `asked_at`. A topic-partition without an
+    /// answer gets its promise by a later heartbeat.
+    pub fn ends(&mut self, asked_at: Instant, ends: &[((SourceIndex, TopicPartition), i64)]) {
+        for (id, end) in ends {
+            let connector = self.plan.sources[id.0].connector;
+            let Some((time, proof)) = self.ripe(connector, asked_at).map(|beat| (beat.time, beat.proof)) else {
+                continue;
+            };
+            let Some(lane) = self.lanes.get_mut(id) else { continue };
+            if lane.targets.len() >= TARGETS {
+                lane.targets.pop_back();
+            }
+            lane.targets.push_back(Target { end: *end, time, proof });
+            lane.reach();
+        }
+        let slack_us = self.patience.slack_us;
+        self.beats.retain(|beat| asked_at.since(beat.seen_at) < slack_us);
+    }
+
+    fn route(&mut self, source: SourceIndex, topic_partition: &TopicPartition, decoded: Decoded) {
+        let partitions = self.blocks.len() as i32;
+        let of = |key: &Option<crate::domain::change::Key>| {
+            key.as_ref().map(|key| partition_of(key.0.as_bytes(), partitions))
+        };
+        let change = &decoded.change;
+        let (owner, before) = (of(&change.key), of(&change.key_before));
+        let find = self.plan.sources[source].find_rows;
+        let anywhere = match &change.operation {
+            Operation::Delete { .. } => change.key.is_none(),
+            Operation::Upsert { row_before, .. } => row_before.is_some() || self.key_may_change[source],
+        };
+        if find && anywhere {
+            let row = self.row_before(source, change);
+            for partition in (0..partitions).filter(|partition| Some(*partition) != owner) {
+                let operation = Operation::Delete { row: row.clone() };
+                let gone = Change { key: None, key_before: None, operation, ..change.clone() };
+                self.blocks[partition as usize].push(source, topic_partition, gone, &decoded.origin);
+            }
+        } else if let Some(before) = before.filter(|before| Some(*before) != owner) {
+            self.blocks[before as usize].push(source, topic_partition, change.clone(), &decoded.origin);
+        }
+        if let Some(owner) = owner {
+            self.blocks[owner as usize].push(source, topic_partition, decoded.change, &decoded.origin);
+        }
+    }
+
+    fn row_before(&self, source: SourceIndex, change: &Change) -> Box<[crate::domain::value::Value]> {
+        match &change.operation {
+            Operation::Delete { row } | Operation::Upsert { row_before: Some(row), .. } => row.clone(),
+            Operation::Upsert { columns, .. } => {
+                let primary_key = &self.plan.catalog.sources[source].primary_key;
+                primary_key.iter().map(|column| columns[*column].clone()).collect()
+            }
+        }
+    }
+
+    /// Ends a round: everything taken so far, with the promises that now hold, as blocks to write.
+    pub fn collect(&mut self, now: Instant) -> Round {
+        for lane in self.lanes.values_mut() {
+            for entry in lane.say(now, self.patience.stall_after_us) {
+                for builder in &mut self.blocks {
+                    let topic_partition = builder.lane(lane.source, &lane.topic_partition);
+                    builder.block.entries.push(at_lane(entry.clone(), topic_partition));
+                }
+            }
+        }
+        let mut round = Round::default();
+        for (partition, builder) in self.blocks.iter_mut().enumerate() {
+            let mut block = std::mem::take(builder).block;
+            if block.entries.is_empty() {
+                continue;
+            }
+            let mut sources: Vec<SourceIndex> = block.topic_partitions.iter().map(|(source, _)| *source).collect();
+            sources.sort_unstable();
+            sources.dedup();
+            block.topologies = sources.iter().filter_map(|source| self.topologies[*source].clone()).collect();
+            round.blocks.push((partition as i32, block));
+        }
+        round.read_to = self.lanes.values().map(|lane| (lane.topic_partition.clone(), lane.read_to)).collect();
+        round
+    }
+
+    /// How long ago each source's promise last moved, microseconds; of the topic-partitions assigned here.
+    pub fn ages(&self, now: Instant) -> BTreeMap<SourceIndex, i64> {
+        let mut ages = BTreeMap::new();
+        for lane in self.lanes.values() {
+            let age = now.since(lane.moved_at);
+            let oldest = ages.entry(lane.source).or_insert(age);
+            *oldest = age.max(*oldest);
+        }
+        ages
+    }
+}
+
+fn at_lane(entry: Entry, topic_partition: usize) -> Entry {
+    match entry {
+        Entry::Mark(mark) => Entry::Mark(Mark { topic_partition, ..mark }),
+        Entry::Stall(notice) => Entry::Stall(StallNotice { topic_partition, ..notice }),
+        other => other,
+    }
+}
+
+impl Lane {
+    fn offer(&mut self, time: Instant, proof: Option<Proof>) {
+        if self.promise.is_none_or(|(best, _)| time > best) {
+            self.promise = Some((time, proof));
+        }
+    }
+
+    fn reach(&mut self) {
+        while self.targets.front().is_some_and(|target| target.end <= self.read_to) {
+            let target = self.targets.pop_front().expect("there is a first");
+            self.offer(target.time, Some(target.proof));
+        }
+    }
+
+    /// What there is to write about the lane now; indexes are not set.
+    fn say(&mut self, now: Instant, stall_after_us: i64) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let mut notice = |stalled| {
+            entries.push(Entry::Stall(StallNotice { topic_partition: 0, stalled, decided_at: now }));
+        };
+        match self.promise {
+            Some((time, proof)) if self.promised.is_none_or(|promised| time > promised) => {
+                // The first promise after an assignment may end a stall that another member has said.
+                if self.stalled || self.promised.is_none() {
+                    notice(false);
+                }
+                self.stalled = false;
+                self.moved_at = now;
+                self.promised = Some(time);
+                entries.push(Entry::Mark(Mark { topic_partition: 0, time, proof }));
+            }
+            _ if !self.stalled && now.since(self.moved_at) > stall_after_us => {
+                notice(true);
+                self.stalled = true;
+            }
+            _ => {}
+        }
+        entries
+    }
+}
+
+/// A block in the making.
+#[derive(Default)]
+struct Builder {
+    block: Block,
+    lanes: BTreeMap<(SourceIndex, TopicPartition), usize>,
+}
+
+impl Builder {
+    fn lane(&mut self, source: SourceIndex, topic_partition: &TopicPartition) -> usize {
+        let id = (source, topic_partition.clone());
+        if let Some(index) = self.lanes.get(&id) {
+            return *index;
+        }
+        let index = self.block.topic_partitions.len();
+        self.block.topic_partitions.push(id.clone());
+        self.lanes.insert(id, index);
+        index
+    }
+
+    fn push(&mut self, source: SourceIndex, topic_partition: &TopicPartition, change: Change, origin: &Origin) {
+        let origin = match self.block.origins.iter().position(|known| known == origin) {
+            Some(index) => index,
+            None => {
+                self.block.origins.push(origin.clone());
+                self.block.origins.len() - 1
+            }
+        };
+        let topic_partition = self.lane(source, topic_partition);
+        self.block.entries.push(Entry::Change(Change { topic_partition, origin, ..change }));
+    }
+}

@@ -1,0 +1,479 @@
+//! One partition's reconciliation: blocks of the changes log in, records out. The pure function of the design.
+//!
+//! Must not know: Kafka, RocksDB, clocks, randomness. The same code runs in `run`, `demo`, `test` and the simulator.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::cache::{KeyCache, StateError};
+use super::store::{Batch, MEMORY_KEY, Space, Store};
+use super::waiting::WaitingRoom;
+use super::wire::Writer;
+use super::wire::state::{Layout, Layouts, TaskMemory, decode_memory, encode_memory};
+use crate::domain::change::{Block, Change, Entry, Key, Operation, Origin, Reject, StallNotice};
+use crate::domain::instant::Instant;
+use crate::domain::key_state::{Effect, Happening, KeyState, Provenance, Row, Window};
+use crate::domain::record::{Cause, Content, Discrepancy, Quarantined, Record, SideRow, SourceNotice};
+use crate::domain::routing::{Ownership, partition_of};
+use crate::domain::rule::Plan;
+use crate::domain::timeline::{Admission, LaneIndex, Settled, Timeline};
+use crate::domain::value::Value;
+
+/// What a task has counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub changes: u64,
+    pub late: u64,
+    pub replayed: u64,
+    pub repeated: u64,
+    pub epochs: u64,
+    pub rejects: u64,
+    pub judged: u64,
+}
+
+/// The reconciliation of one partition of the changes log.
+pub struct Task<S: Store> {
+    plan: Arc<Plan>,
+    ownership: Ownership,
+    store: S,
+    layouts: Layouts,
+    timeline: Timeline,
+    waiting: WaitingRoom,
+    /// For each lane, how many changes were settled since the last flush.
+    settled_since: Vec<u64>,
+    origins: Vec<Origin>,
+    stalled: Vec<bool>,
+    cache: KeyCache,
+    /// Row lookups not yet in the store: encoded row → key, `None` where the row is gone.
+    rows: BTreeMap<Vec<u8>, Option<Key>>,
+    next_offset: i64,
+    rules: u64,
+    heartbeat: Option<Instant>,
+    counts: Counts,
+}
+
+impl<S: Store> Task<S> {
+    /// Opens the task over what its store remembers. `cache_bytes` bounds the clean part of its cache.
+    pub fn open(
+        plan: Arc<Plan>,
+        ownership: Ownership,
+        store: S,
+        cache_bytes: usize,
+    ) -> Result<Task<S>, StateError<S::Error>> {
+        let connectors = plan.sources.iter().map(|source| source.connector).collect();
+        let memory = store.get(Space::Memory, MEMORY_KEY).map_err(StateError::Store)?;
+        let mut task = Task {
+            layouts: Layouts::new(Vec::new(), &plan.catalog),
+            timeline: Timeline::new(connectors),
+            waiting: WaitingRoom::default(),
+            settled_since: Vec::new(),
+            origins: Vec::new(),
+            stalled: Vec::new(),
+            cache: KeyCache::new(cache_bytes),
+            rows: BTreeMap::new(),
+            next_offset: 0,
+            rules: plan.fingerprint(),
+            heartbeat: None,
+            counts: Counts::default(),
+            plan,
+            ownership,
+            store,
+        };
+        if let Some(bytes) = memory {
+            task.restore(decode_memory(&bytes)?)?;
+        }
+        Ok(task)
+    }
+
+    fn restore(&mut self, memory: TaskMemory) -> Result<(), StateError<S::Error>> {
+        let names = |layout: &Layout| layout.0.iter().map(|(source, _)| source.clone()).collect::<Vec<_>>();
+        let stored = memory.layouts.last().map(names).unwrap_or_default();
+        let configured = names(&Layout::of(&self.plan.catalog));
+        if stored != configured {
+            return Err(StateError::OtherSources { stored, configured });
+        }
+        self.layouts = Layouts::new(memory.layouts, &self.plan.catalog);
+        let connectors = self.plan.sources.iter().map(|source| source.connector).collect();
+        self.timeline = Timeline::restore(
+            connectors,
+            memory.flows,
+            memory.lanes,
+            memory.topologies,
+            memory.settled,
+            memory.baseline,
+        );
+        self.waiting = WaitingRoom::restore(memory.waiting, &mut self.timeline, &self.store, &self.layouts)?;
+        self.origins = memory.origins;
+        self.stalled = memory.stalled;
+        self.next_offset = memory.next_offset;
+        self.rules = memory.rules;
+        self.heartbeat = memory.heartbeat;
+        Ok(())
+    }
+
+    /// The changes-log offset to apply next.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    pub fn settled(&self) -> Option<Instant> {
+        self.timeline.settled()
+    }
+
+    /// For each source of the plan, how far its history is known.
+    pub fn frontiers(&self) -> Vec<Option<Instant>> {
+        (0..self.plan.sources.len()).map(|source| self.timeline.frontier(source)).collect()
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How many changes wait for the settled time to reach them.
+    pub fn waiting(&self) -> usize {
+        self.timeline.waiting.iter().map(|lane| lane.len()).sum()
+    }
+
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Ends the task and gives its store back; what was not flushed is lost, as by a crash.
+    pub fn into_store(self) -> S {
+        self.store
+    }
+
+    /// Applies the block at a changes-log offset; gives what is to be published, in order. A block below
+    /// [`Task::next_offset`] was applied before and gives nothing. After an error the task must be dropped.
+    pub fn apply(&mut self, offset: i64, block: Block) -> Result<Vec<Record>, StateError<S::Error>> {
+        if offset < self.next_offset {
+            return Ok(Vec::new());
+        }
+        let mut out = Outbox { offset, records: Vec::new() };
+        for topology in &block.topologies {
+            self.timeline.learn(topology);
+        }
+        let lanes: Vec<LaneIndex> =
+            block.topic_partitions.iter().map(|(source, id)| self.timeline.lane(*source, id)).collect();
+        self.stalled.resize(self.timeline.lanes.len(), false);
+        let origins: Vec<usize> = block.origins.into_iter().map(|origin| self.intern(origin)).collect();
+        for entry in block.entries {
+            match entry {
+                Entry::Change(mut change) => {
+                    let lane = lanes[change.topic_partition];
+                    change.topic_partition = lane;
+                    change.origin = origins[change.origin];
+                    self.admit(lane, change);
+                }
+                Entry::Mark(mark) => self.timeline.mark(lanes[mark.topic_partition], &mark),
+                Entry::Stall(notice) => self.stall(lanes[notice.topic_partition], &notice, &mut out),
+                Entry::Reject(reject) => self.reject(lanes[reject.topic_partition], reject, &mut out),
+            }
+        }
+        self.settle(&mut out)?;
+        self.next_offset = offset + 1;
+        Ok(out.records)
+    }
+
+    fn intern(&mut self, origin: Origin) -> usize {
+        match self.origins.iter().position(|known| *known == origin) {
+            Some(index) => index,
+            None => {
+                self.origins.push(origin);
+                self.origins.len() - 1
+            }
+        }
+    }
+
+    fn admit(&mut self, lane: LaneIndex, change: Change) {
+        let admission = self.timeline.admit(lane, change);
+        let count = match admission {
+            Admission::Taken => &mut self.counts.changes,
+            Admission::Late => &mut self.counts.late,
+            Admission::NewEpoch => &mut self.counts.epochs,
+            Admission::Repeated => &mut self.counts.repeated,
+            Admission::Replayed => &mut self.counts.replayed,
+        };
+        *count += 1;
+    }
+
+    /// One partition of the changes log speaks for a source, so that its stall is said once.
+    fn stall(&mut self, lane: LaneIndex, notice: &StallNotice, out: &mut Outbox) {
+        let source = self.timeline.lanes[lane].source;
+        let any = |task: &Task<S>| {
+            task.timeline.lanes.iter().zip(&task.stalled).any(|(lane, stalled)| lane.source == source && *stalled)
+        };
+        let before = any(self);
+        self.stalled[lane] = notice.stalled;
+        let after = any(self);
+        let name = self.plan.catalog.sources[source].name.as_bytes();
+        if before != after && partition_of(name, self.ownership.partitions) == self.ownership.partition {
+            let frontier = self.timeline.frontier(source);
+            let decided_at = notice.decided_at;
+            out.say(Content::Source(SourceNotice { source, stalled: after, frontier, decided_at }));
+        }
+    }
+
+    fn reject(&mut self, lane: LaneIndex, reject: Reject, out: &mut Outbox) {
+        if !self.timeline.take_offset(lane, reject.offset) {
+            self.counts.repeated += 1;
+            return;
+        }
+        self.counts.rejects += 1;
+        let lane = &self.timeline.lanes[lane];
+        out.say(Content::Quarantine(Box::new(Quarantined {
+            source: lane.source,
+            topic: lane.topic_partition.topic.clone(),
+            partition: lane.topic_partition.partition,
+            offset: reject.offset,
+            timestamp: reject.timestamp,
+            key: reject.key,
+            value: reject.value,
+            masked: reject.masked,
+            reason: reject.reason,
+            detail: reject.detail,
+        })));
+    }
+
+    fn settle(&mut self, out: &mut Outbox) -> Result<(), StateError<S::Error>> {
+        let before = self.timeline.settled();
+        let settled = self.timeline.settle();
+        let (Some(until), Some(baseline)) = (self.timeline.settled(), self.timeline.baseline()) else {
+            return Ok(());
+        };
+        if before == Some(until) {
+            return Ok(());
+        }
+        let mut touched: BTreeMap<Key, Vec<Effect>> = BTreeMap::new();
+        self.settled_since.resize(self.timeline.lanes.len(), 0);
+        for one in settled {
+            self.settled_since[one.lane] += 1;
+            self.spread(one, &mut touched)?;
+        }
+        if until >= baseline {
+            if self.rules != self.plan.fingerprint() {
+                self.judge_all_again(&mut touched)?;
+            }
+            for key in self.cache.due(until, &self.store)? {
+                touched.entry(key).or_default();
+            }
+        }
+        let from = before.map_or(baseline, |before| before.max(baseline));
+        self.advance_keys(touched, Window { baseline, from, until }, out)?;
+        self.beat(until, out);
+        Ok(())
+    }
+
+    /// Turns a settled change into what it does to the keys of this partition.
+    fn spread(
+        &mut self,
+        settled: Settled,
+        touched: &mut BTreeMap<Key, Vec<Effect>>,
+    ) -> Result<(), StateError<S::Error>> {
+        let Settled { at, late, lane, change } = settled;
+        let source = self.timeline.lanes[lane].source;
+        let provenance = Provenance {
+            source_time: change.source_time,
+            position: change.position.unwrap_or_default(),
+            origin: change.origin,
+            lane,
+            offset: change.offset,
+        };
+        let find = self.plan.sources[source].find_rows;
+        let row_before = match &change.operation {
+            Operation::Delete { row } => row.clone(),
+            Operation::Upsert { row_before: Some(row), .. } => row.clone(),
+            Operation::Upsert { columns, .. } if find || change.key_before.is_some() => self.row_of(source, columns),
+            Operation::Upsert { .. } => Box::default(),
+        };
+        let is_delete = matches!(change.operation, Operation::Delete { .. });
+        let key_before = match (find, is_delete) {
+            (true, _) => self.find_row(source, &row_before)?,
+            (false, true) => change.key.clone(),
+            (false, false) => change.key_before.clone(),
+        };
+        let key_after = if is_delete { None } else { change.key.clone().filter(|key| self.ownership.owns(key)) };
+        if find {
+            self.rows.insert(row_id(source, &row_before), None);
+            if let (Some(key), Operation::Upsert { columns, .. }) = (&key_after, &change.operation) {
+                let row = row_id(source, &self.row_of(source, columns));
+                self.rows.insert(row, Some(key.clone()));
+            }
+        }
+        let mut effect = |key: Key, operation| {
+            touched.entry(key).or_default().push(Effect { at, late, source, operation, provenance });
+        };
+        if let Some(key) = key_before.filter(|key| self.ownership.owns(key) && key_after.as_ref() != Some(key)) {
+            effect(key, Operation::Delete { row: row_before });
+        }
+        if let Some(key) = key_after {
+            effect(key, change.operation);
+        }
+        Ok(())
+    }
+
+    fn row_of(&self, source: usize, columns: &[Value]) -> Box<[Value]> {
+        self.plan.catalog.sources[source].primary_key.iter().map(|column| columns[*column].clone()).collect()
+    }
+
+    fn find_row(&self, source: usize, row: &[Value]) -> Result<Option<Key>, StateError<S::Error>> {
+        let id = row_id(source, row);
+        if let Some(known) = self.rows.get(&id) {
+            return Ok(known.clone());
+        }
+        let stored = self.store.get(Space::Rows, &id).map_err(StateError::Store)?;
+        Ok(stored.map(|key| Key(String::from_utf8_lossy(&key).into())))
+    }
+
+    /// After a change of the rules, every key is judged anew.
+    fn judge_all_again(&mut self, touched: &mut BTreeMap<Key, Vec<Effect>>) -> Result<(), StateError<S::Error>> {
+        for key in self.cache.every_key(&self.store)? {
+            if let Some(mut state) = self.cache.take(&key, &self.store, &self.layouts, &self.plan)? {
+                state.judged = false;
+                self.cache.put(&key, state, &self.plan);
+            }
+            touched.entry(key).or_default();
+        }
+        self.rules = self.plan.fingerprint();
+        Ok(())
+    }
+
+    fn advance_keys(
+        &mut self,
+        touched: BTreeMap<Key, Vec<Effect>>,
+        window: Window,
+        out: &mut Outbox,
+    ) -> Result<(), StateError<S::Error>> {
+        let mut said: Vec<(Key, Happening)> = Vec::new();
+        let mut open: Vec<Content> = Vec::new();
+        for (key, effects) in touched {
+            let known = self.cache.take(&key, &self.store, &self.layouts, &self.plan)?;
+            let mut state = match (known, effects.first()) {
+                (Some(state), _) => state,
+                (None, Some(first)) => {
+                    let mut state = KeyState::new(self.plan.sources.len(), first.at);
+                    state.judged = first.at > window.baseline;
+                    state
+                }
+                (None, None) => continue,
+            };
+            let mut happenings = Vec::new();
+            state.advance(&self.plan, effects, window, &mut happenings);
+            self.counts.judged += 1;
+            if !happenings.is_empty() {
+                open.push(self.open_of(&key, &state, window.until));
+            }
+            said.extend(happenings.into_iter().map(|happening| (key.clone(), happening)));
+            self.cache.put(&key, state, &self.plan);
+        }
+        said.sort_by_key(|(_, happening)| happening.at);
+        for (key, happening) in said {
+            let discrepancy = self.discrepancy(&key, happening, window.until);
+            out.say(Content::Discrepancy(Box::new(discrepancy)));
+        }
+        open.into_iter().for_each(|content| out.say(content));
+        Ok(())
+    }
+
+    fn discrepancy(&self, key: &Key, happening: Happening, settled: Instant) -> Discrepancy {
+        let Happening { event, at, rule, episode, rows } = happening;
+        Discrepancy {
+            event,
+            key: key.clone(),
+            rule: episode.rule,
+            rule_index: rule,
+            identity: episode.identity,
+            since: episode.since,
+            lineage: episode.lineage,
+            at,
+            settled,
+            revision: episode.revision,
+            flap_count: episode.flap_count,
+            escalated: episode.escalated,
+            evidence: episode.evidence,
+            sides: rows.into_iter().map(|rows| rows.into_iter().map(|row| self.side(row)).collect()).collect(),
+        }
+    }
+
+    fn side(&self, row: Row) -> SideRow {
+        let Provenance { source_time, position, origin, lane, offset } = row.provenance;
+        let lane = &self.timeline.lanes[lane].topic_partition;
+        SideRow {
+            columns: row.columns,
+            source_time,
+            position: self.origins[origin].label(position),
+            topic: lane.topic.clone(),
+            partition: lane.partition,
+            offset,
+        }
+    }
+
+    fn open_of(&self, key: &Key, state: &KeyState, settled: Instant) -> Content {
+        let open = state.open(&self.plan).map(|happening| self.discrepancy(key, happening, settled)).collect();
+        Content::Open { key: key.clone(), open }
+    }
+
+    /// Says how far the partition has looked whenever the settled time enters another heartbeat interval.
+    fn beat(&mut self, settled: Instant, out: &mut Outbox) {
+        let interval = |instant: Instant| instant.0.div_euclid(self.plan.heartbeat_us);
+        if self.heartbeat.is_none_or(|last| interval(settled) > interval(last)) {
+            self.heartbeat = Some(settled);
+            out.say(Content::Heartbeat { settled });
+        }
+    }
+
+    /// Writes everything that has changed to the store, in one batch. To be called only once the records of every
+    /// applied block are safely published.
+    pub fn flush(&mut self) -> Result<(), StateError<S::Error>> {
+        let mut batch = Batch::default();
+        self.cache.flush(&mut batch, &self.layouts, &self.plan);
+        for (row, key) in std::mem::take(&mut self.rows) {
+            match key {
+                Some(key) => batch.put(Space::Rows, row, key.0.as_bytes().to_vec()),
+                None => batch.delete(Space::Rows, row),
+            }
+        }
+        let settled = std::mem::take(&mut self.settled_since);
+        self.waiting.flush(&self.timeline, &settled, &mut batch, &self.layouts);
+        let memory = TaskMemory {
+            next_offset: self.next_offset,
+            rules: self.rules,
+            heartbeat: self.heartbeat,
+            layouts: self.layouts.list().to_vec(),
+            origins: self.origins.clone(),
+            flows: self.timeline.flows.clone(),
+            lanes: self.timeline.lanes.clone(),
+            stalled: self.stalled.clone(),
+            waiting: self.waiting.numbers(),
+            topologies: self.timeline.topologies.clone(),
+            settled: self.timeline.settled(),
+            baseline: self.timeline.baseline(),
+        };
+        batch.put(Space::Memory, MEMORY_KEY.to_vec(), encode_memory(&memory));
+        self.store.write(batch).map_err(StateError::Store)
+    }
+}
+
+/// The records that one changes-log offset causes.
+struct Outbox {
+    offset: i64,
+    records: Vec<Record>,
+}
+
+impl Outbox {
+    fn say(&mut self, content: Content) {
+        let number = u32::try_from(self.records.len()).expect("a block causes fewer than four billion records");
+        self.records.push(Record { cause: Cause { offset: self.offset, number }, content });
+    }
+}
+
+fn row_id(source: usize, row: &[Value]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.bytes.extend_from_slice(&(source as u16).to_be_bytes());
+    writer.values(row);
+    writer.bytes
+}
