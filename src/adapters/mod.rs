@@ -1,1 +1,3 @@
-//! adapters
+//! One outside thing each: Kafka, RocksDB, Debezium's formats, JSON records, HTTP, telemetry.
+
+pub mod debezium;

@@ -1,1 +1,3 @@
-//! app
+//! The verbs of the command line, the configuration, and the wiring of everything below.
+
+pub mod settings;

@@ -1,0 +1,2 @@
+//! Debezium's change events, decoded into the domain's changes.
+pub mod shape;

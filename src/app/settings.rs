@@ -1,0 +1,96 @@
+//! The whole configuration, checked and resolved: what the running product needs, with every default filled in.
+//!
+//! Must not know: YAML (`app::config` reads it into this).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::adapters::debezium::shape::SourceShape;
+use crate::domain::rule::Plan;
+use crate::task::ingest::Patience;
+
+/// One file is one reconciliation.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub plan: Arc<Plan>,
+    /// By the plan's connector index, in order of name.
+    pub connectors: Vec<ConnectorSettings>,
+    /// By the plan's source index, in order of name.
+    pub sources: Vec<SourceSettings>,
+    /// librdkafka properties, passed through as they are.
+    pub kafka: BTreeMap<String, String>,
+    pub topics: TopicSettings,
+    pub state_dir: PathBuf,
+    pub limits: Limits,
+    /// Where `/metrics`, `/livez` and `/readyz` are served; `None` serves nothing.
+    pub http: Option<SocketAddr>,
+    pub patience: Patience,
+}
+
+#[derive(Clone, Debug)]
+pub struct ConnectorSettings {
+    pub name: String,
+    /// True where source times are the moment of the commit (PostgreSQL; MySQL with GTIDs).
+    pub commit_time: bool,
+    pub heartbeat: Option<HeartbeatSettings>,
+}
+
+/// A captured heartbeat table.
+#[derive(Clone, Debug)]
+pub struct HeartbeatSettings {
+    pub topic: String,
+    /// How its rows decode: the one kept column is the instant on the database's clock.
+    pub shape: Arc<SourceShape>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    pub name: String,
+    pub topics: TopicSelection,
+    pub shape: Arc<SourceShape>,
+    /// True where the order key of a row may change (PostgreSQL with REPLICA IDENTITY DEFAULT).
+    pub key_may_change: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicSelection {
+    List(Vec<String>),
+    /// A regular expression that the whole topic name must match.
+    Pattern(String),
+}
+
+/// The topics that Evenkeel writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    pub changes: String,
+    pub discrepancies: String,
+    pub open: String,
+    pub quarantine: String,
+    /// Partition count of the changes log and so of all output topics.
+    pub partitions: i32,
+    /// -1 is the broker's default.
+    pub replication_factor: i32,
+    /// Consumer groups: ingest, reconcile.
+    pub ingest_group: String,
+    pub reconcile_group: String,
+    /// Prefix of the transactional ids.
+    pub transactional_id: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Clean key states in memory, bytes over all partitions.
+    pub cache_bytes: usize,
+    /// RocksDB's block cache and write buffers, bytes over all partitions.
+    pub rocksdb_bytes: usize,
+    /// librdkafka's fetch queues, bytes over all consumers.
+    pub fetch_bytes: usize,
+    /// A block of the changes log is closed at this size.
+    pub block_bytes: usize,
+    /// A block of the changes log is closed after this time, milliseconds.
+    pub linger_ms: u64,
+    /// The state is flushed to disk this often, milliseconds.
+    pub flush_ms: u64,
+}
