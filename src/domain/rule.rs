@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::catalog::Catalog;
+use super::hash::{continue_fnv1a, fnv1a};
 use super::sql::Query;
 use super::timeline::ConnectorIndex;
 
@@ -62,14 +63,9 @@ pub struct SourcePlan {
 }
 
 impl Plan {
-    /// Changes whenever the meaning of any rule does (FNV-1a over ids and versions).
+    /// Changes whenever the meaning of any rule does.
     pub fn fingerprint(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for rule in &self.rules {
-            for byte in rule.id.bytes().chain([0]).chain(rule.version.bytes()).chain([0]) {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
-        hash
+        let parts = self.rules.iter().flat_map(|rule| [rule.id.as_bytes(), &[0], rule.version.as_bytes(), &[0]]);
+        parts.fold(fnv1a(&[]), continue_fnv1a)
     }
 }

@@ -1,2 +1,254 @@
-//! Debezium's change events, decoded into the domain's changes.
+//! Debezium's change events in Connect JSON, with and without schema, decoded into the domain's changes.
+//!
+//! Must not know: Kafka's client, the changes log. What cannot be understood comes back as a [`Refusal`], never as a
+//! guess. The contract is Debezium's documentation of each connector's data change events.
+
+mod envelope;
+mod position;
+mod schema;
 pub mod shape;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use self::envelope::{Envelope, Payload};
+use self::schema::SchemaCache;
+use self::shape::{Mask, SourceShape};
+use self::value::Cell;
+use crate::domain::change::{Change, Key, Operation, Proof, RunId};
+use crate::domain::hash::fnv1a;
+use crate::domain::instant::Instant;
+use crate::domain::value::{Type, Value};
+use crate::task::ingest::Decoded;
+
+/// Why an event was not understood. `reason` is one of a few words, good as a metric's label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: &'static str,
+    pub detail: String,
+}
+
+impl Refusal {
+    fn new(reason: &'static str, detail: impl Into<String>) -> Refusal {
+        Refusal { reason, detail: detail.into() }
+    }
+}
+
+/// What an event turned out to be.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Change(Box<Decoded>),
+    /// Nothing about a row: a tombstone, a logical message.
+    Nothing,
+}
+
+/// A streamed row of a heartbeat table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub time: Instant,
+    pub proof: Proof,
+}
+
+/// The header that tells a connector's runs apart, new at each start (Debezium's `extended.headers.enabled`).
+pub const RUN_HEADER: &str = "__debezium.context.runId";
+
+/// A run as a number; 0 where the event has no such header.
+pub fn run_of(header: Option<&[u8]>) -> RunId {
+    header.map_or(0, fnv1a)
+}
+
+/// Decodes the events of one source. Remembers the last schema seen, so that equal ones are parsed once.
+pub struct Decoder {
+    schemas: SchemaCache,
+}
+
+impl Decoder {
+    pub fn new() -> Decoder {
+        Decoder { schemas: SchemaCache::default() }
+    }
+
+    /// Decodes a record's value; `None` is a tombstone. `topic_partition`, `origin` and `offset` of the change are
+    /// left for the caller.
+    pub fn decode(&mut self, shape: &SourceShape, value: Option<&[u8]>, run: RunId) -> Result<Event, Refusal> {
+        let Some(bytes) = value else { return Ok(Event::Nothing) };
+        let Payload { schema, envelope } = envelope::parse(bytes)?;
+        let schema = match schema {
+            Some(schema) => Some(self.schemas.get(schema, shape)?),
+            None => None,
+        };
+        let row = |raw: &RawValue| value::row(shape, schema, raw);
+        let operation = match (&*envelope.op, envelope.before, envelope.after) {
+            ("m", _, _) => return Ok(Event::Nothing),
+            ("t", _, _) => return Err(Refusal::new("truncate", "the table was truncated; its rows are not named")),
+            ("c" | "r" | "u", before, Some(after)) => {
+                let before = before.map(row).transpose()?;
+                upsert(shape, before, row(after)?)?
+            }
+            ("d", Some(before), _) => delete(shape, row(before)?)?,
+            ("c" | "r" | "u" | "d", _, _) => {
+                let missing = if &*envelope.op == "d" { "before" } else { "after" };
+                return Err(Refusal::new("no_row", format!("op \"{}\" without \"{missing}\"", envelope.op)));
+            }
+            (other, _, _) => return Err(Refusal::new("unknown_op", format!("op \"{other}\""))),
+        };
+        change(shape, &envelope, operation, run).map(|decoded| Event::Change(Box::new(decoded)))
+    }
+
+    /// Decodes a row of a heartbeat table whose one kept column is the database's clock. `None` for what is not
+    /// streamed or carries no instant: a snapshot row proves nothing.
+    pub fn heartbeat(
+        &mut self,
+        shape: &SourceShape,
+        value: Option<&[u8]>,
+        run: RunId,
+    ) -> Result<Option<Heartbeat>, Refusal> {
+        let Event::Change(decoded) = self.decode(shape, value, run)? else { return Ok(None) };
+        let (true, Operation::Upsert { columns, .. }) = (decoded.streamed, &decoded.change.operation) else {
+            return Ok(None);
+        };
+        let (Value::Timestamp(micros), Some(position)) = (&columns[shape.key], decoded.change.position) else {
+            return Ok(None);
+        };
+        Ok(Some(Heartbeat { time: Instant(*micros), proof: Proof { position, run } }))
+    }
+}
+
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder::new()
+    }
+}
+
+struct Decided {
+    operation: Operation,
+    key: Option<Key>,
+    key_before: Option<Key>,
+}
+
+fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: RunId) -> Result<Decoded, Refusal> {
+    let source = &envelope.source;
+    let source_time = match (source.ts_us, source.ts_ms) {
+        (Some(micros), _) => Instant(micros),
+        (None, Some(millis)) => Instant(millis.saturating_mul(1000)),
+        (None, None) => return Err(Refusal::new("no_source_time", "\"source\" has neither ts_us nor ts_ms")),
+    };
+    let streamed = !source.is_snapshot() && &*envelope.op != "r";
+    let stand = position::of(shape.connector, source)?;
+    if streamed && stand.position.is_none() {
+        return Err(Refusal::new("no_position", "\"source\" names no position in the database's log"));
+    }
+    let change = Change {
+        topic_partition: 0,
+        offset: 0,
+        source_time,
+        position: stand.position.filter(|_| streamed),
+        origin: 0,
+        run,
+        transaction: if streamed { stand.transaction } else { 0 },
+        key: decided.key,
+        key_before: decided.key_before,
+        operation: decided.operation,
+    };
+    Ok(Decoded { change, origin: stand.origin, streamed })
+}
+
+fn upsert(shape: &SourceShape, before: Option<Vec<Cell>>, after: Vec<Cell>) -> Result<Decided, Refusal> {
+    let row = primary_key(shape, &after)?;
+    let key = match &after[shape.key] {
+        Cell::Value(value) => key_of(value),
+        Cell::Unchanged | Cell::Missing => {
+            let column = &shape.columns[shape.key].name;
+            return Err(Refusal::new("no_key", format!("the event does not say the value of the key \"{column}\"")));
+        }
+    };
+    let mut key_before = None;
+    let mut row_before = None;
+    if let Some(before) = before {
+        row_before = primary_key(shape, &before).ok().filter(|known| *known != row);
+        if let (true, Cell::Value(value)) = (shape.full_before, &before[shape.key]) {
+            key_before = key_of(value).filter(|known| Some(known) != key.as_ref());
+        }
+    }
+    let unchanged = (0..).zip(&after).filter(|(_, cell)| matches!(cell, Cell::Unchanged)).map(|(index, _)| index);
+    let unchanged = unchanged.collect();
+    let columns = after.into_iter().map(Cell::into_value).collect();
+    Ok(Decided { operation: Operation::Upsert { columns, unchanged, row_before }, key, key_before })
+}
+
+fn delete(shape: &SourceShape, before: Vec<Cell>) -> Result<Decided, Refusal> {
+    let row = primary_key(shape, &before)?;
+    let believed = shape.full_before || shape.primary_key.contains(&shape.key);
+    let key = match &before[shape.key] {
+        Cell::Value(value) if believed => key_of(value),
+        _ => None,
+    };
+    Ok(Decided { operation: Operation::Delete { row }, key, key_before: None })
+}
+
+fn primary_key(shape: &SourceShape, row: &[Cell]) -> Result<Box<[Value]>, Refusal> {
+    let value = |column: &usize| match &row[*column] {
+        Cell::Value(Value::Null) | Cell::Missing | Cell::Unchanged => {
+            let name = &shape.columns[*column].name;
+            Err(Refusal::new("no_primary_key", format!("the event does not say the primary key column \"{name}\"")))
+        }
+        Cell::Value(value) => Ok(value.clone()),
+    };
+    shape.primary_key.iter().map(value).collect()
+}
+
+/// A key value as canonical text; `None` for NULL.
+pub fn key_of(value: &Value) -> Option<Key> {
+    let text: Cow<'_, str> = match value {
+        Value::Null | Value::Unknown => return None,
+        Value::Text(text) => Cow::Borrowed(text),
+        Value::Int(number) => number.to_string().into(),
+        Value::Decimal(decimal) => decimal.normalized().to_plain_string().into(),
+        Value::Uuid(bytes) => uuid::Uuid::from_bytes(*bytes).hyphenated().to_string().into(),
+        other => format!("{other:?}").into(),
+    };
+    Some(Key(text.into()))
+}
+
+/// True where a value of this type can be a reconciliation key.
+pub fn can_be_key(ty: Type) -> bool {
+    matches!(ty, Type::Int | Type::Text | Type::Uuid | Type::Decimal { .. })
+}
+
+/// The bytes of an event with the values of masked columns blotted out, or `None` where nothing is masked. What is not
+/// JSON is blotted out whole: nobody can say where in it a masked value stands.
+pub fn blot(shape: &SourceShape, bytes: &[u8]) -> Option<Vec<u8>> {
+    let masked: Vec<&str> = shape
+        .columns
+        .iter()
+        .zip(&shape.masks)
+        .filter(|(_, mask)| **mask != Mask::Show)
+        .map(|(column, _)| column.name.as_str())
+        .collect();
+    if masked.is_empty() {
+        return None;
+    }
+    let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(bytes) else {
+        return Some(
+            format!("({} bytes that are not JSON, withheld: the source has masked columns)", bytes.len()).into(),
+        );
+    };
+    blot_in(&mut document, &masked);
+    Some(document.to_string().into_bytes())
+}
+
+fn blot_in(document: &mut serde_json::Value, masked: &[&str]) {
+    match document {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                let hide = masked.contains(&name.as_str()) && !value.is_null();
+                if hide { *value = "***".into() } else { blot_in(value, masked) }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| blot_in(item, masked)),
+        _ => {}
+    }
+}

@@ -1,0 +1,139 @@
+//! The envelope of a change event: which parts it has, found in one pass over the JSON text.
+//!
+//! Must not know: columns and their types (`value`), what a position means (`position`).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Refusal;
+
+/// A record's value: with `schemas.enable=true` the schema stands beside the payload.
+pub struct Payload<'a> {
+    pub schema: Option<&'a RawValue>,
+    pub envelope: Envelope<'a>,
+}
+
+/// Debezium's envelope, rows still as text.
+pub struct Envelope<'a> {
+    pub op: Cow<'a, str>,
+    pub before: Option<&'a RawValue>,
+    pub after: Option<&'a RawValue>,
+    pub source: Source<'a>,
+}
+
+/// The parts of the `source` block that are used. Fields differ between connectors.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Source<'a> {
+    pub ts_ms: Option<i64>,
+    pub ts_us: Option<i64>,
+    /// A string enum, though older versions wrote a boolean; null where `replace.null.with.default=false`.
+    #[serde(borrow)]
+    pub snapshot: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub sequence: Option<Cow<'a, str>>,
+    #[serde(rename = "txId")]
+    pub tx_id: Option<u64>,
+    pub lsn: Option<u64>,
+    #[serde(borrow)]
+    pub gtid: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub file: Option<Cow<'a, str>>,
+    pub pos: Option<u64>,
+    pub row: Option<u64>,
+}
+
+impl Source<'_> {
+    /// True for rows of a snapshot of any kind, incremental ones too.
+    pub fn is_snapshot(&self) -> bool {
+        !matches!(self.snapshot.map(RawValue::get), None | Some("null" | "false" | "\"false\""))
+    }
+}
+
+/// Parses a record's value.
+pub fn parse(bytes: &[u8]) -> Result<Payload<'_>, Refusal> {
+    let text = std::str::from_utf8(bytes).map_err(|error| unlike(bytes, &error.to_string()))?;
+    let parts: Parts<'_> = serde_json::from_str(text).map_err(|error| unlike(bytes, &error.to_string()))?;
+    let (schema, parts) = match parts.payload {
+        Some(payload) => {
+            let inner = serde_json::from_str(payload.get());
+            let inner: Parts<'_> =
+                inner.map_err(|error| Refusal::new("not_debezium", format!("in payload: {error}")))?;
+            (parts.schema, inner)
+        }
+        None => (None, parts),
+    };
+    let (Some(op), Some(source)) = (parts.op, parts.source) else {
+        let reason = "a change event has \"op\" and \"source\"; is this topic flattened, or another producer's?";
+        return Err(Refusal::new("not_debezium", reason));
+    };
+    Ok(Payload { schema, envelope: Envelope { op, before: parts.before, after: parts.after, source } })
+}
+
+/// Says what the bytes look like instead.
+fn unlike(bytes: &[u8], error: &str) -> Refusal {
+    let guess = match bytes {
+        [0, ..] => "; it begins with a zero byte: Avro or Protobuf with a schema registry?",
+        [b'S', b't', b'r', b'u', b'c', b't', b'{', ..] => {
+            "; it is a Java Struct printed by StringConverter: use JsonConverter"
+        }
+        _ => "",
+    };
+    Refusal::new("not_json", format!("{error}{guess}"))
+}
+
+#[derive(Default)]
+struct Parts<'a> {
+    schema: Option<&'a RawValue>,
+    payload: Option<&'a RawValue>,
+    op: Option<Cow<'a, str>>,
+    before: Option<&'a RawValue>,
+    after: Option<&'a RawValue>,
+    source: Option<Source<'a>>,
+}
+
+impl<'de> Deserialize<'de> for Parts<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PartsVisitor)
+    }
+}
+
+struct PartsVisitor;
+
+impl<'de> Visitor<'de> for PartsVisitor {
+    type Value = Parts<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a change event, which is a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parts<'de>, A::Error> {
+        let mut parts = Parts::default();
+        while let Some(Text(name)) = map.next_key()? {
+            match &*name {
+                "schema" => parts.schema = present(map.next_value()?),
+                "payload" => parts.payload = present(map.next_value()?),
+                "before" => parts.before = present(map.next_value()?),
+                "after" => parts.after = present(map.next_value()?),
+                "op" => parts.op = map.next_value::<Option<Text<'de>>>()?.map(|op| op.0),
+                "source" => parts.source = map.next_value()?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(parts)
+    }
+}
+
+fn present(raw: &RawValue) -> Option<&RawValue> {
+    (raw.get() != "null").then_some(raw)
+}
+
+/// A string, borrowed unless it has escapes.
+#[derive(Deserialize)]
+pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);

@@ -1,0 +1,91 @@
+//! Connect's JSON schema of an event, reduced to what decoding each kept column needs.
+//!
+//! Must not know: values. Semantic types: Debezium's `io.debezium.time.*`, Kafka Connect's
+//! `org.apache.kafka.connect.data.*`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Refusal;
+use super::shape::SourceShape;
+
+/// How a column's value is encoded, as its schema says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// The schema says nothing beyond the JSON type.
+    Plain,
+    /// Connect's Decimal: base64 of big-endian two's complement with this scale, or a JSON number.
+    Decimal {
+        scale: u32,
+    },
+    /// Debezium's `{"scale": …, "value": base64}`.
+    VariableScaleDecimal,
+    /// A JSON number from a binary floating point column.
+    Double,
+    Millis,
+    Micros,
+    Nanos,
+    Days,
+}
+
+/// For each kept column, its encoding; `None` where the schema does not have the column.
+pub type Encodings = Vec<Option<Encoding>>;
+
+/// The last schema seen, which is nearly always the next one too.
+#[derive(Default)]
+pub struct SchemaCache {
+    text: Box<str>,
+    encodings: Encodings,
+}
+
+#[derive(Deserialize)]
+struct Node<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    field: Option<&'a str>,
+    name: Option<&'a str>,
+    #[serde(default)]
+    parameters: BTreeMap<String, String>,
+    #[serde(default)]
+    fields: Vec<Node<'a>>,
+}
+
+impl SchemaCache {
+    pub fn get(&mut self, schema: &RawValue, shape: &SourceShape) -> Result<&Encodings, Refusal> {
+        if *self.text != *schema.get() {
+            self.encodings = read(schema.get(), shape)?;
+            self.text = schema.get().into();
+        }
+        Ok(&self.encodings)
+    }
+}
+
+fn read(text: &str, shape: &SourceShape) -> Result<Encodings, Refusal> {
+    let root: Node<'_> =
+        serde_json::from_str(text).map_err(|error| Refusal::new("bad_schema", format!("in schema: {error}")))?;
+    let rows = ["after", "before"];
+    let row = rows.iter().find_map(|name| root.fields.iter().find(|node| node.field == Some(name)));
+    let row = row.ok_or_else(|| Refusal::new("bad_schema", "the schema has neither \"after\" nor \"before\""))?;
+    let find = |name: &str| row.fields.iter().find(|node| node.field == Some(name));
+    shape.columns.iter().map(|column| find(&column.name).map(encoding).transpose()).collect()
+}
+
+fn encoding(node: &Node<'_>) -> Result<Encoding, Refusal> {
+    Ok(match node.name {
+        Some("org.apache.kafka.connect.data.Decimal") => {
+            let scale = node.parameters.get("scale").and_then(|scale| scale.parse().ok());
+            let scale = scale.ok_or_else(|| Refusal::new("bad_schema", "a Decimal without a usable scale"))?;
+            Encoding::Decimal { scale }
+        }
+        Some("io.debezium.data.VariableScaleDecimal") => Encoding::VariableScaleDecimal,
+        Some("io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp") => Encoding::Millis,
+        Some("io.debezium.time.Time" | "org.apache.kafka.connect.data.Time") => Encoding::Millis,
+        Some("io.debezium.time.MicroTimestamp" | "io.debezium.time.MicroTime") => Encoding::Micros,
+        Some("io.debezium.time.NanoTimestamp" | "io.debezium.time.NanoTime") => Encoding::Nanos,
+        Some("io.debezium.time.Date" | "org.apache.kafka.connect.data.Date") => Encoding::Days,
+        _ if matches!(node.kind, "double" | "float") => Encoding::Double,
+        _ => Encoding::Plain,
+    })
+}

@@ -1,0 +1,232 @@
+//! Decoding of real captured events, and of values that connectors are known to write.
+
+use std::fmt::Write;
+
+use super::shape::{ConnectorKind, DecimalMode, Mask, SourceShape};
+use super::{Decoder, Event, blot, run_of};
+use crate::domain::catalog::Column;
+use crate::domain::change::Operation;
+use crate::domain::instant::Instant;
+use crate::domain::value::{Type, Value};
+
+fn shape(connector: ConnectorKind, columns: &[(&str, Type)], key: usize) -> SourceShape {
+    let column = |(name, ty): &(&str, Type)| Column { name: (*name).to_owned(), ty: *ty };
+    SourceShape {
+        connector,
+        columns: columns.iter().map(column).collect(),
+        masks: vec![Mask::Show; columns.len()],
+        primary_key: vec![0],
+        key,
+        decimal_mode: Some(DecimalMode::String),
+        precisions: vec![Some(12); columns.len()],
+        placeholder: "__debezium_unavailable_value".to_owned(),
+        full_before: connector != ConnectorKind::Postgresql,
+    }
+}
+
+fn orders() -> SourceShape {
+    let columns = [
+        ("order_id", Type::Int),
+        ("payment_status", Type::Text),
+        ("total", Type::Decimal { scale: Some(2) }),
+        ("note", Type::Text),
+        ("updated_at", Type::TimestampTz),
+    ];
+    shape(ConnectorKind::Postgresql, &columns, 0)
+}
+
+fn payments() -> SourceShape {
+    let columns = [
+        ("id", Type::Int),
+        ("order_id", Type::Int),
+        ("status", Type::Text),
+        ("amount", Type::Decimal { scale: Some(2) }),
+        ("captured_at", Type::Timestamp { precision: 6 }),
+    ];
+    shape(ConnectorKind::Mariadb, &columns, 1)
+}
+
+fn shown(values: &[Value]) -> String {
+    let one = |value: &Value| match value {
+        Value::Int(number) => number.to_string(),
+        Value::Text(text) => format!("'{text}'"),
+        Value::Decimal(decimal) => decimal.to_plain_string(),
+        Value::Timestamp(micros) => Instant(*micros).to_string(),
+        other => format!("{other:?}"),
+    };
+    values.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// One line an event.
+fn told(shape: &SourceShape, lines: &str) -> String {
+    let mut decoder = Decoder::new();
+    let mut told = String::new();
+    for line in lines.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).expect("fixtures are JSON lines");
+        let run = run_of(record["headers"][super::RUN_HEADER].as_str().map(str::as_bytes));
+        match decoder.decode(shape, record["value"].as_str().map(str::as_bytes), run) {
+            Ok(Event::Nothing) => told.push_str("nothing\n"),
+            Ok(Event::Change(decoded)) => {
+                let change = &decoded.change;
+                let position = change.position.map_or("-".to_owned(), |position| decoded.origin.label(position));
+                let key = change.key.as_ref().map_or("-", |key| &key.0);
+                write!(told, "{} @{position} key {key}", change.source_time).expect("a string takes everything");
+                if let Some(before) = &change.key_before {
+                    write!(told, " (was {})", before.0).expect("a string takes everything");
+                }
+                match &change.operation {
+                    Operation::Delete { row } => writeln!(told, " delete {}", shown(row)),
+                    Operation::Upsert { columns, unchanged, row_before } => {
+                        let mut rest = String::new();
+                        if !unchanged.is_empty() {
+                            rest = format!(" keeping {unchanged:?}");
+                        }
+                        if let Some(row) = row_before {
+                            rest += &format!(" replacing {}", shown(row));
+                        }
+                        writeln!(told, " upsert {}{rest}", shown(columns))
+                    }
+                }
+                .expect("a string takes everything");
+            }
+            Err(refusal) => writeln!(told, "refused {}: {}", refusal.reason, refusal.detail).expect("takes all"),
+        }
+    }
+    told
+}
+
+fn check(shape: &SourceShape, lines: &str, expected: &str) {
+    let told = told(shape, lines);
+    let told: Vec<&str> = told.lines().map(str::trim).collect();
+    let expected: Vec<&str> = expected.trim().lines().map(str::trim).collect();
+    assert_eq!(told, expected, "\n{}", told.join("\n"));
+}
+
+const ORDERS: &str = r#"
+2026-11-23T17:30:30.712860Z @0/1534508 key 1 upsert 1, 'PENDING', 12.30, 'first', 2026-11-23T17:30:30.711562Z
+2026-11-23T17:30:30.712860Z @0/1534618 key 2 upsert 2, 'PENDING', 99.99, Null, 2026-11-23T17:30:30.711562Z
+2026-11-23T17:30:30.814898Z @0/15346F0 key 1 upsert 1, 'PAID', 12.30, 'first', 2026-11-23T17:30:30.813568Z
+2026-11-23T17:30:30.814898Z @0/1534768 key 2 delete 2
+nothing"#;
+
+const PAYMENTS: &str = r#"
+2026-11-23T17:30:30.000000Z @0-223344-9 key 1 upsert 1, 1, 'CAPTURED', 12.30, 2026-11-23T17:30:30.726933Z
+2026-11-23T17:30:30.000000Z @0-223344-9 key 2 upsert 2, 2, 'PENDING', 99.99, Null
+2026-11-23T17:30:30.000000Z @0-223344-11 key 1 upsert 1, 1, 'REFUNDED', 12.30, 2026-11-23T17:30:30.726933Z
+2026-11-23T17:30:30.000000Z @0-223344-11 key 2 delete 2
+nothing"#;
+
+#[test]
+fn captured_orders_without_schema() {
+    check(&orders(), include_str!("../../../tests/fixtures/debezium/orders.json.jsonl"), ORDERS);
+}
+
+#[test]
+fn captured_payments_without_schema() {
+    check(&payments(), include_str!("../../../tests/fixtures/debezium/payments.json.jsonl"), PAYMENTS);
+}
+
+/// The same rows with a schema: values are equal, only the positions differ.
+#[test]
+fn captured_events_with_schema_hold_the_same_rows() {
+    let rows = |told: &str| -> Vec<String> {
+        told.lines().map(|line| line.split_once(" key ").map_or(line, |(_, rest)| rest).to_owned()).collect()
+    };
+    let with = told(&orders(), include_str!("../../../tests/fixtures/debezium/orders.json-schema.jsonl"));
+    let without = told(&orders(), include_str!("../../../tests/fixtures/debezium/orders.json.jsonl"));
+    assert_eq!(rows(&with).len(), rows(&without).len(), "{with}");
+    assert!(with.contains("upsert 1, 'PENDING', 12.30, 'first', "), "{with}");
+    let with = told(&payments(), include_str!("../../../tests/fixtures/debezium/payments.json-schema.jsonl"));
+    assert!(with.contains("'REFUNDED', 12.30, 2026-"), "{with}");
+    assert!(!with.contains("refused"), "{with}");
+}
+
+#[test]
+fn heartbeat_rows_prove_progress_only_when_streamed() {
+    let columns = [("id", Type::Int), ("at", Type::TimestampTz)];
+    let shape = shape(ConnectorKind::Postgresql, &columns, 1);
+    let mut decoder = Decoder::new();
+    let mut seen = Vec::new();
+    for line in include_str!("../../../tests/fixtures/debezium/heartbeats.jsonl").lines() {
+        let record: serde_json::Value = serde_json::from_str(line).expect("fixtures are JSON lines");
+        if record["topic"] == "shop.shop.heartbeat" {
+            let value = record["value"].as_str().map(str::as_bytes);
+            let heartbeat = decoder.heartbeat(&shape, value, 1).expect("a heartbeat row decodes");
+            seen.push(heartbeat.map(|heartbeat| (heartbeat.time.to_string(), heartbeat.proof.position.transaction)));
+        }
+    }
+    assert_eq!(seen, [None, Some(("2026-11-23T17:30:03.054070Z".to_owned(), 22_225_208))]);
+}
+
+/// An event of `payments` around one `amount`.
+fn amount(json: &str) -> String {
+    let value = format!(
+        r#"{{"before":null,"after":{{"id":1,"order_id":"42","status":"CAPTURED","amount":{json},"captured_at":null}},"source":{{"ts_ms":1000,"gtid":"0-1-7"}},"op":"c"}}"#
+    );
+    serde_json::json!({"headers": {}, "value": value}).to_string()
+}
+
+#[test]
+fn decimals_of_every_handling_mode() {
+    let value = |mode: Option<DecimalMode>, json: &str| {
+        let told = told(&SourceShape { decimal_mode: mode, ..payments() }, &amount(json));
+        match told.split_once("'CAPTURED', ") {
+            Some((_, rest)) => rest.split(',').next().unwrap_or_default().to_owned(),
+            None => told.trim().to_owned(),
+        }
+    };
+    assert_eq!(value(Some(DecimalMode::String), "\"12.30\""), "12.30");
+    assert_eq!(value(Some(DecimalMode::Precise), "\"BNI=\""), "12.34");
+    assert_eq!(value(Some(DecimalMode::Precise), "\"/w==\""), "-0.01");
+    assert_eq!(value(Some(DecimalMode::Precise), "12.34"), "12.34", "decimal.format=NUMERIC");
+    assert_eq!(value(Some(DecimalMode::Precise), r#"{"scale":1,"value":"Dw=="}"#), "1.5");
+    assert_eq!(value(Some(DecimalMode::Double), "100.1"), "100.10");
+    assert!(
+        value(None, "\"12.30\"")
+            .starts_with("refused bad_value: column \"amount\" as numeric(_,2): the event carries")
+    );
+    assert!(value(Some(DecimalMode::String), "\"BNI=\"").starts_with("refused bad_value"));
+}
+
+#[test]
+fn what_is_no_change_event_is_refused_with_a_reason() {
+    let refusal = |bytes: &[u8]| match Decoder::new().decode(&payments(), Some(bytes), 0) {
+        Err(refusal) => format!("{}: {}", refusal.reason, refusal.detail),
+        Ok(event) => format!("{event:?}"),
+    };
+    assert!(refusal(b"\0\0\0\0\x05abc").contains("Avro or Protobuf"));
+    assert!(refusal(b"Struct{id=1}").contains("StringConverter"));
+    assert!(refusal(br#"{"id":5,"__op":"u"}"#).starts_with("not_debezium"));
+    assert!(refusal(br#"{"op":"t","before":null,"after":null,"source":{"ts_ms":1}}"#).starts_with("truncate"));
+    let no_key = br#"{"op":"c","after":{"id":1,"status":"x"},"source":{"ts_ms":1,"gtid":"0-1-2"}}"#;
+    assert!(refusal(no_key).starts_with("no_key"), "{}", refusal(no_key));
+    let no_row = br#"{"op":"c","after":null,"source":{"ts_ms":1,"gtid":"0-1-2"}}"#;
+    assert!(refusal(no_row).starts_with("no_row"));
+    assert!(refusal(b"{\"op\":\"c\",\xff}").starts_with("not_json"));
+}
+
+#[test]
+fn a_moved_payment_says_both_keys_and_an_unassigned_one_none() {
+    let update = |before: &str, after: &str| {
+        let value = format!(
+            r#"{{"before":{{"id":1,"order_id":{before},"status":"x","amount":"1","captured_at":null}},"after":{{"id":1,"order_id":{after},"status":"x","amount":"1","captured_at":null}},"source":{{"ts_ms":1000,"gtid":"0-1-7"}},"op":"u"}}"#
+        );
+        let told = told(&payments(), &serde_json::json!({"headers": {}, "value": value}).to_string());
+        told.split(" upsert").next().unwrap_or_default().split("Z @0-1-7 ").nth(1).unwrap_or(&told).to_owned()
+    };
+    assert_eq!(update("1003", "1004"), "key 1004 (was 1003)");
+    assert_eq!(update("1003", "null"), "key - (was 1003)");
+    assert_eq!(update("null", "1004"), "key 1004");
+    assert_eq!(update("\"1004\"", "1004"), "key 1004", "one key, whatever its encoding");
+}
+
+#[test]
+fn masked_columns_are_blotted_out_at_any_depth() {
+    let mut shape = orders();
+    shape.masks[3] = Mask::Hide;
+    let blotted = blot(&shape, br#"{"payload":{"after":{"order_id":1,"note":"secret"},"before":{"note":null}}}"#);
+    let text = String::from_utf8(blotted.expect("a column is masked")).expect("JSON is text");
+    assert_eq!(text, r#"{"payload":{"after":{"note":"***","order_id":1},"before":{"note":null}}}"#);
+    assert!(!String::from_utf8_lossy(&blot(&shape, b"{secret").expect("masked")).contains("secret"));
+    assert_eq!(blot(&orders(), b"{}"), None);
+}
