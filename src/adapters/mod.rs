@@ -1,3 +1,6 @@
 //! One outside thing each: Kafka, RocksDB, Debezium's formats, JSON records, HTTP, telemetry.
 
 pub mod debezium;
+pub mod kafka;
+pub mod records;
+pub mod rocksdb;

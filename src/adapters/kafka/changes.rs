@@ -1,0 +1,217 @@
+//! The changes log: a writer that keeps order and leaves no gap, and a reader of one partition.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, DeliveryResult};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::admin::ANSWER;
+use super::{Context, KafkaFailure, Properties};
+
+/// Rounds of blocks in flight, by number: how many blocks of each are not acknowledged.
+#[derive(Default)]
+struct Flight {
+    outstanding: BTreeMap<u64, usize>,
+    failed: Option<KafkaError>,
+}
+
+#[derive(Clone, Default)]
+struct WriterContext {
+    flight: Arc<Mutex<Flight>>,
+}
+
+impl ClientContext for WriterContext {}
+
+impl ProducerContext for WriterContext {
+    type DeliveryOpaque = Box<u64>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, round: Box<u64>) {
+        let mut flight = self.flight.lock().expect("nobody panics while holding the flight");
+        match result {
+            Ok(_) => {
+                if let Some(outstanding) = flight.outstanding.get_mut(&round) {
+                    *outstanding -= 1;
+                }
+            }
+            Err((error, _)) => flight.failed = Some(error.clone()),
+        }
+    }
+}
+
+/// Writes blocks; each partition's in order, none left out before a later one.
+pub struct ChangesWriter {
+    producer: ThreadedProducer<WriterContext>,
+    flight: Arc<Mutex<Flight>>,
+    topic: String,
+    next_round: u64,
+}
+
+impl ChangesWriter {
+    pub fn new(properties: &Properties, topic: &str) -> Result<ChangesWriter, KafkaFailure> {
+        let config = properties.with(&[
+            ("enable.idempotence", "true"),
+            ("enable.gapless.guarantee", "true"),
+            ("acks", "all"),
+            ("message.timeout.ms", "0"),
+            ("compression.type", "lz4"),
+            ("linger.ms", "0"),
+            ("message.max.bytes", "33554432"),
+            ("queue.buffering.max.kbytes", "65536"),
+            ("allow.auto.create.topics", "false"),
+        ]);
+        let context = WriterContext::default();
+        let flight = Arc::clone(&context.flight);
+        let producer =
+            config.create_with_context(context).context(|| format!("producer of the changes log {topic}"))?;
+        Ok(ChangesWriter { producer, flight, topic: topic.to_owned(), next_round: 0 })
+    }
+
+    /// Hands a round of `(partition, block)` to the client. Waits while its buffer is full.
+    pub fn write(&mut self, blocks: &[(i32, Vec<u8>)]) -> Result<u64, KafkaFailure> {
+        let round = self.next_round;
+        self.next_round += 1;
+        self.flight().outstanding.insert(round, blocks.len());
+        for (partition, block) in blocks {
+            let mut record = BaseRecord::<(), [u8], Box<u64>>::with_opaque_to(&self.topic, Box::new(round))
+                .partition(*partition)
+                .payload(block);
+            loop {
+                match self.producer.send(record) {
+                    Ok(()) => break,
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
+                        record = returned;
+                        self.producer.poll(Duration::from_millis(10));
+                    }
+                    Err((error, _)) => {
+                        return Err(KafkaFailure::new(format!("writing to {}:{partition}", self.topic), error));
+                    }
+                }
+            }
+        }
+        Ok(round)
+    }
+
+    /// How many rounds are not wholly acknowledged.
+    pub fn in_flight(&self) -> usize {
+        self.flight().outstanding.values().filter(|outstanding| **outstanding > 0).count()
+    }
+
+    /// The last round up to which every block is acknowledged, forgotten thereby; `None` where there is no news.
+    pub fn acknowledged(&self) -> Result<Option<u64>, KafkaFailure> {
+        let mut flight = self.flight();
+        if let Some(error) = flight.failed.take() {
+            return Err(KafkaFailure::new(format!("writing to {}", self.topic), error));
+        }
+        let mut last = None;
+        while let Some(entry) = flight.outstanding.first_entry().filter(|entry| *entry.get() == 0) {
+            last = Some(*entry.key());
+            entry.remove();
+        }
+        Ok(last)
+    }
+
+    /// Waits until everything written is acknowledged.
+    pub fn drain(&self) -> Result<(), KafkaFailure> {
+        self.producer.flush(ANSWER).context(|| format!("waiting for {} to be written", self.topic))
+    }
+
+    fn flight(&self) -> std::sync::MutexGuard<'_, Flight> {
+        self.flight.lock().expect("nobody panics while holding the flight")
+    }
+}
+
+/// Reads one partition of a topic from an offset, outside any group.
+pub struct PartitionReader {
+    consumer: BaseConsumer,
+    topic: String,
+    partition: i32,
+}
+
+impl PartitionReader {
+    pub fn open(
+        properties: &Properties,
+        topic: &str,
+        partition: i32,
+        fetch_bytes: usize,
+    ) -> Result<PartitionReader, KafkaFailure> {
+        let fetch_kbytes = (fetch_bytes / 1024).max(64).to_string();
+        let config = properties.with(&[
+            // librdkafka asks for a group even where none is joined.
+            ("group.id", "evenkeel-reader"),
+            ("enable.auto.commit", "false"),
+            ("auto.offset.reset", "error"),
+            ("isolation.level", "read_committed"),
+            ("enable.partition.eof", "true"),
+            ("queued.max.messages.kbytes", &fetch_kbytes),
+            ("fetch.message.max.bytes", "1048576"),
+            ("allow.auto.create.topics", "false"),
+        ]);
+        let consumer = config.create().context(|| format!("consumer of {topic}:{partition}"))?;
+        Ok(PartitionReader { consumer, topic: topic.to_owned(), partition })
+    }
+
+    /// The offset of the first message that the partition still has, and the one behind its last.
+    pub fn bounds(&self) -> Result<(i64, i64), KafkaFailure> {
+        let bounds = self.consumer.fetch_watermarks(&self.topic, self.partition, ANSWER);
+        bounds.context(|| format!("asking for the bounds of {}:{}", self.topic, self.partition))
+    }
+
+    /// Goes on from an offset.
+    pub fn seek(&self, offset: Offset) -> Result<(), KafkaFailure> {
+        let mut list = TopicPartitionList::new();
+        let what = || format!("reading {}:{} from {offset:?}", self.topic, self.partition);
+        list.add_partition_offset(&self.topic, self.partition, offset).context(what)?;
+        self.consumer.assign(&list).context(what)
+    }
+
+    /// The next message in time; [`Reading::End`] each time that the end is reached.
+    pub fn poll(&self, timeout: Duration) -> Result<Reading<'_>, KafkaFailure> {
+        match self.consumer.poll(timeout) {
+            None => Ok(Reading::Nothing),
+            Some(Ok(message)) => Ok(Reading::Message(message)),
+            Some(Err(KafkaError::PartitionEOF(_))) => Ok(Reading::End),
+            Some(Err(error)) if passing(&error) => {
+                tracing::warn!(%error, topic = self.topic, "reading was disturbed; it goes on");
+                Ok(Reading::Nothing)
+            }
+            Some(Err(error)) => Err(KafkaFailure::new(format!("reading {}:{}", self.topic, self.partition), error)),
+        }
+    }
+}
+
+/// What a poll brought.
+pub enum Reading<'a> {
+    Message(BorrowedMessage<'a>),
+    /// Everything that is there has been read.
+    End,
+    Nothing,
+}
+
+/// True for errors that librdkafka itself recovers from.
+pub fn passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::NotCoordinator
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::RebalanceInProgress
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+        )
+    )
+}

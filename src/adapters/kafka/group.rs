@@ -1,0 +1,149 @@
+//! Membership in a consumer group: assignments come as events to be handled outside the rebalance callback.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::admin::ANSWER;
+use super::{Context, KafkaFailure, Properties};
+
+/// A partition given to this member or taken from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Movement {
+    Assigned { topic: String, partition: i32 },
+    Revoked { topic: String, partition: i32 },
+}
+
+struct GroupContext {
+    movements: Mutex<Vec<Movement>>,
+    /// True where partitions are paused as soon as they are assigned: the member only holds them.
+    hold: bool,
+}
+
+impl ClientContext for GroupContext {}
+
+impl ConsumerContext for GroupContext {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(partitions) = rebalance {
+            self.note(partitions, |topic, partition| Movement::Revoked { topic, partition });
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(partitions) = rebalance {
+            if self.hold
+                && let Err(error) = consumer.pause(partitions)
+            {
+                tracing::warn!(%error, "partitions could not be paused; their messages are dropped");
+            }
+            self.note(partitions, |topic, partition| Movement::Assigned { topic, partition });
+        }
+    }
+}
+
+impl GroupContext {
+    fn note(&self, partitions: &TopicPartitionList, movement: impl Fn(String, i32) -> Movement) {
+        let mut movements = self.movements.lock().expect("nobody panics while holding the list");
+        movements.extend(partitions.elements().iter().map(|one| movement(one.topic().to_owned(), one.partition())));
+    }
+}
+
+/// A member of a consumer group.
+pub struct Member {
+    consumer: BaseConsumer<GroupContext>,
+}
+
+impl Member {
+    /// Joins a group. Topics that begin with `^` are regular expressions. A member that only holds its partitions
+    /// reads none of their messages.
+    pub fn join(
+        properties: &Properties,
+        group: &str,
+        topics: &[&str],
+        hold: bool,
+        fetch_bytes: usize,
+    ) -> Result<Member, KafkaFailure> {
+        let fetch_kbytes = (fetch_bytes / 1024).max(64).to_string();
+        let config = properties.with(&[
+            ("group.id", group),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "earliest"),
+            ("isolation.level", "read_committed"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("queued.max.messages.kbytes", &fetch_kbytes),
+            ("allow.auto.create.topics", "false"),
+        ]);
+        let context = GroupContext { movements: Mutex::new(Vec::new()), hold };
+        let consumer: BaseConsumer<GroupContext> =
+            config.create_with_context(context).context(|| format!("consumer of group {group}"))?;
+        consumer.subscribe(topics).context(|| format!("subscribing group {group} to {topics:?}"))?;
+        Ok(Member { consumer })
+    }
+
+    /// The next message, if one comes in time.
+    pub fn poll(&self, timeout: Duration) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
+        self.consumer.poll(timeout)
+    }
+
+    /// Partitions that came and went since the last call, in order.
+    pub fn movements(&self) -> Vec<Movement> {
+        std::mem::take(&mut *self.consumer.context().movements.lock().expect("nobody panics while holding the list"))
+    }
+
+    /// Commits offsets without waiting: they are for the eyes of lag monitors, or safe to repeat.
+    pub fn commit(&self, offsets: &[(String, i32, i64)]) {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, offset) in offsets {
+            if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(*offset)) {
+                tracing::warn!(%error, topic, partition, offset, "an offset cannot be committed");
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::warn!(%error, "offsets were not committed; they will be with the next round");
+        }
+    }
+
+    /// The group's committed offsets of some partitions; partitions without one are left out.
+    pub fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            list.add_partition(topic, *partition);
+        }
+        let committed = self.consumer.committed_offsets(list, ANSWER);
+        let committed = committed.context(|| "reading committed offsets".to_owned())?;
+        Ok(offsets_of(&committed))
+    }
+
+    /// The offsets behind the last message of each partition, as a read-committed reader sees them.
+    pub fn ends(&self, partitions: &[(String, i32)]) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            let added = list.add_partition_offset(topic, *partition, Offset::End);
+            added.context(|| format!("asking for the end of {topic}:{partition}"))?;
+        }
+        let ends = self.consumer.offsets_for_times(list, ANSWER).context(|| "asking for end offsets".to_owned())?;
+        Ok(offsets_of(&ends))
+    }
+
+    /// The offset of the first message that a partition still has.
+    pub fn start(&self, topic: &str, partition: i32) -> Result<i64, KafkaFailure> {
+        let watermarks = self.consumer.fetch_watermarks(topic, partition, ANSWER);
+        Ok(watermarks.context(|| format!("asking for the bounds of {topic}:{partition}"))?.0)
+    }
+}
+
+fn offsets_of(list: &TopicPartitionList) -> Vec<(String, i32, i64)> {
+    let offset = |one: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match one.offset() {
+        Offset::Offset(offset) => Some((one.topic().to_owned(), one.partition(), offset)),
+        _ => None,
+    };
+    list.elements().iter().filter_map(offset).collect()
+}

@@ -1,0 +1,69 @@
+//! Kafka: topics, consumer groups, the changes log, the output's transactions.
+//!
+//! Must not know: what a message means. One file a job; every client is made here, so that a librdkafka property from
+//! the configuration reaches all of them and what correctness rests on cannot be overridden.
+
+pub mod admin;
+pub mod changes;
+pub mod group;
+pub mod publisher;
+
+use std::collections::BTreeMap;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+
+/// What failed, on what, and librdkafka's own error.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct KafkaFailure {
+    what: String,
+    source: KafkaError,
+}
+
+impl KafkaFailure {
+    pub fn new(what: impl Into<String>, source: KafkaError) -> KafkaFailure {
+        KafkaFailure { what: what.into(), source }
+    }
+
+    /// True where another member has taken over what this client wrote: it must not go on.
+    pub fn is_fenced(&self) -> bool {
+        use rdkafka::types::RDKafkaErrorCode as Code;
+        let code = self.source.rdkafka_error_code();
+        matches!(code, Some(Code::Fenced | Code::InvalidProducerEpoch | Code::ProducerFenced))
+    }
+}
+
+/// Gives an operation its name for the error message.
+pub trait Context<T> {
+    fn context(self, what: impl FnOnce() -> String) -> Result<T, KafkaFailure>;
+}
+
+impl<T> Context<T> for Result<T, KafkaError> {
+    fn context(self, what: impl FnOnce() -> String) -> Result<T, KafkaFailure> {
+        self.map_err(|source| KafkaFailure::new(what(), source))
+    }
+}
+
+/// The librdkafka properties of the configuration; every client begins with them.
+#[derive(Clone, Debug)]
+pub struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    pub fn new(properties: BTreeMap<String, String>) -> Properties {
+        Properties(properties)
+    }
+
+    /// A client's configuration: the user's properties, then those that its job needs.
+    pub fn with(&self, needed: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "evenkeel");
+        for (name, value) in &self.0 {
+            config.set(name, value);
+        }
+        for (name, value) in needed {
+            config.set(*name, *value);
+        }
+        config
+    }
+}

@@ -1,0 +1,179 @@
+//! Publishes one partition's records exactly once: in transactions, fenced, after what the output already holds.
+//!
+//! Must not know: how records are made. After any error whose outcome is not certain the producer is thrown away and
+//! made anew (KIP-98; KIP-447's fencing by transactional id), and the tail of the output says what was published.
+
+use std::time::Duration;
+
+use rdkafka::Offset;
+use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+
+use super::admin::ANSWER;
+use super::changes::{PartitionReader, Reading};
+use super::{Context, KafkaFailure, Properties};
+use crate::adapters::records::{CAUSE_HEADER, Message, Output};
+use crate::domain::record::Cause;
+
+/// The output topics.
+#[derive(Clone, Debug)]
+pub struct OutputTopics {
+    pub discrepancies: String,
+    pub open: String,
+    pub quarantine: String,
+}
+
+impl OutputTopics {
+    fn of(&self, output: Output) -> &str {
+        match output {
+            Output::Discrepancies => &self.discrepancies,
+            Output::Open => &self.open,
+            Output::Quarantine => &self.quarantine,
+        }
+    }
+}
+
+/// The right to publish to one partition of the output topics.
+pub struct Publisher {
+    properties: Properties,
+    topics: OutputTopics,
+    partition: i32,
+    transactional_id: String,
+    producer: ThreadedProducer<DefaultProducerContext>,
+    published: Option<Cause>,
+}
+
+impl Publisher {
+    /// Takes over the partition: fences every earlier publisher, then reads what was last published.
+    pub fn take_over(
+        properties: &Properties,
+        topics: &OutputTopics,
+        partition: i32,
+        transactional_id: &str,
+    ) -> Result<Publisher, KafkaFailure> {
+        let producer = begin(properties, transactional_id)?;
+        let published = last_published(properties, topics, partition)?;
+        Ok(Publisher {
+            properties: properties.clone(),
+            topics: topics.clone(),
+            partition,
+            transactional_id: transactional_id.to_owned(),
+            producer,
+            published,
+        })
+    }
+
+    /// The cause of the last record that readers can see.
+    pub fn published(&self) -> Option<Cause> {
+        self.published
+    }
+
+    /// Publishes messages in one transaction, leaving out those that the output already holds. Returns when readers
+    /// can see them.
+    pub fn publish(&mut self, messages: &[(Cause, Message)]) -> Result<(), KafkaFailure> {
+        loop {
+            let published = self.published;
+            let new: Vec<&(Cause, Message)> =
+                messages.iter().filter(|(cause, _)| published.is_none_or(|published| *cause > published)).collect();
+            let Some((last, _)) = new.last() else { return Ok(()) };
+            match self.transaction(&new) {
+                Ok(()) => {
+                    self.published = Some(*last);
+                    return Ok(());
+                }
+                Err(failure) if failure.is_fenced() => return Err(failure),
+                Err(failure) => {
+                    tracing::warn!(%failure, partition = self.partition, "a transaction failed; starting anew");
+                    self.producer = begin(&self.properties, &self.transactional_id)?;
+                    self.published = last_published(&self.properties, &self.topics, self.partition)?;
+                }
+            }
+        }
+    }
+
+    fn transaction(&self, messages: &[&(Cause, Message)]) -> Result<(), KafkaFailure> {
+        let what = || format!("transaction of {}", self.transactional_id);
+        self.producer.begin_transaction().context(what)?;
+        for (_, message) in messages {
+            let headers = message.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value.as_bytes()) })
+            });
+            let mut record =
+                BaseRecord::to(self.topics.of(message.output)).partition(self.partition).headers(headers);
+            if let Some(key) = &message.key {
+                record = record.key(key.as_bytes());
+            }
+            if let Some(body) = &message.body {
+                record = record.payload(body.as_slice());
+            }
+            self.producer.send(record).map_err(|(error, _)| error).context(what)?;
+        }
+        self.producer.commit_transaction(ANSWER).context(what)
+    }
+}
+
+fn begin(
+    properties: &Properties,
+    transactional_id: &str,
+) -> Result<ThreadedProducer<DefaultProducerContext>, KafkaFailure> {
+    let config = properties.with(&[
+        ("transactional.id", transactional_id),
+        ("transaction.timeout.ms", "30000"),
+        ("enable.idempotence", "true"),
+        ("acks", "all"),
+        ("compression.type", "lz4"),
+        ("linger.ms", "0"),
+        ("message.max.bytes", "33554432"),
+        ("queue.buffering.max.messages", "1000000"),
+        ("queue.buffering.max.kbytes", "262144"),
+        ("allow.auto.create.topics", "false"),
+    ]);
+    let what = || format!("transactional producer {transactional_id}");
+    let producer: ThreadedProducer<DefaultProducerContext> = config.create().context(what)?;
+    producer.init_transactions(ANSWER).context(what)?;
+    Ok(producer)
+}
+
+/// The greatest cause in the tails of the partition's output topics; they are written in the same transactions.
+fn last_published(
+    properties: &Properties,
+    topics: &OutputTopics,
+    partition: i32,
+) -> Result<Option<Cause>, KafkaFailure> {
+    let outputs = [&topics.discrepancies, &topics.open, &topics.quarantine];
+    let mut last = None;
+    for topic in outputs {
+        last = last.max(last_cause(properties, topic, partition)?);
+    }
+    Ok(last)
+}
+
+/// Reads back from the end of a partition until a record with a cause is found.
+fn last_cause(properties: &Properties, topic: &str, partition: i32) -> Result<Option<Cause>, KafkaFailure> {
+    let reader = PartitionReader::open(properties, topic, partition, 1 << 20)?;
+    let (start, end) = reader.bounds()?;
+    let mut back = 64;
+    loop {
+        let from = (end - back).max(start);
+        reader.seek(Offset::Offset(from))?;
+        let mut found = None;
+        loop {
+            match reader.poll(Duration::from_millis(100))? {
+                Reading::Message(message) => found = cause_of(&message).or(found),
+                Reading::End => break,
+                Reading::Nothing => {}
+            }
+        }
+        if found.is_some() || from <= start {
+            return Ok(found);
+        }
+        back *= 8;
+    }
+}
+
+fn cause_of(message: &rdkafka::message::BorrowedMessage<'_>) -> Option<Cause> {
+    let header = message.headers()?.iter().find(|header| header.key == CAUSE_HEADER)?;
+    let text = std::str::from_utf8(header.value?).ok()?;
+    let (offset, number) = text.split_once(':')?;
+    Some(Cause { offset: offset.parse().ok()?, number: number.parse().ok()? })
+}

@@ -1,0 +1,352 @@
+//! Records as Kafka messages: JSON bodies with CloudEvents 1.0 headers in binary content mode.
+//!
+//! Must not know: Kafka's client, when a record is published. `schemas/` holds the JSON Schema of every body. The
+//! headers are those of the Kafka protocol binding for CloudEvents, version 1.0.2, §3.2.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Map, Value as Json, json};
+use sha2::Sha256;
+
+use super::debezium::shape::Mask;
+use crate::domain::catalog::Column;
+use crate::domain::instant::Instant;
+use crate::domain::key_state::{Event, Reason};
+use crate::domain::record::{Cause, Content, Discrepancy, Quarantined, Record, SideRow, SourceNotice};
+use crate::domain::rule::{Plan, Rule};
+use crate::domain::value::Value;
+
+/// Carries a record's cause, `offset:number`; what lies at or below the last one published is not published again.
+pub const CAUSE_HEADER: &str = "evenkeel-cause";
+
+/// Which output topic a message goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    Discrepancies,
+    Open,
+    Quarantine,
+}
+
+/// A message without its partition, which is that of the changes log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub output: Output,
+    pub key: Option<String>,
+    /// `None` is a null: nothing is open for the key any more.
+    pub body: Option<Vec<u8>>,
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// Writes a plan's records.
+pub struct Renderer {
+    /// For each source, how each kept column leaves the process.
+    masks: Vec<Vec<Mask>>,
+    mask_key: Box<[u8]>,
+}
+
+impl Renderer {
+    /// `masks[source][column]`; `mask_key` keys the hashes of hashed columns.
+    pub fn new(masks: Vec<Vec<Mask>>, mask_key: Box<[u8]>) -> Renderer {
+        Renderer { masks, mask_key }
+    }
+
+    /// The message of a record of one partition.
+    pub fn message(&self, plan: &Plan, partition: i32, record: &Record) -> Message {
+        let (output, key, body, mut headers) = match &record.content {
+            Content::Discrepancy(discrepancy) => {
+                let id = episode_id(plan, discrepancy, discrepancy.since);
+                let kind = format!("evenkeel.discrepancy.{}", event_name(discrepancy.event));
+                let headers = cloud_event(
+                    plan,
+                    format!("{id}/{}", discrepancy.revision),
+                    kind,
+                    discrepancy.at,
+                    &discrepancy.key.0,
+                );
+                let body = self.discrepancy(plan, discrepancy, event_name(discrepancy.event));
+                (Output::Discrepancies, Some(discrepancy.key.0.to_string()), Some(body), headers)
+            }
+            Content::Open { key, open } => {
+                let bodies: Vec<Json> = open.iter().map(|one| self.discrepancy(plan, one, "open")).collect();
+                let body = json!({"reconciliation": &*plan.reconciliation, "key": &*key.0, "open": bodies});
+                let at = open.iter().map(|one| one.settled).max().unwrap_or(Instant(0));
+                let headers =
+                    cloud_event(plan, causal_id(plan, partition, record.cause), "evenkeel.open".into(), at, &key.0);
+                (Output::Open, Some(key.0.to_string()), (!open.is_empty()).then_some(body), headers)
+            }
+            Content::Heartbeat { settled } => {
+                let body = json!({
+                    "type": "heartbeat",
+                    "reconciliation": &*plan.reconciliation,
+                    "partition": partition,
+                    "settled_time": settled.to_string(),
+                });
+                let id = causal_id(plan, partition, record.cause);
+                let headers = cloud_event(plan, id, "evenkeel.heartbeat".into(), *settled, &partition.to_string());
+                (Output::Discrepancies, None, Some(body), headers)
+            }
+            Content::Source(notice) => {
+                let (body, kind) = source_notice(plan, notice);
+                let name = &plan.catalog.sources[notice.source].name;
+                let headers =
+                    cloud_event(plan, causal_id(plan, partition, record.cause), kind, notice.decided_at, name);
+                (Output::Discrepancies, None, Some(body), headers)
+            }
+            Content::Quarantine(quarantined) => {
+                let place = format!("{}:{}:{}", quarantined.topic, quarantined.partition, quarantined.offset);
+                let id = causal_id(plan, partition, record.cause);
+                let headers = cloud_event(plan, id, "evenkeel.quarantined".into(), quarantined.timestamp, &place);
+                (Output::Quarantine, Some(place), Some(quarantine(plan, quarantined)), headers)
+            }
+        };
+        headers.push((CAUSE_HEADER, format!("{}:{}", record.cause.offset, record.cause.number)));
+        let body = body.map(|body| body.to_string().into_bytes());
+        Message { output, key, body, headers }
+    }
+
+    fn discrepancy(&self, plan: &Plan, discrepancy: &Discrepancy, kind: &str) -> Json {
+        let rule = discrepancy.rule_index.map(|index| &plan.rules[index]);
+        let mut body = Map::new();
+        let mut put = |name: &str, value: Json| body.insert(name.to_owned(), value);
+        put("id", episode_id(plan, discrepancy, discrepancy.since).into());
+        put("revision", discrepancy.revision.into());
+        put("type", kind.into());
+        put("reconciliation", (*plan.reconciliation).into());
+        put("rule", json!({"id": &*discrepancy.rule, "version": rule.map(|rule| &*rule.version)}));
+        put("key", (*discrepancy.key.0).into());
+        put("since", discrepancy.since.to_string().into());
+        put("at", discrepancy.at.to_string().into());
+        put("settled_time", discrepancy.settled.to_string().into());
+        put("age_seconds", json!(discrepancy.at.since(discrepancy.since) as f64 / 1e6));
+        put("severity", rule.and_then(|rule| severity(rule, discrepancy)).into());
+        put("flap_count", discrepancy.flap_count.into());
+        put("lineage", episode_id(plan, discrepancy, discrepancy.lineage).into());
+        if let Event::Resolved(reason) = discrepancy.event {
+            put("reason", reason_name(reason).into());
+        }
+        for name in ["amount_at_risk", "currency"] {
+            if let Some(value) = rule.and_then(|rule| evidence_named(rule, discrepancy, name)) {
+                put(name, to_json(value));
+            }
+        }
+        put("evidence", discrepancy.evidence.iter().map(|row| self.evidence(plan, rule, row)).collect());
+        let sides = plan.catalog.sources.iter().zip(&discrepancy.sides).enumerate();
+        let side = |(source, (table, rows)): (usize, (&crate::domain::catalog::SourceTable, &Vec<SideRow>))| {
+            let rows: Json = rows.iter().map(|row| self.side(source, &table.columns, row)).collect();
+            (table.name.clone(), rows)
+        };
+        put("sides", Json::Object(sides.map(side).collect()));
+        if let Some(rule) = rule {
+            put("labels", json!(rule.labels));
+            let filled =
+                |(name, text): (&String, &String)| (name.clone(), self.fill(plan, rule, discrepancy, text).into());
+            put("annotations", Json::Object(rule.annotations.iter().map(filled).collect()));
+        }
+        put("resolution_proposal", Json::Null);
+        Json::Object(body)
+    }
+
+    fn evidence(&self, plan: &Plan, rule: Option<&Rule>, row: &[Value]) -> Json {
+        let Some(rule) = rule else { return row.iter().map(to_json).collect() };
+        let mut object = Map::new();
+        for (column, value) in rule.query.columns().iter().zip(row) {
+            if let Some(shown) = self.masked(self.mask_of(plan, &column.name), value) {
+                object.insert(column.name.clone(), shown);
+            }
+        }
+        Json::Object(object)
+    }
+
+    /// An evidence column is masked like the kept column whose name it bears.
+    fn mask_of(&self, plan: &Plan, name: &str) -> &Mask {
+        let tables = plan.catalog.sources.iter().zip(&self.masks);
+        let masks = tables.filter_map(|(table, masks)| {
+            table.columns.iter().position(|column| column.name == name).map(|column| &masks[column])
+        });
+        masks.filter(|mask| **mask != Mask::Show).last().unwrap_or(&Mask::Show)
+    }
+
+    fn side(&self, source: usize, columns: &[Column], row: &SideRow) -> Json {
+        let mut object = Map::new();
+        for (index, (column, value)) in columns.iter().zip(&row.columns).enumerate() {
+            if let Some(shown) = self.masked(&self.masks[source][index], value) {
+                object.insert(column.name.clone(), shown);
+            }
+        }
+        json!({
+            "columns": object,
+            "source_time": row.source_time.to_string(),
+            "position": row.position,
+            "topic": &*row.topic,
+            "partition": row.partition,
+            "offset": row.offset,
+        })
+    }
+
+    /// A value as it may be shown; `None` where its column is dropped.
+    fn masked(&self, mask: &Mask, value: &Value) -> Option<Json> {
+        match mask {
+            Mask::Show => Some(to_json(value)),
+            Mask::Drop => None,
+            _ if matches!(value, Value::Null | Value::Unknown) => Some(to_json(value)),
+            Mask::Hide => Some("***".into()),
+            Mask::Hash => {
+                let mut hmac: Hmac<Sha256> =
+                    Hmac::new_from_slice(&self.mask_key).expect("HMAC takes keys of every length");
+                hmac.update(text_of(value).as_bytes());
+                let digest = hmac.finalize().into_bytes();
+                Some(
+                    format!("hmac:{}", digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>())
+                        .into(),
+                )
+            }
+        }
+    }
+
+    /// Fills `{{column}}` with the first row's evidence.
+    fn fill(&self, plan: &Plan, rule: &Rule, discrepancy: &Discrepancy, template: &str) -> String {
+        let mut text = String::new();
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once("{{") {
+            text.push_str(before);
+            let Some((name, tail)) = after.split_once("}}") else {
+                text.push_str("{{");
+                rest = after;
+                continue;
+            };
+            let name = name.trim();
+            let shown = evidence_named(rule, discrepancy, name)
+                .and_then(|value| self.masked(self.mask_of(plan, name), value));
+            match shown {
+                Some(Json::String(shown)) => text.push_str(&shown),
+                Some(shown) => text.push_str(&shown.to_string()),
+                None => {}
+            }
+            rest = tail;
+        }
+        text + rest
+    }
+}
+
+fn source_notice(plan: &Plan, notice: &SourceNotice) -> (Json, String) {
+    let kind = if notice.stalled { "source_stalled" } else { "source_recovered" };
+    let body = json!({
+        "type": kind,
+        "reconciliation": &*plan.reconciliation,
+        "source": plan.catalog.sources[notice.source].name,
+        "frontier": notice.frontier.map(|frontier| frontier.to_string()),
+        "decided_at": notice.decided_at.to_string(),
+    });
+    (body, format!("evenkeel.{}", kind.replace('_', ".")))
+}
+
+fn quarantine(plan: &Plan, quarantined: &Quarantined) -> Json {
+    use base64::Engine;
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    json!({
+        "reconciliation": &*plan.reconciliation,
+        "source": plan.catalog.sources[quarantined.source].name,
+        "topic": &*quarantined.topic,
+        "partition": quarantined.partition,
+        "offset": quarantined.offset,
+        "timestamp": quarantined.timestamp.to_string(),
+        "reason": &*quarantined.reason,
+        "detail": &*quarantined.detail,
+        "masked": quarantined.masked,
+        "key_base64": quarantined.key.as_deref().map(encode),
+        "value_base64": quarantined.value.as_deref().map(encode),
+    })
+}
+
+fn cloud_event(plan: &Plan, id: String, kind: String, time: Instant, subject: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("ce_specversion", "1.0".to_owned()),
+        ("ce_id", id),
+        ("ce_source", format!("/evenkeel/{}", plan.reconciliation)),
+        ("ce_type", kind),
+        ("ce_time", time.to_string()),
+        ("ce_subject", subject.to_owned()),
+        ("content-type", "application/json".to_owned()),
+    ]
+}
+
+fn causal_id(plan: &Plan, partition: i32, cause: Cause) -> String {
+    format!("{}/{partition}/{}/{}", plan.reconciliation, cause.offset, cause.number)
+}
+
+/// An episode's id: a UUID (version 5) of what makes it the one that it is, so the same on every replay.
+pub fn episode_id(plan: &Plan, discrepancy: &Discrepancy, since: Instant) -> String {
+    let identity: Vec<String> = discrepancy.identity.iter().map(text_of).collect();
+    let parts = [&*plan.reconciliation, &*discrepancy.rule, &*discrepancy.key.0, &identity.join("\0")];
+    let name = format!("{}\0{}", parts.join("\0"), since.0);
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
+}
+
+/// The loudest that applies: the last escalation said, else the evidence's own `severity`, else the rule's label.
+fn severity(rule: &Rule, discrepancy: &Discrepancy) -> Option<String> {
+    let said = (discrepancy.escalated as usize).checked_sub(1).and_then(|step| rule.escalations.get(step));
+    let own = || evidence_named(rule, discrepancy, "severity").filter(|value| !value.is_null()).map(text_of);
+    said.map(|step| step.severity.to_string()).or_else(own).or_else(|| rule.labels.get("severity").cloned())
+}
+
+fn evidence_named<'d>(rule: &Rule, discrepancy: &'d Discrepancy, name: &str) -> Option<&'d Value> {
+    let column = rule.query.columns().iter().position(|column| column.name == name)?;
+    discrepancy.evidence.first().map(|row| &row[column])
+}
+
+pub fn event_name(event: Event) -> &'static str {
+    match event {
+        Event::Opened => "opened",
+        Event::Updated => "updated",
+        Event::Escalated => "escalated",
+        Event::Resolved(_) => "resolved",
+    }
+}
+
+pub fn reason_name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Converged => "converged",
+        Reason::Deleted => "deleted",
+        Reason::LateArrival => "late_arrival",
+        Reason::RuleRemoved => "rule_removed",
+    }
+}
+
+/// Integers are JSON numbers, decimals strings that keep every digit, moments RFC 3339.
+fn to_json(value: &Value) -> Json {
+    match value {
+        Value::Unknown => json!({"unknown": true}),
+        Value::Null => Json::Null,
+        Value::Bool(truth) => (*truth).into(),
+        Value::Int(number) => (*number).into(),
+        other => text_of(other).into(),
+    }
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::Unknown => "unknown".to_owned(),
+        Value::Null => "null".to_owned(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Decimal(decimal) => decimal.to_plain_string(),
+        Value::Text(text) | Value::Json(text) => text.to_string(),
+        Value::Bytes(bytes) => {
+            use base64::Engine;
+            base64::engine::general_purpose::STANDARD.encode(bytes)
+        }
+        Value::Timestamp(micros) => match *micros {
+            i64::MAX => "infinity".to_owned(),
+            i64::MIN => "-infinity".to_owned(),
+            micros => Instant(micros).to_string(),
+        },
+        Value::Date(days) => {
+            let date = jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().days(i64::from(*days)));
+            date.map_or_else(|_| format!("{days} days"), |date| date.to_string())
+        }
+        Value::Time(micros) => {
+            let time = jiff::civil::Time::midnight().checked_add(jiff::SignedDuration::from_micros(*micros));
+            time.map_or_else(|_| format!("{micros}us"), |time| time.to_string())
+        }
+        Value::Uuid(bytes) => uuid::Uuid::from_bytes(*bytes).hyphenated().to_string(),
+    }
+}
