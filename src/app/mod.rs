@@ -1,3 +1,46 @@
 //! The verbs of the command line, the configuration, and the wiring of everything below.
 
+pub mod http;
+pub mod ingest_stage;
+pub mod reconcile_stage;
+pub mod run;
 pub mod settings;
+
+use std::path::PathBuf;
+
+use crate::adapters::kafka::KafkaFailure;
+use crate::adapters::rocksdb::RocksError;
+use crate::task::cache::StateError;
+use crate::task::wire::WireError;
+
+/// Why a stage stopped. Everything that could be retried was.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    #[error(transparent)]
+    Kafka(#[from] KafkaFailure),
+    #[error(transparent)]
+    Store(#[from] RocksError),
+    #[error(transparent)]
+    State(#[from] StateError<RocksError>),
+    #[error("the state folder {} cannot be made: {source}", path.display())]
+    StateFolder { path: PathBuf, source: std::io::Error },
+    #[error("changes log, partition {partition}, offset {offset}: {source}")]
+    Block { partition: i32, offset: i64, source: WireError },
+    #[error(
+        "input gap: {topic}:{partition} was read up to offset {expected}, but its first record now has offset {start}: \
+         retention deleted what lies between before it was read. What was lost cannot be judged; re-snapshot the table, \
+         then give the reconciliation a new name, or reset the ingest group's offset to go on knowingly"
+    )]
+    InputGap { topic: String, partition: i32, expected: i64, start: i64 },
+    #[error(
+        "changes log {topic}:{partition} holds offsets {start} to {end}, the state goes on at {next}: rebuild it by \
+         removing the state folder and the internal topics, and reading the sources from their beginning"
+    )]
+    ChangesGap { topic: String, partition: i32, next: i64, start: i64, end: i64 },
+    #[error("the worker of partition {partition} panicked; its message stands above")]
+    Panicked { partition: i32 },
+    #[error("topic {topic} has {found} partitions, the configuration says {wanted}; a changed count would move keys")]
+    PartitionCount { topic: String, found: i32, wanted: i32 },
+    #[error("{address} cannot be listened on: {source}")]
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
+}

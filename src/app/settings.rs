@@ -27,6 +27,8 @@ pub struct Settings {
     /// Where `/metrics`, `/livez` and `/readyz` are served; `None` serves nothing.
     pub http: Option<SocketAddr>,
     pub patience: Patience,
+    /// Keys the hashes of hashed columns; empty where no column is hashed.
+    pub mask_key: Box<[u8]>,
 }
 
 #[derive(Clone, Debug)]

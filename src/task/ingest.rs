@@ -301,6 +301,11 @@ impl Ingest {
         round
     }
 
+    /// True where a topic-partition is assigned here.
+    pub fn holds(&self, topic_partition: &TopicPartition) -> bool {
+        self.lanes.keys().any(|(_, id)| id == topic_partition)
+    }
+
     /// How long ago each source's promise last moved, microseconds; of the topic-partitions assigned here.
     pub fn ages(&self, now: Instant) -> BTreeMap<SourceIndex, i64> {
         let mut ages = BTreeMap::new();

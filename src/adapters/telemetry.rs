@@ -1,0 +1,129 @@
+//! Every metric, declared once with its help text, and how the process logs.
+//!
+//! Must not know: who counts. Names are `evenkeel_<noun>_<unit>[_total]`; labels are bounded, never an order key.
+//! `docs/metrics.md` is generated from [`METRICS`].
+
+use std::io::IsTerminal;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// A metric's declaration.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident $name:literal $kind:ident $labels:tt $help:literal)*) => {
+        $(pub const $constant: &str = $name;)*
+        /// Every metric that the process can expose.
+        pub const METRICS: &[Metric] =
+            &[$(Metric { name: $name, kind: Kind::$kind, labels: &$labels, help: $help }),*];
+    };
+}
+
+metrics! {
+    RECONCILIATION_LAG "evenkeel_reconciliation_lag_seconds" Gauge ["partition"]
+        "How far the settled time lies behind the clock: verdicts are about history up to there"
+    FRONTIER_AGE "evenkeel_source_frontier_age_seconds" Gauge ["source"]
+        "How long ago the source's promise last moved, the slowest of the topic-partitions read here"
+    SOURCE_STALLED "evenkeel_source_stalled" Gauge ["source"]
+        "1 while a topic-partition of the source read here has made no promise for longer than stall_after"
+    INGEST_LAG "evenkeel_ingest_consumer_lag_records" Gauge ["source"]
+        "Records of the source's topics that ingest has not read yet"
+    CHANGES_LAG "evenkeel_reconcile_consumer_lag_blocks" Gauge ["partition"]
+        "Blocks of the changes log that reconcile has not read yet"
+    CHANGES "evenkeel_changes_total" Counter ["partition"]
+        "Changes taken from the changes log; those dropped as repeated or replayed are not among them"
+    LATE "evenkeel_late_changes_total" Counter ["partition"]
+        "Changes that a promise already given had excluded"
+    REPLAYED "evenkeel_replayed_changes_total" Counter ["partition"]
+        "Changes dropped because their connector had sent them before"
+    REPEATED "evenkeel_repeated_changes_total" Counter ["partition"]
+        "Changes dropped because ingest had written them before"
+    EPOCHS "evenkeel_position_epochs_total" Counter ["partition"]
+        "Times that a connector's positions began anew: a failover or a restore"
+    QUARANTINED "evenkeel_quarantined_records_total" Counter ["source", "reason"]
+        "Source records that could not be understood"
+    UNASSIGNED "evenkeel_unassigned_changes_total" Counter ["source"]
+        "Changes of rows whose key is NULL and was NULL before: they belong to no order"
+    OPENED "evenkeel_discrepancies_opened_total" Counter ["rule"]
+        "Discrepancies opened"
+    RESOLVED "evenkeel_discrepancies_resolved_total" Counter ["rule"]
+        "Discrepancies resolved"
+    ESCALATED "evenkeel_discrepancies_escalated_total" Counter ["rule"]
+        "Escalations said"
+    OPEN "evenkeel_discrepancies_open" Gauge ["rule", "partition"]
+        "Discrepancies open now"
+    PENDING "evenkeel_disagreements_pending" Gauge ["rule", "partition"]
+        "Disagreements younger than their grace"
+    CANNOT_COMPARE "evenkeel_cannot_compare_total" Counter ["rule"]
+        "Judgements that rested on a value which the source could not give, or on an evaluation error"
+    WAITING "evenkeel_waiting_changes" Gauge ["partition"]
+        "Changes that wait for the settled time to reach them"
+    KEYS "evenkeel_keys" Gauge ["partition"]
+        "Keys whose state is held (an estimate of RocksDB's)"
+    STATE_BYTES "evenkeel_state_bytes" Gauge ["partition"]
+        "State on disk (an estimate of RocksDB's)"
+    CACHE_BYTES "evenkeel_cache_bytes" Gauge ["partition"]
+        "Key states in memory, roughly"
+    SETTLE_SECONDS "evenkeel_settle_seconds" Histogram []
+        "Time to apply and settle one batch of blocks"
+    PUBLISH_SECONDS "evenkeel_publish_seconds" Histogram []
+        "Time of one output transaction"
+    FLUSH_SECONDS "evenkeel_flush_seconds" Histogram []
+        "Time to write changed state to the store"
+}
+
+/// Installs the recorder of metrics; its handle renders them in Prometheus' text format.
+pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
+    const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?;
+    let handle = builder.install_recorder()?;
+    for metric in METRICS {
+        let unit = if metric.name.contains("_seconds") { Unit::Seconds } else { Unit::Count };
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, unit, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, unit, metric.help),
+            Kind::Histogram => describe_histogram!(metric.name, unit, metric.help),
+        }
+    }
+    Ok(handle)
+}
+
+/// Logs to stderr: for people on a terminal, JSON otherwise. `RUST_LOG` filters, `info` by default.
+pub fn install_logs() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let installed = if std::io::stderr().is_terminal() {
+        builder.with_target(false).try_init()
+    } else {
+        builder.json().try_init()
+    };
+    if let Err(error) = installed {
+        eprintln!("logs go where they went before: {error}");
+    }
+}
+
+/// The table of metrics for the docs, in Markdown.
+pub fn table() -> String {
+    let mut table = String::from("| metric | kind | labels | meaning |\n|---|---|---|---|\n");
+    for metric in METRICS {
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        table += &format!("| `{}` | {kind} | {} | {} |\n", metric.name, metric.labels.join(", "), metric.help);
+    }
+    table
+}

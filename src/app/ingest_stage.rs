@@ -1,0 +1,385 @@
+//! The ingest stage: reads the sources' topics, writes the changes log. One thread; several processes share the work
+//! as a consumer group.
+//!
+//! Must not know: rules, states. What it decides is decided in `task::ingest`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant as Moment};
+
+use metrics::{counter, gauge};
+use rdkafka::Offset;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use regex::Regex;
+
+use super::StageError;
+use super::settings::{Settings, TopicSelection};
+use crate::adapters::clock::now;
+use crate::adapters::debezium::{Decoder, Event, RUN_HEADER, Refusal, blot, run_of};
+use crate::adapters::kafka::Properties;
+use crate::adapters::kafka::admin::Admin;
+use crate::adapters::kafka::changes::{ChangesWriter, PartitionReader, Reading, passing};
+use crate::adapters::kafka::group::{Member, Movement};
+use crate::adapters::telemetry;
+use crate::domain::change::{Operation, Reject, SourceIndex, TopicPartition, Topology};
+use crate::domain::instant::Instant;
+use crate::task::ingest::{Ingest, Reading as Read};
+use crate::task::wire::block;
+
+/// How often topics and partition counts are looked up anew.
+const LOOK_UP: Duration = Duration::from_secs(30);
+
+/// How often end offsets may be asked for.
+const ASK: Duration = Duration::from_millis(200);
+
+/// Rounds that may be on their way to the changes log; then reading waits.
+const ROUNDS_IN_FLIGHT: usize = 8;
+
+pub struct IngestStage {
+    settings: Arc<Settings>,
+    admin: Admin,
+    member: Member,
+    writer: ChangesWriter,
+    ingest: Ingest,
+    decoders: Vec<Decoder>,
+    /// For each connector with a heartbeat table, who reads it.
+    heartbeats: Vec<Option<(PartitionReader, Decoder)>>,
+    /// The topics read, each with its source and partition count.
+    topics: BTreeMap<String, (SourceIndex, i32)>,
+    /// Where each assigned topic-partition is expected to go on, to notice gaps.
+    expected: BTreeMap<TopicPartition, i64>,
+    /// Offsets to commit once a round is acknowledged.
+    to_commit: VecDeque<(u64, Vec<(TopicPartition, i64)>)>,
+    bytes_taken: usize,
+}
+
+impl IngestStage {
+    pub fn start(settings: Arc<Settings>) -> Result<IngestStage, StageError> {
+        let properties = Properties::new(settings.kafka.clone());
+        let admin = Admin::new(&properties)?;
+        let commit_time = settings.connectors.iter().map(|connector| connector.commit_time).collect();
+        let key_may_change = settings.sources.iter().map(|source| source.key_may_change).collect();
+        let partitions = settings.topics.partitions;
+        let plan = Arc::clone(&settings.plan);
+        let ingest = Ingest::new(plan, partitions, commit_time, key_may_change, settings.patience);
+        let patterns: Vec<String> =
+            settings.sources.iter().flat_map(|source| subscriptions(&source.topics)).collect();
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        let group = &settings.topics.ingest_group;
+        let member = Member::join(&properties, group, &patterns, false, settings.limits.fetch_bytes / 2)?;
+        let heartbeat = |connector: &super::settings::ConnectorSettings| match &connector.heartbeat {
+            Some(heartbeat) => {
+                let reader = PartitionReader::open(&properties, &heartbeat.topic, 0, 1 << 20)?;
+                reader.seek(Offset::End)?;
+                Ok(Some((reader, Decoder::new())))
+            }
+            None => Ok(None),
+        };
+        let heartbeats: Result<_, StageError> = settings.connectors.iter().map(heartbeat).collect();
+        let mut stage = IngestStage {
+            writer: ChangesWriter::new(&properties, &settings.topics.changes)?,
+            decoders: settings.sources.iter().map(|_| Decoder::new()).collect(),
+            heartbeats: heartbeats?,
+            topics: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            to_commit: VecDeque::new(),
+            bytes_taken: 0,
+            admin,
+            member,
+            ingest,
+            settings,
+        };
+        stage.look_up()?;
+        Ok(stage)
+    }
+
+    /// Works until told to stop; then writes and commits what was read.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<(), StageError> {
+        let linger = Duration::from_millis(self.settings.limits.linger_ms);
+        let (mut round, mut ask, mut look_up) = (Moment::now(), Moment::now(), Moment::now());
+        while !stop.load(Ordering::Relaxed) {
+            self.follow_movements()?;
+            let wait = linger.saturating_sub(round.elapsed()).min(Duration::from_millis(20));
+            self.read(wait)?;
+            self.read_heartbeats()?;
+            if ask.elapsed() >= ASK {
+                ask = Moment::now();
+                self.ask_ends()?;
+            }
+            if look_up.elapsed() >= LOOK_UP {
+                look_up = Moment::now();
+                self.look_up()?;
+                self.report();
+            }
+            if round.elapsed() >= linger || self.bytes_taken >= self.settings.limits.block_bytes {
+                round = Moment::now();
+                self.write_round()?;
+            }
+            self.commit_acknowledged()?;
+            while self.writer.in_flight() > ROUNDS_IN_FLIGHT && !stop.load(Ordering::Relaxed) {
+                std::thread::park_timeout(Duration::from_millis(5));
+                self.commit_acknowledged()?;
+            }
+        }
+        self.write_round()?;
+        self.writer.drain()?;
+        self.commit_acknowledged()
+    }
+
+    /// Reads what has come, for as long as a round may take.
+    fn read(&mut self, wait: Duration) -> Result<(), StageError> {
+        let mut timeout = wait;
+        while self.bytes_taken < self.settings.limits.block_bytes {
+            // The message borrows the member, so the rest of the stage is borrowed beside it.
+            let IngestStage { member, ingest, decoders, settings, topics, expected, bytes_taken, .. } = self;
+            match member.poll(timeout) {
+                None => return Ok(()),
+                Some(Ok(message)) => {
+                    let Some((source, _)) = topics.get(message.topic()) else { continue };
+                    let id = TopicPartition { topic: message.topic().into(), partition: message.partition() };
+                    check_gap(member, expected, &id, message.offset())?;
+                    *bytes_taken += message.payload_len() + message.key_len();
+                    let reading = understand(settings, *source, &mut decoders[*source], &message);
+                    ingest.take(*source, &id, message.offset(), reading);
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) if passing(&error) => tracing::warn!(%error, "reading the sources was disturbed"),
+                Some(Err(error)) => {
+                    return Err(crate::adapters::kafka::KafkaFailure::new("reading the sources", error).into());
+                }
+            }
+            timeout = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn follow_movements(&mut self) -> Result<(), StageError> {
+        let movements = self.member.movements();
+        let mut assigned = Vec::new();
+        for movement in movements {
+            match movement {
+                Movement::Assigned { topic, partition } => assigned.push((topic, partition)),
+                Movement::Revoked { topic, partition } => {
+                    let id = TopicPartition { topic: topic.into(), partition };
+                    if let Some((source, _)) = self.topics.get(&*id.topic) {
+                        self.ingest.revoke(*source, &id);
+                    }
+                    self.expected.remove(&id);
+                }
+            }
+        }
+        if assigned.is_empty() {
+            return Ok(());
+        }
+        if assigned.iter().any(|(topic, _)| !self.topics.contains_key(topic)) {
+            self.look_up()?;
+        }
+        let committed = self.member.committed(&assigned)?;
+        tracing::info!(partitions = assigned.len(), resumed = committed.len(), "source partitions assigned");
+        for (topic, partition) in assigned {
+            let Some((source, _)) = self.topics.get(&topic) else { continue };
+            let offset = committed.iter().find(|(name, number, _)| *name == topic && *number == partition);
+            let id = TopicPartition { topic: topic.clone().into(), partition };
+            let offset = match offset {
+                Some((_, _, offset)) => {
+                    self.expected.insert(id.clone(), *offset);
+                    *offset
+                }
+                None => self.member.start(&topic, partition)?,
+            };
+            self.ingest.assign(*source, id, offset, now());
+        }
+        Ok(())
+    }
+
+    fn read_heartbeats(&mut self) -> Result<(), StageError> {
+        for (connector, reader) in self.heartbeats.iter_mut().enumerate() {
+            let (Some((reader, decoder)), Some(heartbeat)) =
+                (reader.as_mut(), &self.settings.connectors[connector].heartbeat)
+            else {
+                continue;
+            };
+            while let Reading::Message(message) = reader.poll(Duration::ZERO)? {
+                match decoder.heartbeat(&heartbeat.shape, message.payload(), run(&message)) {
+                    Ok(Some(beat)) => self.ingest.heartbeat(connector, beat.time, beat.proof, now()),
+                    Ok(None) => {}
+                    Err(Refusal { reason, detail }) => {
+                        tracing::warn!(topic = heartbeat.topic, reason, detail, "a heartbeat row was not understood");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_ends(&mut self) -> Result<(), StageError> {
+        let asked_at = now();
+        let wanted = self.ingest.wants_ends(asked_at);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let list: Vec<(String, i32)> = wanted.iter().map(|(_, id)| (id.topic.to_string(), id.partition)).collect();
+        match self.member.ends(&list) {
+            Ok(ends) => {
+                let answer = |(source, id): &(SourceIndex, TopicPartition)| {
+                    let end =
+                        ends.iter().find(|(topic, partition, _)| **topic == *id.topic && *partition == id.partition);
+                    end.map(|(_, _, offset)| ((*source, id.clone()), *offset))
+                };
+                let ends: Vec<_> = wanted.iter().filter_map(answer).collect();
+                self.ingest.ends(asked_at, &ends);
+            }
+            Err(failure) => {
+                tracing::warn!(%failure, "end offsets are not known; promises wait for the next heartbeat")
+            }
+        }
+        Ok(())
+    }
+
+    fn write_round(&mut self) -> Result<(), StageError> {
+        self.bytes_taken = 0;
+        let round = self.ingest.collect(now());
+        let catalog = &self.settings.plan.catalog;
+        let blocks: Vec<(i32, Vec<u8>)> =
+            round.blocks.iter().map(|(partition, block)| (*partition, block::encode(block, catalog))).collect();
+        let number = self.writer.write(&blocks)?;
+        self.to_commit.push_back((number, round.read_to));
+        Ok(())
+    }
+
+    fn commit_acknowledged(&mut self) -> Result<(), StageError> {
+        let Some(acknowledged) = self.writer.acknowledged()? else { return Ok(()) };
+        let mut offsets = None;
+        while self.to_commit.front().is_some_and(|(round, _)| *round <= acknowledged) {
+            offsets = self.to_commit.pop_front();
+        }
+        if let Some((_, offsets)) = offsets {
+            let held = offsets.into_iter().filter(|(id, _)| self.ingest.holds(id));
+            let offsets: Vec<_> = held.map(|(id, offset)| (id.topic.into(), id.partition, offset)).collect();
+            self.member.commit(&offsets);
+        }
+        Ok(())
+    }
+
+    /// Finds the sources' topics and their partition counts.
+    fn look_up(&mut self) -> Result<(), StageError> {
+        let present = self.admin.topics()?;
+        for (source, settings) in self.settings.sources.iter().enumerate() {
+            let matching = matching(&settings.topics, &present);
+            if matching.is_empty() {
+                tracing::warn!(source = settings.name, "no topic of the source exists yet; its verdicts are held");
+            }
+            for (topic, partitions) in &matching {
+                self.topics.insert(topic.clone(), (source, *partitions));
+            }
+            let topics = matching.into_iter().map(|(topic, count)| (topic.into(), count)).collect();
+            self.ingest.learn(Topology { source, topics });
+        }
+        Ok(())
+    }
+
+    fn report(&self) {
+        for (source, age_us) in self.ingest.ages(now()) {
+            let name = self.settings.sources[source].name.clone();
+            gauge!(telemetry::FRONTIER_AGE, "source" => name.clone()).set(age_us as f64 / 1e6);
+            let stalled = age_us > self.settings.patience.stall_after_us;
+            gauge!(telemetry::SOURCE_STALLED, "source" => name).set(f64::from(u8::from(stalled)));
+        }
+    }
+}
+
+fn subscriptions(selection: &TopicSelection) -> Vec<String> {
+    match selection {
+        TopicSelection::List(topics) => topics.clone(),
+        TopicSelection::Pattern(pattern) => vec![format!("^({pattern})$")],
+    }
+}
+
+/// The topics of a source among those that exist. A listed topic that does not exist counts as one that has made no
+/// promise yet.
+pub fn matching(selection: &TopicSelection, present: &BTreeMap<String, i32>) -> Vec<(String, i32)> {
+    match selection {
+        TopicSelection::List(topics) => {
+            topics.iter().map(|topic| (topic.clone(), present.get(topic).copied().unwrap_or(1))).collect()
+        }
+        TopicSelection::Pattern(pattern) => match Regex::new(&format!("^(?:{pattern})$")) {
+            Ok(regex) => {
+                let matching = present.iter().filter(|(topic, _)| regex.is_match(topic));
+                matching.map(|(topic, count)| (topic.clone(), *count)).collect()
+            }
+            Err(_) => Vec::new(),
+        },
+    }
+}
+
+/// Offsets may jump over control records and compacted ones, never over what retention has deleted.
+fn check_gap(
+    member: &Member,
+    expected: &mut BTreeMap<TopicPartition, i64>,
+    id: &TopicPartition,
+    offset: i64,
+) -> Result<(), StageError> {
+    let Some(next) = expected.get_mut(id) else {
+        expected.insert(id.clone(), offset + 1);
+        return Ok(());
+    };
+    if offset > *next {
+        let start = member.start(&id.topic, id.partition)?;
+        if start > *next {
+            let (topic, partition, next) = (id.topic.to_string(), id.partition, *next);
+            return Err(StageError::InputGap { topic, partition, expected: next, start });
+        }
+    }
+    *next = offset + 1;
+    Ok(())
+}
+
+fn run(message: &BorrowedMessage<'_>) -> u64 {
+    let headers = message.headers();
+    run_of(headers.and_then(|headers| headers.iter().find(|header| header.key == RUN_HEADER)?.value))
+}
+
+fn understand(
+    settings: &Settings,
+    source: SourceIndex,
+    decoder: &mut Decoder,
+    message: &BorrowedMessage<'_>,
+) -> Read {
+    let shape = &settings.sources[source].shape;
+    match decoder.decode(shape, message.payload(), run(message)) {
+        Ok(Event::Nothing) => Read::Nothing,
+        Ok(Event::Change(mut decoded)) => {
+            decoded.change.offset = message.offset();
+            let belongs = decoded.change.key.is_some() || decoded.change.key_before.is_some();
+            if !belongs && matches!(decoded.change.operation, Operation::Upsert { .. }) {
+                counter!(telemetry::UNASSIGNED, "source" => settings.sources[source].name.clone()).increment(1);
+            }
+            Read::Change(decoded)
+        }
+        Err(Refusal { reason, detail }) => {
+            let name = settings.sources[source].name.clone();
+            counter!(telemetry::QUARANTINED, "source" => name, "reason" => reason).increment(1);
+            let bytes = |bytes: Option<&[u8]>| match bytes {
+                Some(bytes) => match blot(shape, bytes) {
+                    Some(blotted) => (Some(blotted.into_boxed_slice()), true),
+                    None => (Some(bytes.into()), false),
+                },
+                None => (None, false),
+            };
+            let (key, key_masked) = bytes(message.key());
+            let (value, value_masked) = bytes(message.payload());
+            Read::Reject(Box::new(Reject {
+                topic_partition: 0,
+                offset: message.offset(),
+                timestamp: Instant(message.timestamp().to_millis().unwrap_or(0).saturating_mul(1000)),
+                key,
+                value,
+                masked: key_masked || value_masked,
+                reason: reason.into(),
+                detail: detail.into(),
+            }))
+        }
+    }
+}

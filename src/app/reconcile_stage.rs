@@ -1,0 +1,398 @@
+//! The reconcile stage: a member of a consumer group over the changes log, a worker thread for each of its partitions.
+//!
+//! Must not know: sources, formats. A worker publishes first and flushes its state after, so that nothing that was said
+//! is forgotten and what is said again on replay is dropped by its cause.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant as Moment};
+
+use metrics::{counter, gauge, histogram};
+use rdkafka::Offset;
+use rdkafka::message::Message as _;
+
+use super::StageError;
+use super::settings::Settings;
+use crate::adapters::clock::now;
+use crate::adapters::kafka::Properties;
+use crate::adapters::kafka::changes::{PartitionReader, Reading};
+use crate::adapters::kafka::group::{Member, Movement};
+use crate::adapters::kafka::publisher::{OutputTopics, Publisher};
+use crate::adapters::records::{Message, Renderer};
+use crate::adapters::rocksdb::{RocksStore, SharedMemory};
+use crate::adapters::telemetry;
+use crate::domain::key_state::Event;
+use crate::domain::record::{Cause, Content, Record};
+use crate::domain::routing::Ownership;
+use crate::task::reconcile::{Counts, Task};
+use crate::task::wire::block;
+
+/// Blocks applied before their records are published together.
+const BATCH: usize = 256;
+
+/// How long a worker gathers blocks before it publishes.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// What the stage tells of itself, for `/readyz` and the demo.
+#[derive(Default)]
+pub struct ReconcileStatus {
+    partitions: std::sync::Mutex<BTreeMap<i32, Arc<PartitionStatus>>>,
+    joined: AtomicBool,
+}
+
+/// One partition's progress.
+pub struct PartitionStatus {
+    /// 0 restoring, 1 caught up once.
+    phase: AtomicU8,
+    pub settled: AtomicI64,
+    pub frontiers: Vec<AtomicI64>,
+    pub changes: AtomicI64,
+}
+
+impl ReconcileStatus {
+    /// True once the group has given partitions and each has caught up with the changes log once.
+    pub fn is_ready(&self) -> bool {
+        let partitions = self.partitions.lock().expect("nobody panics while holding the map");
+        self.joined.load(Ordering::Relaxed)
+            && partitions.values().all(|status| status.phase.load(Ordering::Relaxed) == 1)
+    }
+
+    /// The assigned partitions and how far each is.
+    pub fn partitions(&self) -> Vec<(i32, Arc<PartitionStatus>)> {
+        let partitions = self.partitions.lock().expect("nobody panics while holding the map");
+        partitions.iter().map(|(partition, status)| (*partition, Arc::clone(status))).collect()
+    }
+}
+
+struct Running {
+    stop: Arc<AtomicBool>,
+    /// The next changes-log offset, as flushed.
+    flushed: Arc<AtomicI64>,
+    thread: JoinHandle<Result<(), StageError>>,
+}
+
+pub struct ReconcileStage {
+    settings: Arc<Settings>,
+    properties: Properties,
+    renderer: Arc<Renderer>,
+    member: Member,
+    memory: SharedMemory,
+    status: Arc<ReconcileStatus>,
+    running: BTreeMap<i32, Running>,
+    /// Workers that were told to stop and have not ended yet.
+    stopping: Vec<(i32, Running)>,
+    /// Partitions that wait for their last worker here to end.
+    wanted: Vec<i32>,
+}
+
+impl ReconcileStage {
+    pub fn start(settings: Arc<Settings>, status: Arc<ReconcileStatus>) -> Result<ReconcileStage, StageError> {
+        let properties = Properties::new(settings.kafka.clone());
+        let topics = [settings.topics.changes.as_str()];
+        let member = Member::join(&properties, &settings.topics.reconcile_group, &topics, true, 64 << 10)?;
+        let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
+        let renderer = Arc::new(Renderer::new(masks, settings.mask_key.clone()));
+        Ok(ReconcileStage {
+            memory: SharedMemory::new(settings.limits.rocksdb_bytes),
+            running: BTreeMap::new(),
+            stopping: Vec::new(),
+            wanted: Vec::new(),
+            properties,
+            renderer,
+            member,
+            status,
+            settings,
+        })
+    }
+
+    /// Works until told to stop; then lets every worker publish and flush.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<(), StageError> {
+        let mut committed = Moment::now();
+        while !stop.load(Ordering::Relaxed) {
+            // Partitions are held, not read: what is polled here are only rebalances and errors.
+            drop(self.member.poll(Duration::from_millis(100)));
+            self.follow_movements();
+            self.reap()?;
+            if committed.elapsed() > Duration::from_secs(1) {
+                committed = Moment::now();
+                self.commit();
+            }
+        }
+        for running in self.running.values() {
+            running.stop.store(true, Ordering::Relaxed);
+        }
+        self.commit();
+        let all = std::mem::take(&mut self.running).into_iter().chain(std::mem::take(&mut self.stopping));
+        all.map(|(partition, running)| join(partition, running)).collect()
+    }
+
+    fn follow_movements(&mut self) {
+        for movement in self.member.movements() {
+            match movement {
+                Movement::Assigned { partition, .. } => {
+                    self.status.joined.store(true, Ordering::Relaxed);
+                    self.wanted.push(partition);
+                }
+                Movement::Revoked { partition, .. } => {
+                    self.wanted.retain(|wanted| *wanted != partition);
+                    self.status.partitions.lock().expect("nobody panics while holding the map").remove(&partition);
+                    if let Some(running) = self.running.remove(&partition) {
+                        running.stop.store(true, Ordering::Relaxed);
+                        self.stopping.push((partition, running));
+                    }
+                }
+            }
+        }
+        let busy: Vec<i32> = self.stopping.iter().map(|(partition, _)| *partition).collect();
+        let (later, ready) = std::mem::take(&mut self.wanted).into_iter().partition(|wanted| busy.contains(wanted));
+        self.wanted = later;
+        for partition in ready {
+            let running = self.begin(partition);
+            self.running.insert(partition, running);
+        }
+    }
+
+    fn begin(&self, partition: i32) -> Running {
+        let sources = self.settings.sources.len();
+        let status = Arc::new(PartitionStatus {
+            phase: AtomicU8::new(0),
+            settled: AtomicI64::new(i64::MIN),
+            frontiers: (0..sources).map(|_| AtomicI64::new(i64::MIN)).collect(),
+            changes: AtomicI64::new(0),
+        });
+        let mut partitions = self.status.partitions.lock().expect("nobody panics while holding the map");
+        partitions.insert(partition, Arc::clone(&status));
+        let (stop, flushed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(-1)));
+        let seat = Seat {
+            settings: Arc::clone(&self.settings),
+            properties: self.properties.clone(),
+            renderer: Arc::clone(&self.renderer),
+            memory: self.memory.clone(),
+            partition,
+            status,
+            stop: Arc::clone(&stop),
+            flushed: Arc::clone(&flushed),
+        };
+        let name = format!("partition-{partition}");
+        let thread = std::thread::Builder::new().name(name).spawn(move || Worker::open(seat)?.run());
+        Running { stop, flushed, thread: thread.expect("the system can start another thread") }
+    }
+
+    /// Takes leave of workers that have ended; a failure ends the stage, but being fenced only ends the worker.
+    fn reap(&mut self) -> Result<(), StageError> {
+        let (ended, stopping) =
+            std::mem::take(&mut self.stopping).into_iter().partition(|(_, r)| r.thread.is_finished());
+        self.stopping = stopping;
+        let ended: Vec<(i32, Running)> = ended;
+        for (partition, running) in ended {
+            join(partition, running)?;
+        }
+        let ended: Vec<i32> =
+            self.running.iter().filter(|(_, running)| running.thread.is_finished()).map(|(p, _)| *p).collect();
+        for partition in ended {
+            if let Some(running) = self.running.remove(&partition) {
+                join(partition, running)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&self) {
+        let topic = &self.settings.topics.changes;
+        let flushed = |(partition, running): (&i32, &Running)| {
+            let offset = running.flushed.load(Ordering::Relaxed);
+            (offset >= 0).then(|| (topic.clone(), *partition, offset))
+        };
+        let offsets: Vec<_> = self.running.iter().filter_map(flushed).collect();
+        self.member.commit(&offsets);
+    }
+}
+
+fn join(partition: i32, running: Running) -> Result<(), StageError> {
+    match running.thread.join() {
+        Ok(Err(StageError::Kafka(failure))) if failure.is_fenced() => {
+            tracing::warn!(partition, "another member has taken the partition over; nothing was published");
+            Ok(())
+        }
+        Ok(result) => result,
+        Err(_) => Err(StageError::Panicked { partition }),
+    }
+}
+
+/// What a worker is given.
+struct Seat {
+    settings: Arc<Settings>,
+    properties: Properties,
+    renderer: Arc<Renderer>,
+    memory: SharedMemory,
+    partition: i32,
+    status: Arc<PartitionStatus>,
+    stop: Arc<AtomicBool>,
+    flushed: Arc<AtomicI64>,
+}
+
+/// One partition's work.
+struct Worker {
+    seat: Seat,
+    task: Task<RocksStore>,
+    reader: PartitionReader,
+    publisher: Publisher,
+    counted: Counts,
+}
+
+impl Worker {
+    fn open(seat: Seat) -> Result<Worker, StageError> {
+        let Seat { settings, properties, partition, .. } = &seat;
+        let topics = &settings.topics;
+        let path: PathBuf = settings.state_dir.join(&*settings.plan.reconciliation).join(partition.to_string());
+        let create = std::fs::create_dir_all(&path);
+        create.map_err(|source| StageError::StateFolder { path: path.clone(), source })?;
+        let store = RocksStore::open(&path, &seat.memory)?;
+        let share = settings.limits.cache_bytes / topics.partitions.max(1) as usize;
+        let ownership = Ownership { partition: *partition, partitions: topics.partitions };
+        let task = Task::open(Arc::clone(&settings.plan), ownership, store, share)?;
+        let outputs = OutputTopics {
+            discrepancies: topics.discrepancies.clone(),
+            open: topics.open.clone(),
+            quarantine: topics.quarantine.clone(),
+        };
+        let transactional_id = format!("{}-{partition}", topics.transactional_id);
+        let publisher = Publisher::take_over(properties, &outputs, *partition, &transactional_id)?;
+        let fetch = settings.limits.fetch_bytes / 2 / topics.partitions.max(1) as usize;
+        let reader = PartitionReader::open(properties, &topics.changes, *partition, fetch)?;
+        let (start, end) = reader.bounds()?;
+        let next = task.next_offset();
+        if next < start || next > end {
+            return Err(StageError::ChangesGap {
+                topic: topics.changes.clone(),
+                partition: *partition,
+                next,
+                start,
+                end,
+            });
+        }
+        reader.seek(Offset::Offset(next))?;
+        tracing::info!(partition, next, end, published = ?publisher.published(), "partition opened");
+        Ok(Worker { seat, task, reader, publisher, counted: Counts::default() })
+    }
+
+    fn run(mut self) -> Result<(), StageError> {
+        let flush_every = Duration::from_millis(self.seat.settings.limits.flush_ms);
+        let mut flushed = Moment::now();
+        let mut dirty = false;
+        while !self.seat.stop.load(Ordering::Relaxed) {
+            let records = self.gather()?;
+            dirty |= records.is_some();
+            if let Some(records) = records {
+                self.publish(&records)?;
+                self.report();
+            }
+            if dirty && flushed.elapsed() >= flush_every {
+                self.flush()?;
+                flushed = Moment::now();
+                dirty = false;
+            }
+        }
+        self.flush()
+    }
+
+    /// Applies the blocks that have come; `None` where there were none.
+    fn gather(&mut self) -> Result<Option<Vec<Record>>, StageError> {
+        let mut records = Vec::new();
+        let mut blocks = 0;
+        let mut timeout = Duration::from_millis(100);
+        let began = Moment::now();
+        while blocks < BATCH && (blocks == 0 || began.elapsed() < GATHER) {
+            match self.reader.poll(timeout)? {
+                Reading::Message(message) => {
+                    let payload = message.payload().unwrap_or_default();
+                    let block = block::decode(payload, &self.seat.settings.plan.catalog);
+                    let offset = message.offset();
+                    let partition = self.seat.partition;
+                    let block = block.map_err(|source| StageError::Block { partition, offset, source })?;
+                    records.extend(self.task.apply(offset, block)?);
+                    blocks += 1;
+                }
+                Reading::End => {
+                    self.seat.status.phase.store(1, Ordering::Relaxed);
+                    break;
+                }
+                Reading::Nothing => break,
+            }
+            timeout = Duration::ZERO;
+        }
+        if blocks == 0 {
+            return Ok(None);
+        }
+        histogram!(telemetry::SETTLE_SECONDS).record(began.elapsed().as_secs_f64());
+        Ok(Some(records))
+    }
+
+    fn publish(&mut self, records: &[Record]) -> Result<(), StageError> {
+        let published = self.publisher.published();
+        let new: Vec<&Record> = records.iter().filter(|r| published.is_none_or(|p| r.cause > p)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let Seat { settings, renderer, partition, .. } = &self.seat;
+        let messages: Vec<(Cause, Message)> =
+            new.iter().map(|record| (record.cause, renderer.message(&settings.plan, *partition, record))).collect();
+        let began = Moment::now();
+        self.publisher.publish(&messages)?;
+        histogram!(telemetry::PUBLISH_SECONDS).record(began.elapsed().as_secs_f64());
+        new.iter().for_each(|record| count(record));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StageError> {
+        let began = Moment::now();
+        self.task.flush()?;
+        histogram!(telemetry::FLUSH_SECONDS).record(began.elapsed().as_secs_f64());
+        self.seat.flushed.store(self.task.next_offset(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        let partition = self.seat.partition.to_string();
+        let status = &self.seat.status;
+        if let Some(settled) = self.task.settled() {
+            status.settled.store(settled.0, Ordering::Relaxed);
+            let lag = now().since(settled) as f64 / 1e6;
+            gauge!(telemetry::RECONCILIATION_LAG, "partition" => partition.clone()).set(lag);
+        }
+        for (cell, frontier) in status.frontiers.iter().zip(self.task.frontiers()) {
+            cell.store(frontier.map_or(i64::MIN, |frontier| frontier.0), Ordering::Relaxed);
+        }
+        let counts = self.task.counts();
+        status.changes.store(counts.changes as i64, Ordering::Relaxed);
+        let before = std::mem::replace(&mut self.counted, counts);
+        let add = |name: &'static str, after: u64, before: u64| {
+            counter!(name, "partition" => partition.clone()).increment(after - before);
+        };
+        add(telemetry::CHANGES, counts.changes, before.changes);
+        add(telemetry::LATE, counts.late, before.late);
+        add(telemetry::REPLAYED, counts.replayed, before.replayed);
+        add(telemetry::REPEATED, counts.repeated, before.repeated);
+        add(telemetry::EPOCHS, counts.epochs, before.epochs);
+        let set = |name: &'static str, value: f64| gauge!(name, "partition" => partition.clone()).set(value);
+        set(telemetry::WAITING, self.task.waiting() as f64);
+        set(telemetry::CACHE_BYTES, self.task.cache_bytes() as f64);
+        set(telemetry::KEYS, self.task.store().keys() as f64);
+        set(telemetry::STATE_BYTES, self.task.store().disk_bytes() as f64);
+    }
+}
+
+fn count(record: &Record) {
+    if let Content::Discrepancy(discrepancy) = &record.content {
+        let rule = discrepancy.rule.to_string();
+        match discrepancy.event {
+            Event::Opened => counter!(telemetry::OPENED, "rule" => rule).increment(1),
+            Event::Resolved(_) => counter!(telemetry::RESOLVED, "rule" => rule).increment(1),
+            Event::Escalated => counter!(telemetry::ESCALATED, "rule" => rule).increment(1),
+            Event::Updated => {}
+        }
+    }
+}
