@@ -1,0 +1,46 @@
+# The same commands for people and CI. `make help` lists them.
+
+# One build cache for every checkout: RocksDB and librdkafka take minutes to compile, once.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/evenkeel/target
+
+SECONDS_OF_DEMO ?= 60
+SEEDS ?= 20000
+
+.PHONY: help demo test test-real simulate mutate bench lint docs packages stack
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+packages:
+	@tests/install.sh build
+
+stack: packages
+	@tests/install.sh stack
+
+demo: packages ## build Evenkeel and watch it find injected faults, about a minute
+	@echo "Building. The first time takes 10 to 20 minutes: RocksDB and librdkafka are compiled from source."
+	cargo build
+	$(CARGO_TARGET_DIR)/debug/evenkeel demo --seconds $(SECONDS_OF_DEMO)
+
+lint: packages ## format and clippy, warnings are errors
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+test: lint ## everything: lint, unit tests, stories, simulation, embedded broker, real stack
+	cargo test
+	$(MAKE) test-real
+
+test-real: stack ## the real stack: PostgreSQL, MariaDB, Kafka, Debezium
+	cargo test --test it -- --ignored --nocapture --test-threads=1 real_
+
+simulate: packages ## the simulator against its oracle: make simulate SEEDS=100000
+	EVENKEEL_SEEDS=$(SEEDS) cargo test --test it -- --nocapture sim_
+
+mutate: packages ## break the core line by line and show that the simulator notices
+	tests/mutate.sh
+
+bench: stack ## end-to-end throughput beside the bare floor
+	cargo bench
+
+docs: packages ## write the generated parts of the docs anew
+	UPDATE_DOCS=1 cargo test --lib docs
