@@ -1,5 +1,6 @@
 //! The verbs of the command line, the configuration, and the wiring of everything below.
 
+pub mod demo;
 pub mod http;
 pub mod ingest_stage;
 pub mod reconcile_stage;

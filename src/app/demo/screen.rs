@@ -7,9 +7,7 @@ use std::io::Stdout;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
-};
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -111,7 +109,9 @@ fn source_table(view: &View) -> Table<'_> {
         .iter()
         .map(|source| {
             let (state, style) = match (source.held, source.frontier) {
-                (true, _) => ("HELD: its feed stands still, so nothing is said about what is missing there", Color::Yellow),
+                (true, _) => {
+                    ("HELD: its feed stands still, so nothing is said about what is missing there", Color::Yellow)
+                }
                 (false, None) => ("starting", Color::DarkGray),
                 (false, Some(_)) => ("flowing", Color::Green),
             };
