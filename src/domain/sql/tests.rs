@@ -275,7 +275,7 @@ fn refusals_say_where_and_why() {
         ),
         (
             "SELECT order_id FROM orders ORDER BY order_id",
-            "1:29 ORDER BY has no meaning in a rule (The rows are evidence; their order says nothing. Leave it out.)",
+            "1:38 ORDER BY has no meaning in a rule (The rows are evidence; their order says nothing. Leave it out.)",
         ),
         (
             "SELECT order_id, total AS order_id FROM orders",
