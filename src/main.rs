@@ -1,3 +1,5 @@
+//! The binary: hands the command line to the library.
+
 use std::process::ExitCode;
 
 use evenkeel::app::demo::{Options, demo};

@@ -8,8 +8,9 @@
 //! * *Data*, of commit-time connectors only: having read a change committed at `c`, everything of the same
 //!   topic-partition committed before `c` has been read.
 //! * *A captured heartbeat table*: a row `at = T` proves that the connector has read its log up to there. Its topic
-//!   is another partition than the data's, whose records may become visible later: so after a slack the data
-//!   partitions' end offsets are asked for, and the promise is given when all below them has been read.
+//!   is another partition than the data's, whose records may become visible later. So the promise for a data partition
+//!   is given when a change of the same run at or after the heartbeat's position has been read there: a connector writes
+//!   in commit order. A partition where none comes is promised by its end offset: asked for after a slack, and reached.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -60,6 +61,13 @@ struct Beat {
     seen_at: Instant,
 }
 
+/// A heartbeat that was seen.
+#[derive(Clone, Copy)]
+struct Seen {
+    time: Instant,
+    proof: Proof,
+}
+
 /// A promise that is given when everything below `end` has been read.
 struct Target {
     end: i64,
@@ -73,6 +81,8 @@ struct Lane {
     /// Everything below has been read.
     read_to: i64,
     targets: VecDeque<Target>,
+    /// Where the last streamed change stood.
+    last: Option<Proof>,
     /// The best promise that can be given now.
     promise: Option<(Instant, Option<Proof>)>,
     promised: Option<Instant>,
@@ -96,6 +106,9 @@ const TARGETS: usize = 16;
 /// A connector's heartbeats that wait for their slack; further ones replace the newest.
 const BEATS: usize = 64;
 
+/// Heartbeats of a connector that are remembered for changes yet to be read; the oldest are forgotten.
+const SEEN: usize = 256;
+
 /// The synchronous heart of an ingest member.
 pub struct Ingest {
     plan: Arc<Plan>,
@@ -107,6 +120,8 @@ pub struct Ingest {
     topologies: Vec<Option<Topology>>,
     lanes: BTreeMap<(SourceIndex, TopicPartition), Lane>,
     beats: VecDeque<Beat>,
+    /// For each connector of the plan, its last heartbeats, in the order in which they came.
+    seen: Vec<VecDeque<Seen>>,
     blocks: Vec<Builder>,
 }
 
@@ -123,6 +138,7 @@ impl Ingest {
             topologies: vec![None; plan.sources.len()],
             lanes: BTreeMap::new(),
             beats: VecDeque::new(),
+            seen: vec![VecDeque::new(); commit_time.len()],
             blocks: (0..partitions).map(|_| Builder::default()).collect(),
             plan,
             commit_time,
@@ -145,6 +161,7 @@ impl Ingest {
             topic_partition,
             read_to: offset,
             targets: VecDeque::new(),
+            last: None,
             promise: None,
             promised: None,
             moved_at: now,
@@ -173,10 +190,19 @@ impl Ingest {
                 builder.block.entries.push(Entry::Reject(Reject { topic_partition, ..*reject }));
             }
             Reading::Change(decoded) => {
-                if let (true, true, Some(position)) = (commit_time, decoded.streamed, decoded.change.position) {
-                    let time = decoded.change.source_time.previous();
-                    let begin = Position { transaction: position.transaction, row: 0 };
-                    lane.offer(time, Some(Proof { position: begin, run: decoded.change.run }));
+                if let (true, Some(position)) = (decoded.streamed, decoded.change.position) {
+                    let run = decoded.change.run;
+                    if commit_time {
+                        let begin = Position { transaction: position.transaction, row: 0 };
+                        let time = decoded.change.source_time.previous();
+                        lane.offer(time, Some(Proof { position: begin, run }));
+                    } else {
+                        lane.last = Some(Proof { position, run });
+                        let seen = &self.seen[self.plan.sources[source].connector];
+                        if let Some(passed) = seen.iter().rev().find(|seen| lane.has_passed(seen.proof)) {
+                            lane.offer(passed.time, Some(passed.proof));
+                        }
+                    }
                 }
                 lane.reach();
                 self.route(source, topic_partition, *decoded);
@@ -197,6 +223,16 @@ impl Ingest {
     /// Takes a streamed row of a connector's heartbeat table.
     pub fn heartbeat(&mut self, connector: ConnectorIndex, time: Instant, proof: Proof, now: Instant) {
         let proof = Proof { position: Position { row: 0, ..proof.position }, ..proof };
+        for lane in self.lanes.values_mut().filter(|lane| self.plan.sources[lane.source].connector == connector) {
+            if lane.has_passed(proof) {
+                lane.offer(time, Some(proof));
+            }
+        }
+        let seen = &mut self.seen[connector];
+        seen.push_back(Seen { time, proof });
+        if seen.len() > SEEN {
+            seen.pop_front();
+        }
         if self.beats.iter().filter(|beat| beat.connector == connector).count() >= BEATS {
             let newest = self.beats.iter().rposition(|beat| beat.connector == connector);
             self.beats.remove(newest.expect("there are beats of the connector"));
@@ -327,6 +363,12 @@ fn at_lane(entry: Entry, topic_partition: usize) -> Entry {
 }
 
 impl Lane {
+    /// True where everything before the proof's position has been read. Positions of different runs are not held
+    /// against each other: a failover may lie between them.
+    fn has_passed(&self, proof: Proof) -> bool {
+        self.last.is_some_and(|last| last.run == proof.run && last.position >= proof.position)
+    }
+
     fn offer(&mut self, time: Instant, proof: Option<Proof>) {
         if self.promise.is_none_or(|(best, _)| time > best) {
             self.promise = Some((time, proof));

@@ -249,13 +249,13 @@ impl Stage {
             None if self.judge.stalls_injected == 0 && at - self.began > third && !ending => {
                 self.stall = Some((at, at + STALL));
                 self.judge.stalls_injected = 1;
-                self.judge.held = Some((at, Micros::MAX));
+                self.judge.held = Some((at - 4_000_000, Micros::MAX));
                 self.connectors[1].stopped = true;
             }
             Some((began, until)) if at >= until => {
                 self.stall = None;
                 self.connectors[1].stopped = false;
-                self.judge.held = Some((began, at + 2_000_000));
+                self.judge.held = Some((began - 4_000_000, at + 2_000_000));
             }
             _ => {}
         }

@@ -2,17 +2,14 @@
 //!
 //! Must not know: FROM and joins (`select`). Every error is pushed, so that all of a query's can be shown at once.
 
-use sqlparser::ast::{
-    self, BinaryOperator, CastKind, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, UnaryOperator,
-};
+use sqlparser::ast::{self, BinaryOperator, CastKind, Spanned, UnaryOperator};
 
-use super::aggregate::{Aggregate, Kind};
+use super::aggregate::Aggregate;
 use super::convert::can_cast;
 use super::error::SqlError;
 use super::expr::{Comparison, Expr};
-use super::functions::FUNCTIONS;
 use super::numeric::Operator;
-use super::scope::{Scope, nearest};
+use super::scope::Scope;
 use super::types::{Ty, Typed, bring, from_sql, name, unify};
 use crate::domain::value::{Type, Value};
 
@@ -38,7 +35,7 @@ pub struct Grouped {
 }
 
 /// Functions that read a clock or roll dice.
-const VOLATILE: [&str; 12] = [
+pub(super) const VOLATILE: [&str; 12] = [
     "now",
     "current_timestamp",
     "current_date",
@@ -58,12 +55,12 @@ impl<'s> Binder<'s> {
         Binder { scope, errors: Vec::new(), grouped: None, depth: 0 }
     }
 
-    fn fail(&mut self, error: SqlError) -> Option<Typed> {
+    pub(super) fn fail(&mut self, error: SqlError) -> Option<Typed> {
         self.errors.push(error);
         None
     }
 
-    fn refuse(&mut self, at: &impl Spanned, message: impl Into<String>) -> Option<Typed> {
+    pub(super) fn refuse(&mut self, at: &impl Spanned, message: impl Into<String>) -> Option<Typed> {
         self.fail(SqlError::new(at.span(), message))
     }
 
@@ -232,7 +229,7 @@ impl<'s> Binder<'s> {
     }
 
     /// Binds expressions that must have one type.
-    fn together(&mut self, at: &ast::Expr, list: &[&ast::Expr], doing: &str) -> Option<(Vec<Typed>, Ty)> {
+    pub(super) fn together(&mut self, at: &ast::Expr, list: &[&ast::Expr], doing: &str) -> Option<(Vec<Typed>, Ty)> {
         let bound: Vec<Option<Typed>> = list.iter().map(|expr| self.bind(expr)).collect();
         let mut bound: Vec<Typed> = bound.into_iter().collect::<Option<_>>()?;
         match unify(&mut bound) {
@@ -246,7 +243,12 @@ impl<'s> Binder<'s> {
         }
     }
 
-    fn pair(&mut self, at: &ast::Expr, left: &ast::Expr, right: &ast::Expr) -> Option<(Box<Expr>, Box<Expr>, Ty)> {
+    pub(super) fn pair(
+        &mut self,
+        at: &ast::Expr,
+        left: &ast::Expr,
+        right: &ast::Expr,
+    ) -> Option<(Box<Expr>, Box<Expr>, Ty)> {
         let (bound, ty) = self.together(at, &[left, right], "cannot compare")?;
         let mut bound = bound.into_iter().map(|typed| Box::new(typed.expr));
         Some((bound.next()?, bound.next()?, ty))
@@ -442,157 +444,10 @@ impl<'s> Binder<'s> {
         Some(Typed::known(Expr::Cast { operand: Box::new(operand.expr), to }, to))
     }
 
-    fn clock(&mut self, at: &ast::Expr, function: &str) -> Option<Typed> {
+    pub(super) fn clock(&mut self, at: &ast::Expr, function: &str) -> Option<Typed> {
         let what = if matches!(function, "random" | "gen_random_uuid") { "roll dice" } else { "read a clock" };
         let message = format!("rules cannot {what}: {function} would give another answer on each replay");
         let hint = "\"stuck for an hour\" is WHERE status = 'PENDING' with grace: 1h beside the query.";
         self.fail(SqlError::new(at.span(), message).hint(hint))
     }
-
-    fn function(&mut self, at: &ast::Expr, function: &ast::Function) -> Option<Typed> {
-        let called = function.name.to_string().to_lowercase();
-        if VOLATILE.contains(&called.as_str()) {
-            return self.clock(at, &called);
-        }
-        if function.over.is_some() {
-            return self.refuse(at, "window functions are not supported");
-        }
-        let FunctionArguments::List(list) = &function.args else {
-            return self.refuse(at, format!("{called} is called with arguments in parentheses"));
-        };
-        if !list.clauses.is_empty() || !function.within_group.is_empty() || function.null_treatment.is_some() {
-            return self.refuse(at, format!("only plain arguments of {called} are supported"));
-        }
-        let distinct = matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct));
-        let mut arguments = Vec::new();
-        for argument in &list.args {
-            match argument {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => arguments.push(expr),
-                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if called == "count" => {}
-                _ => return self.refuse(at, format!("only plain arguments of {called} are supported")),
-            }
-        }
-        if let Some(kind) = aggregate_kind(&called, arguments.len()) {
-            return self.aggregate(at, kind, &arguments, distinct, function.filter.as_deref());
-        }
-        if distinct || function.filter.is_some() {
-            return self.refuse(at, format!("{called} is no aggregate: DISTINCT and FILTER have no meaning"));
-        }
-        self.call(at, &called, &arguments)
-    }
-
-    fn aggregate(
-        &mut self,
-        at: &ast::Expr,
-        kind: Kind,
-        arguments: &[&ast::Expr],
-        distinct: bool,
-        filter: Option<&ast::Expr>,
-    ) -> Option<Typed> {
-        let Some(mut grouped) = self.grouped.take() else {
-            let error = SqlError::new(at.span(), "an aggregate needs GROUP BY of the key, and cannot stand here");
-            return self.fail(
-                error.hint("Add GROUP BY with the reconciliation key; conditions on aggregates go to HAVING."),
-            );
-        };
-        // What an aggregate takes is bound row by row, without the grouping.
-        let argument = match arguments.first() {
-            Some(argument) => self.bind(argument),
-            None => Some(Typed::known(Expr::Constant(Value::Bool(true)), Type::Bool)),
-        };
-        let filter = filter.map(|filter| self.condition(filter, "FILTER"));
-        let typed = argument.and_then(|argument| {
-            let filter = match filter {
-                Some(filter) => Some(filter?),
-                None => None,
-            };
-            let ty = self.aggregate_type(at, kind, &argument)?;
-            let aggregate = Aggregate { kind, argument: argument.expr, distinct, filter };
-            let place = grouped.aggregates.iter().position(|known| *known == aggregate).unwrap_or_else(|| {
-                grouped.aggregates.push(aggregate);
-                grouped.aggregates.len() - 1
-            });
-            Some(Typed::known(Expr::Grouped(grouped.keys.len() + place), ty))
-        });
-        self.grouped = Some(grouped);
-        typed
-    }
-
-    fn aggregate_type(&mut self, at: &ast::Expr, kind: Kind, argument: &Typed) -> Option<Type> {
-        let fits = match kind {
-            Kind::CountRows | Kind::Count | Kind::Min | Kind::Max => true,
-            Kind::Sum | Kind::Avg => argument.is_number(),
-            Kind::BoolOr | Kind::BoolAnd => argument.ty == Ty::Known(Type::Bool),
-        };
-        if !fits {
-            let message = format!("{} has no {kind:?}", argument.name()).to_lowercase();
-            self.refuse(at, message);
-            return None;
-        }
-        Some(match kind {
-            Kind::CountRows | Kind::Count => Type::Int,
-            Kind::Sum | Kind::Avg => Type::Decimal { scale: None },
-            Kind::Min | Kind::Max => argument.settled(),
-            Kind::BoolOr | Kind::BoolAnd => Type::Bool,
-        })
-    }
-
-    fn call(&mut self, at: &ast::Expr, called: &str, arguments: &[&ast::Expr]) -> Option<Typed> {
-        match (called, arguments) {
-            ("coalesce", [_, ..]) => {
-                let (list, ty) = self.together(at, arguments, "COALESCE cannot give both")?;
-                return Some(Typed { expr: Expr::Coalesce(list.into_iter().map(|typed| typed.expr).collect()), ty });
-            }
-            ("greatest" | "least", [_, ..]) => {
-                let (list, ty) = self.together(at, arguments, "cannot compare")?;
-                let list = list.into_iter().map(|typed| typed.expr).collect();
-                return Some(Typed { expr: Expr::Extreme { greatest: called == "greatest", list }, ty });
-            }
-            ("nullif", [left, right]) => {
-                let (left, right, ty) = self.pair(at, left, right)?;
-                return Some(Typed { expr: Expr::NullIf(left, right), ty });
-            }
-            _ => {}
-        }
-        let Some((_, function, least, most, numeric)) = FUNCTIONS.iter().find(|known| known.0 == called) else {
-            let mut names: Vec<&str> = FUNCTIONS.iter().map(|known| known.0).collect();
-            names.extend([
-                "coalesce", "nullif", "greatest", "least", "count", "sum", "min", "max", "avg", "bool_or", "bool_and",
-            ]);
-            let error = SqlError::new(at.span(), format!("function {called} is not supported"));
-            return self.fail(error.hint(nearest(called, &names)));
-        };
-        if arguments.len() < *least || arguments.len() > *most {
-            return self.refuse(at, format!("{called} takes {least} to {most} arguments, not {}", arguments.len()));
-        }
-        let bound: Vec<Option<Typed>> = arguments.iter().map(|argument| self.bind(argument)).collect();
-        let bound: Vec<Typed> = bound.into_iter().collect::<Option<_>>()?;
-        let first = &bound[0];
-        let fits = if *numeric { first.is_number() } else { first.is_text() };
-        if !fits || bound.get(1).is_some_and(|scale| scale.ty != Ty::Known(Type::Int)) {
-            let types: Vec<String> = bound.iter().map(Typed::name).collect();
-            return self.refuse(at, format!("{called} does not take {}", types.join(", ")));
-        }
-        let ty = match (called, first.ty) {
-            ("length", _) => Type::Int,
-            (_, Ty::Known(Type::Int)) if bound.len() == 1 => Type::Int,
-            _ if *numeric => Type::Decimal { scale: None },
-            _ => Type::Text,
-        };
-        Some(Typed::known(Expr::Call(*function, bound.into_iter().map(|typed| typed.expr).collect()), ty))
-    }
-}
-
-fn aggregate_kind(called: &str, arguments: usize) -> Option<Kind> {
-    Some(match (called, arguments) {
-        ("count", 0) => Kind::CountRows,
-        ("count", 1) => Kind::Count,
-        ("sum", 1) => Kind::Sum,
-        ("min", 1) => Kind::Min,
-        ("max", 1) => Kind::Max,
-        ("avg", 1) => Kind::Avg,
-        ("bool_or", 1) => Kind::BoolOr,
-        ("bool_and" | "every", 1) => Kind::BoolAnd,
-        _ => return None,
-    })
 }

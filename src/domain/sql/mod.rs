@@ -6,6 +6,7 @@
 mod aggregate;
 mod bind;
 mod block;
+mod call;
 mod convert;
 mod error;
 mod expr;

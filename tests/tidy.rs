@@ -1,0 +1,150 @@
+//! House-keeping as tests: the floors' arrows, the size of files, what may not be written, docs that are generated.
+
+use std::path::{Path, PathBuf};
+
+use evenkeel::adapters::telemetry;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below a folder with one of these endings, with its text, in order.
+fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the folder can be read") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if endings.iter().any(|ending| path.to_string_lossy().ends_with(ending)) {
+                let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+                found.push((name, std::fs::read_to_string(&path).expect("text")));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Code without its unit tests, which stand at the end of a file or in one of their own.
+fn code(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+}
+
+#[test]
+fn tidy_arrows_only_point_down() {
+    let floors = ["domain", "task", "adapters", "app"];
+    let mut wrong = Vec::new();
+    for (height, floor) in floors.iter().enumerate() {
+        for (name, text) in files(&format!("src/{floor}"), &[".rs"]) {
+            for above in &floors[height + 1..] {
+                let up = text.lines().filter(|line| line.contains(&format!("crate::{above}::")));
+                wrong.extend(up.map(|line| format!("{name}: {}", line.trim())));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "a lower floor knows a higher one:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn tidy_domain_and_task_are_pure() {
+    let banned = [
+        ("std::fs", "files"),
+        ("std::net", "the network"),
+        ("std::time", "a clock"),
+        ("std::thread", "threads"),
+        ("std::env", "the environment"),
+        ("async fn", "async"),
+        ("rdkafka", "Kafka"),
+        ("rocksdb::", "RocksDB"),
+        ("tracing::", "logs"),
+        ("serde", "serialisers"),
+    ];
+    let mut wrong = Vec::new();
+    let pure = files("src/domain", &[".rs"]).into_iter().chain(files("src/task", &[".rs"]));
+    for (name, text) in pure.filter(|(name, _)| !name.ends_with("tests.rs")) {
+        for line in code(&text).lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let found = banned.iter().filter(|(word, _)| line.contains(word));
+            wrong.extend(found.map(|(_, what)| format!("{name} knows {what}: {}", line.trim())));
+            if name.starts_with("src/domain") && line.contains("HashMap") {
+                wrong.push(format!("{name} depends on a hash map's order: {}", line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn tidy_files_can_be_read_in_a_sitting() {
+    let all = files("src", &[".rs"]).into_iter().chain(files("tests", &[".rs"]));
+    let long = all.map(|(name, text)| (name, text.lines().count())).filter(|(_, lines)| *lines > 560);
+    let long: Vec<String> = long.map(|(name, lines)| format!("{name}: {lines} lines")).collect();
+    assert!(long.is_empty(), "look for the missing idea before splitting:\n{}", long.join("\n"));
+}
+
+#[test]
+fn tidy_every_file_says_what_it_is_for() {
+    let silent = files("src", &[".rs"]).into_iter().filter(|(_, text)| !text.starts_with("//!"));
+    let silent: Vec<String> = silent.map(|(name, _)| name).collect();
+    assert!(silent.is_empty(), "the first line of a file says what it is for: {silent:?}");
+}
+
+#[test]
+fn tidy_nothing_panics_for_convenience() {
+    let mut wrong = Vec::new();
+    for (name, text) in files("src", &[".rs"]).into_iter().filter(|(name, _)| !name.ends_with("tests.rs")) {
+        for line in code(&text).lines() {
+            for word in [".unwrap()", "todo!(", "unimplemented!(", "#[allow(", "dbg!("] {
+                if line.contains(word) {
+                    wrong.push(format!("{name}: {}", line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "say why it holds with expect, or handle it:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn tidy_metrics_are_declared_once_and_documented() {
+    for metric in telemetry::METRICS {
+        assert!(metric.name.starts_with("evenkeel_"), "{}", metric.name);
+        let counter = metric.kind == telemetry::Kind::Counter;
+        assert_eq!(metric.name.ends_with("_total"), counter, "{}: counters end in _total", metric.name);
+    }
+    for (name, text) in files("src", &[".rs"]).into_iter().filter(|(name, _)| name != "src/adapters/telemetry.rs") {
+        let literal = ["counter!(\"", "gauge!(\"", "histogram!(\""].iter().any(|word| text.contains(word));
+        assert!(!literal, "{name} names a metric by itself; declare it in telemetry.rs");
+    }
+    generated("docs/metrics.md", "metrics", &telemetry::table());
+}
+
+/// Holds the generated part of a document against what the code says; `UPDATE_DOCS=1` writes it.
+fn generated(document: &str, name: &str, table: &str) {
+    let path = root().join(document);
+    let text = std::fs::read_to_string(&path).expect("the document is there");
+    let (begin, end) = (format!("<!-- {name}: generated -->\n"), format!("<!-- {name}: end -->"));
+    let (head, rest) = text.split_once(&begin).expect("the document says where the generated part begins");
+    let (known, tail) = rest.split_once(&end).expect("the document says where the generated part ends");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{head}{begin}{table}{end}{tail}")).expect("the document can be written");
+        return;
+    }
+    assert_eq!(known, table, "{document} is out of date: run make docs");
+}
+
+#[test]
+fn tidy_documents_point_at_files_that_exist() {
+    let mut missing = Vec::new();
+    let documents = files(".", &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]);
+    for (name, text) in documents.into_iter().chain(files("docs", &[".md"])) {
+        let folder = Path::new(&name).parent().unwrap_or(Path::new("")).to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or(link);
+            if !target.is_empty() && !target.contains("://") && !root().join(&folder).join(target).exists() {
+                missing.push(format!("{name} → {link}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
