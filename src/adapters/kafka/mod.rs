@@ -67,3 +67,12 @@ impl Properties {
         config
     }
 }
+
+/// Why librdkafka refuses a property or its value; `None` where it does not. Connects to nothing.
+pub fn refused_property(name: &str, value: &str) -> Option<String> {
+    let error = ClientConfig::new().set(name, value).create_native_config().err()?;
+    match error {
+        KafkaError::ClientConfig(_, reason, ..) => Some(reason),
+        other => Some(other.to_string()),
+    }
+}
