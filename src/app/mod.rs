@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod diagnostic;
+pub mod demo;
 pub mod http;
 pub mod ingest_stage;
 pub mod reconcile_stage;

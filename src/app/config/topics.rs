@@ -86,7 +86,9 @@ pub fn written(root: &Section<'_>, reconciliation: &str) -> Option<TopicSettings
         Some(section) if section.get(field).is_some() => section.read(field, topic_name),
         _ => Some(default),
     };
-    let prefix = name("prefix", format!("evenkeel.{reconciliation}"))?;
+    let default = format!("evenkeel.{reconciliation}");
+    let given = name("prefix", default.clone());
+    let prefix = given.clone().unwrap_or(default);
     let number = |field: &'static str, least: i32| {
         let parse = |text: &str| match text.parse::<i32>() {
             Ok(number) if number >= least && number != 0 => Ok(number),
@@ -97,13 +99,16 @@ pub fn written(root: &Section<'_>, reconciliation: &str) -> Option<TopicSettings
             None => reference::TOPICS.fields.iter().find(|f| f.name == field)?.default?.parse().ok(),
         }
     };
+    let named = ["changes", "discrepancies", "open", "quarantine"].map(|field| name(field, format!("{prefix}.{field}")));
+    let (partitions, replication_factor) = (number("partitions", 1), number("replication_factor", -1));
+    let [changes, discrepancies, open, quarantine] = named;
     let topics = TopicSettings {
-        changes: name("changes", format!("{prefix}.changes"))?,
-        discrepancies: name("discrepancies", format!("{prefix}.discrepancies"))?,
-        open: name("open", format!("{prefix}.open"))?,
-        quarantine: name("quarantine", format!("{prefix}.quarantine"))?,
-        partitions: number("partitions", 1)?,
-        replication_factor: number("replication_factor", -1)?,
+        changes: changes?,
+        discrepancies: discrepancies?,
+        open: open?,
+        quarantine: quarantine?,
+        partitions: partitions?,
+        replication_factor: replication_factor?,
         ingest_group: format!("{prefix}.ingest"),
         reconcile_group: format!("{prefix}.reconcile"),
         transactional_id: prefix,
@@ -116,7 +121,7 @@ pub fn written(root: &Section<'_>, reconciliation: &str) -> Option<TopicSettings
             context.report(node.fault(Kind::Conflict, message).hint("Give each its own name."));
         }
     }
-    Some(topics)
+    given.map(|_| topics)
 }
 
 /// Reports topics that would be read or written with two meanings.

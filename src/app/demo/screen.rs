@@ -7,9 +7,7 @@ use std::io::Stdout;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
-};
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -111,7 +109,9 @@ fn source_table(view: &View) -> Table<'_> {
         .iter()
         .map(|source| {
             let (state, style) = match (source.held, source.frontier) {
-                (true, _) => ("HELD: its feed stands still, so nothing is said about what is missing there", Color::Yellow),
+                (true, _) => {
+                    ("HELD: its feed stands still, so nothing is said about what is missing there", Color::Yellow)
+                }
                 (false, None) => ("starting", Color::DarkGray),
                 (false, Some(_)) => ("flowing", Color::Green),
             };
@@ -180,4 +180,16 @@ pub fn clock(instant: Micros) -> String {
     let seconds = instant.div_euclid(1_000_000).rem_euclid(86_400);
     let millis = instant.rem_euclid(1_000_000) / 1000;
     format!("{:02}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// A discrepancy's parts in words.
+pub struct Shown<'a> {
+    pub since: String,
+    pub rule: &'a str,
+    pub order: &'a str,
+    pub evidence: &'a str,
+}
+
+pub fn shown(seen: &Seen) -> Shown<'_> {
+    Shown { since: clock(seen.since), rule: &seen.rule, order: &seen.order, evidence: &seen.evidence }
 }

@@ -161,7 +161,8 @@ impl World {
             return;
         }
         let customer_id = 1 + self.dice.below(5000) as i64;
-        let new = Order { order_id: order, customer_id, payment_status: "PENDING", total_cents: cents, updated_at: now };
+        let new =
+            Order { order_id: order, customer_id, payment_status: "PENDING", total_cents: cents, updated_at: now };
         self.orders.insert(order, new);
         self.plan(now, Step::Place(order));
         if fault == Some(Fault::Stuck) {
@@ -271,7 +272,14 @@ impl World {
         }
     }
 
-    fn new_payment(&mut self, at: Micros, order: i64, kind: &'static str, status: &'static str, cents: i64) -> Payment {
+    fn new_payment(
+        &mut self,
+        at: Micros,
+        order: i64,
+        kind: &'static str,
+        status: &'static str,
+        cents: i64,
+    ) -> Payment {
         let id = self.next_payment;
         self.next_payment += 1;
         let payment =

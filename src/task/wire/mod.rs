@@ -5,6 +5,8 @@
 
 pub mod block;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;

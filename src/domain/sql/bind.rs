@@ -1,0 +1,598 @@
+//! From parsed expressions to typed ones: names are resolved, types are checked, literals take their types.
+//!
+//! Must not know: FROM and joins (`select`). Every error is pushed, so that all of a query's can be shown at once.
+
+use sqlparser::ast::{
+    self, BinaryOperator, CastKind, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, UnaryOperator,
+};
+
+use super::aggregate::{Aggregate, Kind};
+use super::convert::can_cast;
+use super::error::SqlError;
+use super::expr::{Comparison, Expr};
+use super::functions::FUNCTIONS;
+use super::numeric::Operator;
+use super::scope::{Scope, nearest};
+use super::types::{Ty, Typed, bring, from_sql, name, unify};
+use crate::domain::value::{Type, Value};
+
+/// Deeper expressions are refused, so that none can exhaust the stack.
+const DEPTH: usize = 100;
+
+/// Binds the expressions of one SELECT.
+pub struct Binder<'s> {
+    pub scope: &'s Scope,
+    pub errors: Vec<SqlError>,
+    /// `Some` while what is bound stands after GROUP BY.
+    pub grouped: Option<Grouped>,
+    depth: usize,
+}
+
+/// What may be named after GROUP BY.
+#[derive(Default)]
+pub struct Grouped {
+    pub keys: Vec<Typed>,
+    pub aggregates: Vec<Aggregate>,
+    /// Items whose primary key is grouped by: their other columns follow from it.
+    pub determined: Vec<usize>,
+}
+
+/// Functions that read a clock or roll dice.
+const VOLATILE: [&str; 12] = [
+    "now",
+    "current_timestamp",
+    "current_date",
+    "current_time",
+    "localtime",
+    "localtimestamp",
+    "clock_timestamp",
+    "statement_timestamp",
+    "transaction_timestamp",
+    "timeofday",
+    "random",
+    "gen_random_uuid",
+];
+
+impl<'s> Binder<'s> {
+    pub fn new(scope: &'s Scope) -> Binder<'s> {
+        Binder { scope, errors: Vec::new(), grouped: None, depth: 0 }
+    }
+
+    fn fail(&mut self, error: SqlError) -> Option<Typed> {
+        self.errors.push(error);
+        None
+    }
+
+    fn refuse(&mut self, at: &impl Spanned, message: impl Into<String>) -> Option<Typed> {
+        self.fail(SqlError::new(at.span(), message))
+    }
+
+    /// Binds a condition.
+    pub fn condition(&mut self, expr: &ast::Expr, clause: &str) -> Option<Expr> {
+        let typed = self.bind(expr)?;
+        match typed.ty {
+            Ty::Known(Type::Bool) | Ty::Null => Some(typed.expr),
+            _ => {
+                let message = format!("{clause} must be a condition, but this is {}", typed.name());
+                self.refuse(expr, message);
+                None
+            }
+        }
+    }
+
+    pub fn bind(&mut self, expr: &ast::Expr) -> Option<Typed> {
+        if self.depth >= DEPTH {
+            return self.refuse(expr, format!("the expression is nested more than {DEPTH} deep"));
+        }
+        self.depth += 1;
+        let typed = match self.as_group_key(expr) {
+            Some(typed) => Some(typed),
+            None => self.bind_node(expr),
+        };
+        self.depth -= 1;
+        typed
+    }
+
+    /// After GROUP BY, an expression that is grouped by is one value for the group.
+    fn as_group_key(&mut self, expr: &ast::Expr) -> Option<Typed> {
+        let grouped = self.grouped.take()?;
+        let mut plain = Binder { scope: self.scope, errors: Vec::new(), grouped: None, depth: self.depth };
+        let bound = match expr {
+            ast::Expr::Value(_) => None,
+            other => plain.bind(other),
+        };
+        let place = bound.and_then(|bound| grouped.keys.iter().position(|key| key.expr == bound.expr));
+        let typed = place.map(|place| Typed { expr: Expr::Grouped(place), ty: grouped.keys[place].ty });
+        self.grouped = Some(grouped);
+        typed
+    }
+
+    fn bind_node(&mut self, expr: &ast::Expr) -> Option<Typed> {
+        use ast::Expr as E;
+        match expr {
+            E::Nested(inner) => self.bind(inner),
+            E::Identifier(name) => {
+                let text = name.value.to_lowercase();
+                if name.quote_style.is_none() && VOLATILE.contains(&text.as_str()) {
+                    return self.clock(expr, &text);
+                }
+                match self.scope.find(name) {
+                    Ok(places) => self.columns(expr, &places),
+                    Err(error) => self.fail(error),
+                }
+            }
+            E::CompoundIdentifier(parts) => match parts.as_slice() {
+                [table, name] => match self.scope.find_in(table, name) {
+                    Ok(place) => self.columns(expr, &[place]),
+                    Err(error) => self.fail(error),
+                },
+                _ => self.refuse(expr, "a column is named as column or table.column"),
+            },
+            E::Value(value) => self.literal(value),
+            E::TypedString(typed) => match (from_sql(&typed.data_type), &typed.value.value) {
+                (Ok(ty), ast::Value::SingleQuotedString(text)) => self.parsed(expr, text, ty),
+                (Err(why), _) => self.refuse(expr, why),
+                _ => self.refuse(expr, "expected a quoted value"),
+            },
+            E::IsNull(inner) => self.is_null(inner, false),
+            E::IsNotNull(inner) => self.is_null(inner, true),
+            E::IsTrue(inner) => self.is_truth(inner, Some(true), false),
+            E::IsNotTrue(inner) => self.is_truth(inner, Some(true), true),
+            E::IsFalse(inner) => self.is_truth(inner, Some(false), false),
+            E::IsNotFalse(inner) => self.is_truth(inner, Some(false), true),
+            E::IsUnknown(inner) => self.is_truth(inner, None, false),
+            E::IsNotUnknown(inner) => self.is_truth(inner, None, true),
+            E::IsDistinctFrom(left, right) => self.distinct(expr, left, right, false),
+            E::IsNotDistinctFrom(left, right) => self.distinct(expr, left, right, true),
+            E::UnaryOp { op, expr: operand } => self.unary(expr, *op, operand),
+            E::BinaryOp { left, op, right } => self.binary(expr, left, op, right),
+            E::Between { expr: operand, negated, low, high } => self.between(expr, operand, low, high, *negated),
+            E::InList { expr: operand, list, negated } => self.within(expr, operand, list, *negated),
+            E::Like { negated, any: false, expr: operand, pattern, escape_char } => {
+                self.like(expr, operand, pattern, escape_char.as_ref(), (false, *negated))
+            }
+            E::ILike { negated, any: false, expr: operand, pattern, escape_char } => {
+                self.like(expr, operand, pattern, escape_char.as_ref(), (true, *negated))
+            }
+            E::Case { operand, conditions, else_result, .. } => {
+                self.case(expr, operand.as_deref(), conditions, else_result.as_deref())
+            }
+            E::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: operand, data_type, .. } => {
+                self.cast(expr, operand, data_type)
+            }
+            E::Ceil { expr: operand, .. } => self.call(expr, "ceil", &[operand]),
+            E::Floor { expr: operand, .. } => self.call(expr, "floor", &[operand]),
+            E::Trim { expr: operand, trim_where: None, trim_what: None, trim_characters: None } => {
+                self.call(expr, "btrim", &[operand])
+            }
+            E::Function(function) => self.function(expr, function),
+            E::Interval(_) => {
+                let error = SqlError::new(expr.span(), "intervals are not supported");
+                self.fail(error.hint("How long a disagreement may last is said by grace, beside the query."))
+            }
+            E::Exists { .. } | E::InSubquery { .. } | E::Subquery(_) => {
+                let error = SqlError::new(expr.span(), "subqueries are supported in FROM and WITH only");
+                self.fail(error.hint("Write a LEFT JOIN on the key with IS NULL or IS NOT NULL instead."))
+            }
+            other => self.refuse(other, format!("`{other}` is not supported")),
+        }
+    }
+
+    fn columns(&mut self, at: &ast::Expr, places: &[(usize, usize)]) -> Option<Typed> {
+        let mut list: Vec<Expr> = Vec::new();
+        let (first_item, first_column) = places[0];
+        let column = &self.scope.items[first_item].columns[first_column];
+        for (item, column) in places {
+            let free = self.grouped.as_ref().is_none_or(|grouped| grouped.determined.contains(item));
+            if !free {
+                let message = format!("column \"{at}\" must stand in GROUP BY or in an aggregate");
+                return self.refuse(at, message);
+            }
+            list.push(Expr::Column { item: *item, column: *column });
+        }
+        let expr = if list.len() == 1 { list.remove(0) } else { Expr::Coalesce(list) };
+        Some(Typed::known(expr, column.ty))
+    }
+
+    fn literal(&mut self, value: &ast::ValueWithSpan) -> Option<Typed> {
+        match &value.value {
+            ast::Value::Number(text, _) => {
+                if let Ok(number) = text.parse::<i64>() {
+                    return Some(Typed::known(Expr::Constant(Value::Int(number)), Type::Int));
+                }
+                match super::convert::parse(text, Type::Decimal { scale: None }) {
+                    Ok(value) => Some(Typed::known(Expr::Constant(value), Type::Decimal { scale: None })),
+                    Err(error) => self.refuse(value, error.to_string()),
+                }
+            }
+            ast::Value::SingleQuotedString(text) => {
+                Some(Typed { expr: Expr::Constant(Value::text(text.as_str())), ty: Ty::Literal })
+            }
+            ast::Value::Boolean(truth) => Some(Typed::known(Expr::Constant(Value::Bool(*truth)), Type::Bool)),
+            ast::Value::Null => Some(Typed { expr: Expr::Constant(Value::Null), ty: Ty::Null }),
+            other => self.refuse(value, format!("`{other}` is not supported")),
+        }
+    }
+
+    fn parsed(&mut self, at: &ast::Expr, text: &str, ty: Type) -> Option<Typed> {
+        match super::convert::parse(text, ty) {
+            Ok(value) => Some(Typed::known(Expr::Constant(value), ty)),
+            Err(error) => self.refuse(at, error.to_string()),
+        }
+    }
+
+    fn is_null(&mut self, inner: &ast::Expr, negated: bool) -> Option<Typed> {
+        let operand = Box::new(self.bind(inner)?.expr);
+        Some(Typed::known(Expr::IsNull { operand, negated }, Type::Bool))
+    }
+
+    fn is_truth(&mut self, inner: &ast::Expr, truth: Option<bool>, negated: bool) -> Option<Typed> {
+        let operand = Box::new(self.condition(inner, "the operand of IS")?);
+        Some(Typed::known(Expr::IsTruth { operand, truth, negated }, Type::Bool))
+    }
+
+    /// Binds expressions that must have one type.
+    fn together(&mut self, at: &ast::Expr, list: &[&ast::Expr], doing: &str) -> Option<(Vec<Typed>, Ty)> {
+        let bound: Vec<Option<Typed>> = list.iter().map(|expr| self.bind(expr)).collect();
+        let mut bound: Vec<Typed> = bound.into_iter().collect::<Option<_>>()?;
+        match unify(&mut bound) {
+            Ok(ty) => Some((bound, ty)),
+            Err((left, right)) => {
+                let error = SqlError::new(at.span(), format!("{doing} {left} with {right}"));
+                let hint = "Cast one of them, or declare the column with the type that it has.";
+                self.fail(error.hint(hint));
+                None
+            }
+        }
+    }
+
+    fn pair(&mut self, at: &ast::Expr, left: &ast::Expr, right: &ast::Expr) -> Option<(Box<Expr>, Box<Expr>, Ty)> {
+        let (bound, ty) = self.together(at, &[left, right], "cannot compare")?;
+        let mut bound = bound.into_iter().map(|typed| Box::new(typed.expr));
+        Some((bound.next()?, bound.next()?, ty))
+    }
+
+    fn distinct(&mut self, at: &ast::Expr, left: &ast::Expr, right: &ast::Expr, negated: bool) -> Option<Typed> {
+        let (left, right, _) = self.pair(at, left, right)?;
+        Some(Typed::known(Expr::Distinct { left, right, negated }, Type::Bool))
+    }
+
+    fn unary(&mut self, at: &ast::Expr, op: UnaryOperator, operand: &ast::Expr) -> Option<Typed> {
+        match op {
+            UnaryOperator::Not => {
+                let operand = self.condition(operand, "the operand of NOT")?;
+                Some(Typed::known(Expr::Not(Box::new(operand)), Type::Bool))
+            }
+            UnaryOperator::Minus | UnaryOperator::Plus => {
+                let typed = self.bind(operand)?;
+                if !typed.is_number() {
+                    return self.refuse(at, format!("the sign of {} has no meaning", typed.name()));
+                }
+                let negate = op == UnaryOperator::Minus;
+                let expr = if negate { Expr::Negate(Box::new(typed.expr)) } else { typed.expr };
+                Some(Typed { expr, ty: typed.ty })
+            }
+            other => self.refuse(at, format!("operator `{other}` is not supported")),
+        }
+    }
+
+    fn binary(&mut self, at: &ast::Expr, left: &ast::Expr, op: &BinaryOperator, right: &ast::Expr) -> Option<Typed> {
+        let comparison = match op {
+            BinaryOperator::Eq => Comparison::Equal,
+            BinaryOperator::NotEq => Comparison::NotEqual,
+            BinaryOperator::Lt => Comparison::Less,
+            BinaryOperator::LtEq => Comparison::LessOrEqual,
+            BinaryOperator::Gt => Comparison::Greater,
+            BinaryOperator::GtEq => Comparison::GreaterOrEqual,
+            BinaryOperator::And | BinaryOperator::Or => {
+                let left = self.condition(left, "each side of AND and OR");
+                let right = self.condition(right, "each side of AND and OR");
+                let (left, right) = (Box::new(left?), Box::new(right?));
+                let both = *op == BinaryOperator::And;
+                let expr = if both { Expr::And(left, right) } else { Expr::Or(left, right) };
+                return Some(Typed::known(expr, Type::Bool));
+            }
+            BinaryOperator::StringConcat => return self.concat(at, left, right),
+            BinaryOperator::Plus => return self.arithmetic(at, left, Operator::Add, right),
+            BinaryOperator::Minus => return self.arithmetic(at, left, Operator::Subtract, right),
+            BinaryOperator::Multiply => return self.arithmetic(at, left, Operator::Multiply, right),
+            BinaryOperator::Divide => return self.arithmetic(at, left, Operator::Divide, right),
+            BinaryOperator::Modulo => return self.arithmetic(at, left, Operator::Modulo, right),
+            other => return self.refuse(at, format!("operator `{other}` is not supported")),
+        };
+        let (left, right, ty) = self.pair(at, left, right)?;
+        if ty == Ty::Known(Type::Json) {
+            let error = SqlError::new(at.span(), "json values are not compared");
+            return self.fail(error.hint("Cast both to text to compare their canonical text."));
+        }
+        Some(Typed::known(Expr::Compare(comparison, left, right), Type::Bool))
+    }
+
+    fn concat(&mut self, at: &ast::Expr, left: &ast::Expr, right: &ast::Expr) -> Option<Typed> {
+        let (left, right) = (self.bind(left), self.bind(right));
+        let (left, right) = (left?, right?);
+        if !left.is_text() && !right.is_text() {
+            return self.refuse(at, format!("`||` joins texts, not {} and {}", left.name(), right.name()));
+        }
+        let as_text = |typed: Typed| match typed.is_text() {
+            true => Box::new(typed.expr),
+            false => Box::new(Expr::Cast { operand: Box::new(typed.expr), to: Type::Text }),
+        };
+        Some(Typed::known(Expr::Concat(as_text(left), as_text(right)), Type::Text))
+    }
+
+    fn arithmetic(
+        &mut self,
+        at: &ast::Expr,
+        left: &ast::Expr,
+        operator: Operator,
+        right: &ast::Expr,
+    ) -> Option<Typed> {
+        let (left, right) = (self.bind(left), self.bind(right));
+        let (mut left, mut right) = (left?, right?);
+        let (left_ty, right_ty) = (left.ty, right.ty);
+        for (one, other) in [(&mut left, right_ty), (&mut right, left_ty)] {
+            if let (Ty::Literal, Ty::Known(ty)) = (one.ty, other)
+                && let Err((wanted, found)) = bring(one, ty)
+            {
+                return self.refuse(at, format!("{found} is no {wanted}"));
+            }
+        }
+        let days = matches!(operator, Operator::Add | Operator::Subtract);
+        let ty = match (left.ty, right.ty) {
+            (Ty::Known(Type::Int), Ty::Known(Type::Int)) => Type::Int,
+            (Ty::Known(Type::Date), Ty::Known(Type::Date)) if operator == Operator::Subtract => Type::Int,
+            (Ty::Known(Type::Date), Ty::Known(Type::Int)) if days => Type::Date,
+            (Ty::Null, Ty::Known(ty)) | (Ty::Known(ty), Ty::Null) => ty,
+            _ if left.is_number() && right.is_number() => Type::Decimal { scale: None },
+            _ => {
+                let message = format!("arithmetic on {} and {} is not supported", left.name(), right.name());
+                return self.refuse(at, message);
+            }
+        };
+        Some(Typed::known(Expr::Arithmetic(operator, Box::new(left.expr), Box::new(right.expr)), ty))
+    }
+
+    fn between(
+        &mut self,
+        at: &ast::Expr,
+        operand: &ast::Expr,
+        low: &ast::Expr,
+        high: &ast::Expr,
+        negated: bool,
+    ) -> Option<Typed> {
+        let (bound, _) = self.together(at, &[operand, low, high], "cannot compare")?;
+        let [operand, low, high] = <[Typed; 3]>::try_from(bound).ok()?.map(|typed| Box::new(typed.expr));
+        let above = Expr::Compare(Comparison::GreaterOrEqual, operand.clone(), low);
+        let below = Expr::Compare(Comparison::LessOrEqual, operand, high);
+        let within = Expr::And(Box::new(above), Box::new(below));
+        Some(Typed::known(if negated { Expr::Not(Box::new(within)) } else { within }, Type::Bool))
+    }
+
+    fn within(&mut self, at: &ast::Expr, operand: &ast::Expr, list: &[ast::Expr], negated: bool) -> Option<Typed> {
+        let all: Vec<&ast::Expr> = std::iter::once(operand).chain(list).collect();
+        let (mut bound, _) = self.together(at, &all, "cannot compare")?;
+        let operand = Box::new(bound.remove(0).expr);
+        let list = bound.into_iter().map(|typed| typed.expr).collect();
+        Some(Typed::known(Expr::In { operand, list, negated }, Type::Bool))
+    }
+
+    fn like(
+        &mut self,
+        at: &ast::Expr,
+        operand: &ast::Expr,
+        pattern: &ast::Expr,
+        escape: Option<&ast::ValueWithSpan>,
+        (insensitive, negated): (bool, bool),
+    ) -> Option<Typed> {
+        let (operand, pattern) = (self.bind(operand), self.bind(pattern));
+        let (operand, pattern) = (operand?, pattern?);
+        if !operand.is_text() || !pattern.is_text() {
+            return self.refuse(at, format!("LIKE compares text, not {} with {}", operand.name(), pattern.name()));
+        }
+        let escape = match escape.map(|escape| &escape.value) {
+            None => Some('\\'),
+            Some(ast::Value::SingleQuotedString(text)) if text.chars().count() <= 1 => text.chars().next(),
+            Some(_) => return self.refuse(at, "ESCAPE takes one character"),
+        };
+        let (operand, pattern) = (Box::new(operand.expr), Box::new(pattern.expr));
+        Some(Typed::known(Expr::Like { operand, pattern, escape, insensitive, negated }, Type::Bool))
+    }
+
+    fn case(
+        &mut self,
+        at: &ast::Expr,
+        operand: Option<&ast::Expr>,
+        conditions: &[ast::CaseWhen],
+        otherwise: Option<&ast::Expr>,
+    ) -> Option<Typed> {
+        let mut tests = Vec::new();
+        for when in conditions {
+            tests.push(match operand {
+                None => self.condition(&when.condition, "WHEN"),
+                Some(operand) => self
+                    .pair(&when.condition, operand, &when.condition)
+                    .map(|(left, right, _)| Expr::Compare(Comparison::Equal, left, right)),
+            });
+        }
+        let results: Vec<&ast::Expr> = conditions.iter().map(|when| &when.result).chain(otherwise).collect();
+        let (results, ty) = self.together(at, &results, "CASE cannot give both")?;
+        let mut results = results.into_iter().map(|typed| typed.expr);
+        let tests: Vec<Expr> = tests.into_iter().collect::<Option<_>>()?;
+        let branches = tests.into_iter().zip(&mut results).collect();
+        let otherwise = Box::new(results.next().unwrap_or(Expr::Constant(Value::Null)));
+        Some(Typed { expr: Expr::Case { branches, otherwise }, ty })
+    }
+
+    fn cast(&mut self, at: &ast::Expr, operand: &ast::Expr, data_type: &ast::DataType) -> Option<Typed> {
+        let operand = self.bind(operand);
+        let to = match from_sql(data_type) {
+            Ok(to) => to,
+            Err(why) => return self.refuse(at, format!("cast to {data_type}: {why}")),
+        };
+        let operand = operand?;
+        if let (Ty::Literal, Expr::Constant(Value::Text(text))) = (operand.ty, &operand.expr) {
+            return self.parsed(at, &text.clone(), to);
+        }
+        if let Ty::Known(from) = operand.ty
+            && !can_cast(from, to)
+        {
+            return self.refuse(at, format!("{} cannot be cast to {}", name(from), name(to)));
+        }
+        Some(Typed::known(Expr::Cast { operand: Box::new(operand.expr), to }, to))
+    }
+
+    fn clock(&mut self, at: &ast::Expr, function: &str) -> Option<Typed> {
+        let what = if matches!(function, "random" | "gen_random_uuid") { "roll dice" } else { "read a clock" };
+        let message = format!("rules cannot {what}: {function} would give another answer on each replay");
+        let hint = "\"stuck for an hour\" is WHERE status = 'PENDING' with grace: 1h beside the query.";
+        self.fail(SqlError::new(at.span(), message).hint(hint))
+    }
+
+    fn function(&mut self, at: &ast::Expr, function: &ast::Function) -> Option<Typed> {
+        let called = function.name.to_string().to_lowercase();
+        if VOLATILE.contains(&called.as_str()) {
+            return self.clock(at, &called);
+        }
+        if function.over.is_some() {
+            return self.refuse(at, "window functions are not supported");
+        }
+        let FunctionArguments::List(list) = &function.args else {
+            return self.refuse(at, format!("{called} is called with arguments in parentheses"));
+        };
+        if !list.clauses.is_empty() || !function.within_group.is_empty() || function.null_treatment.is_some() {
+            return self.refuse(at, format!("only plain arguments of {called} are supported"));
+        }
+        let distinct = matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct));
+        let mut arguments = Vec::new();
+        for argument in &list.args {
+            match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => arguments.push(expr),
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if called == "count" => {}
+                _ => return self.refuse(at, format!("only plain arguments of {called} are supported")),
+            }
+        }
+        if let Some(kind) = aggregate_kind(&called, arguments.len()) {
+            return self.aggregate(at, kind, &arguments, distinct, function.filter.as_deref());
+        }
+        if distinct || function.filter.is_some() {
+            return self.refuse(at, format!("{called} is no aggregate: DISTINCT and FILTER have no meaning"));
+        }
+        self.call(at, &called, &arguments)
+    }
+
+    fn aggregate(
+        &mut self,
+        at: &ast::Expr,
+        kind: Kind,
+        arguments: &[&ast::Expr],
+        distinct: bool,
+        filter: Option<&ast::Expr>,
+    ) -> Option<Typed> {
+        let Some(mut grouped) = self.grouped.take() else {
+            let error = SqlError::new(at.span(), "an aggregate needs GROUP BY of the key, and cannot stand here");
+            return self.fail(
+                error.hint("Add GROUP BY with the reconciliation key; conditions on aggregates go to HAVING."),
+            );
+        };
+        // What an aggregate takes is bound row by row, without the grouping.
+        let argument = match arguments.first() {
+            Some(argument) => self.bind(argument),
+            None => Some(Typed::known(Expr::Constant(Value::Bool(true)), Type::Bool)),
+        };
+        let filter = filter.map(|filter| self.condition(filter, "FILTER"));
+        let typed = argument.and_then(|argument| {
+            let filter = match filter {
+                Some(filter) => Some(filter?),
+                None => None,
+            };
+            let ty = self.aggregate_type(at, kind, &argument)?;
+            let aggregate = Aggregate { kind, argument: argument.expr, distinct, filter };
+            let place = grouped.aggregates.iter().position(|known| *known == aggregate).unwrap_or_else(|| {
+                grouped.aggregates.push(aggregate);
+                grouped.aggregates.len() - 1
+            });
+            Some(Typed::known(Expr::Grouped(grouped.keys.len() + place), ty))
+        });
+        self.grouped = Some(grouped);
+        typed
+    }
+
+    fn aggregate_type(&mut self, at: &ast::Expr, kind: Kind, argument: &Typed) -> Option<Type> {
+        let fits = match kind {
+            Kind::CountRows | Kind::Count | Kind::Min | Kind::Max => true,
+            Kind::Sum | Kind::Avg => argument.is_number(),
+            Kind::BoolOr | Kind::BoolAnd => argument.ty == Ty::Known(Type::Bool),
+        };
+        if !fits {
+            let message = format!("{} has no {kind:?}", argument.name()).to_lowercase();
+            self.refuse(at, message);
+            return None;
+        }
+        Some(match kind {
+            Kind::CountRows | Kind::Count => Type::Int,
+            Kind::Sum | Kind::Avg => Type::Decimal { scale: None },
+            Kind::Min | Kind::Max => argument.settled(),
+            Kind::BoolOr | Kind::BoolAnd => Type::Bool,
+        })
+    }
+
+    fn call(&mut self, at: &ast::Expr, called: &str, arguments: &[&ast::Expr]) -> Option<Typed> {
+        match (called, arguments) {
+            ("coalesce", [_, ..]) => {
+                let (list, ty) = self.together(at, arguments, "COALESCE cannot give both")?;
+                return Some(Typed { expr: Expr::Coalesce(list.into_iter().map(|typed| typed.expr).collect()), ty });
+            }
+            ("greatest" | "least", [_, ..]) => {
+                let (list, ty) = self.together(at, arguments, "cannot compare")?;
+                let list = list.into_iter().map(|typed| typed.expr).collect();
+                return Some(Typed { expr: Expr::Extreme { greatest: called == "greatest", list }, ty });
+            }
+            ("nullif", [left, right]) => {
+                let (left, right, ty) = self.pair(at, left, right)?;
+                return Some(Typed { expr: Expr::NullIf(left, right), ty });
+            }
+            _ => {}
+        }
+        let Some((_, function, least, most, numeric)) = FUNCTIONS.iter().find(|known| known.0 == called) else {
+            let mut names: Vec<&str> = FUNCTIONS.iter().map(|known| known.0).collect();
+            names.extend([
+                "coalesce", "nullif", "greatest", "least", "count", "sum", "min", "max", "avg", "bool_or", "bool_and",
+            ]);
+            let error = SqlError::new(at.span(), format!("function {called} is not supported"));
+            return self.fail(error.hint(nearest(called, &names)));
+        };
+        if arguments.len() < *least || arguments.len() > *most {
+            return self.refuse(at, format!("{called} takes {least} to {most} arguments, not {}", arguments.len()));
+        }
+        let bound: Vec<Option<Typed>> = arguments.iter().map(|argument| self.bind(argument)).collect();
+        let bound: Vec<Typed> = bound.into_iter().collect::<Option<_>>()?;
+        let first = &bound[0];
+        let fits = if *numeric { first.is_number() } else { first.is_text() };
+        if !fits || bound.get(1).is_some_and(|scale| scale.ty != Ty::Known(Type::Int)) {
+            let types: Vec<String> = bound.iter().map(Typed::name).collect();
+            return self.refuse(at, format!("{called} does not take {}", types.join(", ")));
+        }
+        let ty = match (called, first.ty) {
+            ("length", _) => Type::Int,
+            (_, Ty::Known(Type::Int)) if bound.len() == 1 => Type::Int,
+            _ if *numeric => Type::Decimal { scale: None },
+            _ => Type::Text,
+        };
+        Some(Typed::known(Expr::Call(*function, bound.into_iter().map(|typed| typed.expr).collect()), ty))
+    }
+}
+
+fn aggregate_kind(called: &str, arguments: usize) -> Option<Kind> {
+    Some(match (called, arguments) {
+        ("count", 0) => Kind::CountRows,
+        ("count", 1) => Kind::Count,
+        ("sum", 1) => Kind::Sum,
+        ("min", 1) => Kind::Min,
+        ("max", 1) => Kind::Max,
+        ("avg", 1) => Kind::Avg,
+        ("bool_or", 1) => Kind::BoolOr,
+        ("bool_and" | "every", 1) => Kind::BoolAnd,
+        _ => return None,
+    })
+}

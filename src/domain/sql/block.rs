@@ -1,0 +1,229 @@
+//! A compiled SELECT and its evaluation over one key's rows.
+//!
+//! Must not know: SQL text. Nested loops: one key has few rows.
+
+use std::borrow::Cow;
+
+use super::aggregate::{Aggregate, accumulate};
+use super::error::EvalError;
+use super::expr::{Expr, Tuple};
+use crate::domain::value::Value;
+
+/// A row of output.
+pub type OutputRow = Box<[Value]>;
+
+/// One SELECT.
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub items: Vec<Item>,
+    /// One for each item after the first.
+    pub joins: Vec<Join>,
+    pub filter: Option<Expr>,
+    pub grouping: Option<Grouping>,
+    pub output: Vec<Expr>,
+    pub distinct: bool,
+}
+
+/// Something that FROM names.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// Index into the catalog's sources.
+    Source(usize),
+    Lookup(Vec<OutputRow>),
+    Derived(Box<Block>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Rows of the left side without a match are kept.
+    pub keep_left: bool,
+    /// Rows of the right side without a match are kept.
+    pub keep_right: bool,
+    pub on: Expr,
+}
+
+#[derive(Clone, Debug)]
+pub struct Grouping {
+    pub keys: Vec<Expr>,
+    pub aggregates: Vec<Aggregate>,
+    pub having: Option<Expr>,
+}
+
+/// What a block gave. `unsure` is true where a row may be missing because something is unknown.
+pub struct Rows {
+    pub rows: Vec<OutputRow>,
+    pub unsure: bool,
+}
+
+type Items<'a> = Box<[Option<&'a [Value]>]>;
+
+const NO_GROUP: &[Value] = &[];
+
+impl Block {
+    pub fn evaluate(&self, tables: &[&[&[Value]]]) -> Result<Rows, EvalError> {
+        let derived: Result<Vec<Option<Rows>>, EvalError> = self
+            .items
+            .iter()
+            .map(|item| match item {
+                Item::Derived(block) => block.evaluate(tables).map(Some),
+                _ => Ok(None),
+            })
+            .collect();
+        let derived = derived?;
+        if derived.iter().flatten().any(|rows| rows.unsure) {
+            return Ok(Rows { rows: Vec::new(), unsure: true });
+        }
+        let rows_of = |index: usize| -> Vec<&[Value]> {
+            match (&self.items[index], &derived[index]) {
+                (Item::Source(source), _) => tables[*source].to_vec(),
+                (Item::Lookup(rows), _) => rows.iter().map(|row| &**row).collect(),
+                (Item::Derived(_), Some(rows)) => rows.rows.iter().map(|row| &**row).collect(),
+                (Item::Derived(_), None) => Vec::new(),
+            }
+        };
+        let width = self.items.len();
+        let first = rows_of(0).into_iter().map(|row| {
+            let mut items: Items<'_> = vec![None; width].into();
+            items[0] = Some(row);
+            items
+        });
+        let mut tuples: Vec<Items<'_>> = first.collect();
+        let mut unsure = false;
+        for (index, join) in self.joins.iter().enumerate() {
+            tuples = join.apply(tuples, &rows_of(index + 1), index + 1, width, &mut unsure)?;
+        }
+        if let Some(filter) = &self.filter {
+            let mut kept = Vec::with_capacity(tuples.len());
+            for items in tuples {
+                match holds(filter, Tuple { items: &items, group: NO_GROUP })? {
+                    Some(true) => kept.push(items),
+                    Some(false) => {}
+                    None => unsure = true,
+                }
+            }
+            tuples = kept;
+        }
+        let mut rows = match &self.grouping {
+            Some(_) if unsure => Vec::new(),
+            Some(grouping) => self.grouped(grouping, &tuples, &mut unsure)?,
+            None => self.plain(&tuples)?,
+        };
+        if self.distinct {
+            rows.sort();
+            rows.dedup();
+        }
+        Ok(Rows { rows, unsure })
+    }
+
+    fn plain(&self, tuples: &[Items<'_>]) -> Result<Vec<OutputRow>, EvalError> {
+        tuples.iter().map(|items| self.output_row(Tuple { items, group: NO_GROUP })).collect()
+    }
+
+    fn output_row(&self, tuple: Tuple<'_>) -> Result<OutputRow, EvalError> {
+        self.output.iter().map(|expr| expr.evaluate(tuple).map(Cow::into_owned)).collect()
+    }
+
+    fn grouped(
+        &self,
+        grouping: &Grouping,
+        tuples: &[Items<'_>],
+        unsure: &mut bool,
+    ) -> Result<Vec<OutputRow>, EvalError> {
+        let mut groups: Vec<(Vec<Value>, Vec<&Items<'_>>)> = Vec::new();
+        for items in tuples {
+            let tuple = Tuple { items, group: NO_GROUP };
+            let key: Result<Vec<Value>, EvalError> =
+                grouping.keys.iter().map(|key| key.evaluate(tuple).map(Cow::into_owned)).collect();
+            let key = key?;
+            if key.iter().any(Value::is_unknown) {
+                *unsure = true;
+                return Ok(Vec::new());
+            }
+            match groups.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, members)) => members.push(items),
+                None => groups.push((key, vec![items])),
+            }
+        }
+        let mut rows = Vec::new();
+        for (mut group, members) in groups {
+            for aggregate in &grouping.aggregates {
+                group.push(accumulate(aggregate, members.iter().map(|items| &***items))?);
+            }
+            let tuple = Tuple { items: members[0], group: &group };
+            match grouping.having.as_ref().map_or(Ok(Some(true)), |having| holds(having, tuple))? {
+                Some(true) => rows.push(self.output_row(tuple)?),
+                Some(false) => {}
+                None => *unsure = true,
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Adds the catalog sources that the block reads.
+    pub fn add_sources(&self, sources: &mut Vec<usize>) {
+        for item in &self.items {
+            match item {
+                Item::Source(source) => sources.push(*source),
+                Item::Derived(block) => block.add_sources(sources),
+                Item::Lookup(_) => {}
+            }
+        }
+    }
+}
+
+impl Join {
+    fn apply<'a>(
+        &self,
+        left: Vec<Items<'a>>,
+        right: &[&'a [Value]],
+        at: usize,
+        width: usize,
+        unsure: &mut bool,
+    ) -> Result<Vec<Items<'a>>, EvalError> {
+        let mut joined = Vec::with_capacity(left.len());
+        // For each right row, whether it surely matched, and whether it may have.
+        let mut right_state = vec![(false, false); right.len()];
+        for mut items in left {
+            let (mut matched, mut doubtful) = (false, false);
+            for (row, state) in right.iter().zip(&mut right_state) {
+                items[at] = Some(row);
+                match holds(&self.on, Tuple { items: &items, group: NO_GROUP })? {
+                    Some(true) => {
+                        matched = true;
+                        state.0 = true;
+                        joined.push(items.clone());
+                    }
+                    Some(false) => {}
+                    None => {
+                        doubtful = true;
+                        state.1 = true;
+                        *unsure = true;
+                    }
+                }
+            }
+            if self.keep_left && !matched && !doubtful {
+                items[at] = None;
+                joined.push(items);
+            }
+        }
+        if self.keep_right {
+            for (row, (matched, doubtful)) in right.iter().zip(right_state) {
+                if !matched && !doubtful {
+                    let mut items: Items<'a> = vec![None; width].into();
+                    items[at] = Some(row);
+                    joined.push(items);
+                }
+            }
+        }
+        Ok(joined)
+    }
+}
+
+/// Whether a condition surely holds; `None` where that is unknown.
+pub fn holds(condition: &Expr, tuple: Tuple<'_>) -> Result<Option<bool>, EvalError> {
+    Ok(match &*condition.evaluate(tuple)? {
+        Value::Bool(truth) => Some(*truth),
+        Value::Unknown => None,
+        _ => Some(false),
+    })
+}

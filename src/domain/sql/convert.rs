@@ -1,0 +1,130 @@
+//! Casts between types, and values as PostgreSQL writes them.
+//!
+//! Must not know: expressions.
+
+use std::str::FromStr;
+
+use bigdecimal::BigDecimal;
+
+use super::error::EvalError;
+use super::numeric::{round, to_decimal, to_integer};
+use crate::domain::value::{Type, Value};
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// True where PostgreSQL casts from one type to the other.
+pub fn can_cast(from: Type, to: Type) -> bool {
+    use Type as T;
+    match (from, to) {
+        (_, T::Text) | (T::Text, _) => true,
+        (T::Int | T::Decimal { .. }, T::Int | T::Decimal { .. }) => true,
+        (T::Bool, T::Int) | (T::Int, T::Bool) => true,
+        (T::Timestamp { .. } | T::TimestampTz | T::Date, T::Timestamp { .. } | T::TimestampTz | T::Date) => true,
+        (T::Timestamp { .. } | T::TimestampTz, T::Time { .. }) => true,
+        (from, to) => std::mem::discriminant(&from) == std::mem::discriminant(&to),
+    }
+}
+
+/// Casts a value that is neither NULL nor unknown.
+pub fn cast(value: &Value, to: Type) -> Result<Value, EvalError> {
+    match (value, to) {
+        (value, Type::Text) => Ok(Value::text(to_text(value))),
+        (Value::Text(text), to) => parse(text, to),
+        (Value::Int(_) | Value::Decimal(_), Type::Decimal { scale }) => {
+            let decimal = to_decimal(value).expect("it is a number");
+            Ok(Value::decimal(scale.map_or(decimal.clone(), |scale| round(&decimal, i64::from(scale)))))
+        }
+        (Value::Decimal(decimal), Type::Int) => to_integer(decimal).map(Value::Int),
+        (Value::Bool(truth), Type::Int) => Ok(Value::Int(i64::from(*truth))),
+        (Value::Int(number), Type::Bool) => Ok(Value::Bool(*number != 0)),
+        (Value::Date(days), Type::Timestamp { .. } | Type::TimestampTz) => {
+            Ok(Value::Timestamp(i64::from(*days).saturating_mul(DAY_US)))
+        }
+        (Value::Timestamp(micros), Type::Date) => {
+            let days = micros.div_euclid(DAY_US);
+            i32::try_from(days).map(Value::Date).map_err(|_| EvalError::OutOfRange("date"))
+        }
+        (Value::Timestamp(micros), Type::Time { .. }) => Ok(Value::Time(micros.rem_euclid(DAY_US))),
+        (value, _) => Ok(value.clone()),
+    }
+}
+
+/// Reads text as a type.
+pub fn parse(text: &str, to: Type) -> Result<Value, EvalError> {
+    let trimmed = text.trim();
+    let bad = || EvalError::BadCast { text: text.to_owned(), ty: to.to_string() };
+    match to {
+        Type::Text => Ok(Value::text(text)),
+        Type::Int => trimmed.parse().map(Value::Int).map_err(|_| bad()),
+        Type::Decimal { scale } => {
+            let decimal = BigDecimal::from_str(trimmed).map_err(|_| bad())?;
+            let plain = if decimal.fractional_digit_count() < 0 { decimal.with_scale(0) } else { decimal };
+            Ok(Value::decimal(scale.map_or(plain.clone(), |scale| round(&plain, i64::from(scale)))))
+        }
+        Type::Bool => match trimmed.to_ascii_lowercase().as_str() {
+            "t" | "true" | "yes" | "on" | "1" => Ok(Value::Bool(true)),
+            "f" | "false" | "no" | "off" | "0" => Ok(Value::Bool(false)),
+            _ => Err(bad()),
+        },
+        Type::Timestamp { .. } | Type::TimestampTz => moment(trimmed).ok_or_else(bad),
+        Type::Date => {
+            let date: jiff::civil::Date = trimmed.parse().map_err(|_| bad())?;
+            let span = date.since(jiff::civil::date(1970, 1, 1)).map_err(|_| bad())?;
+            Ok(Value::Date(span.get_days()))
+        }
+        Type::Time { .. } => {
+            let time: jiff::civil::Time = trimmed.parse().map_err(|_| bad())?;
+            let since = time.duration_since(jiff::civil::Time::midnight());
+            Ok(Value::Time(i64::try_from(since.as_micros()).map_err(|_| bad())?))
+        }
+        Type::Uuid => {
+            let hex: String = trimmed.chars().filter(|c| *c != '-').collect();
+            let number = u128::from_str_radix(&hex, 16).ok().filter(|_| hex.len() == 32).ok_or_else(bad)?;
+            Ok(Value::Uuid(number.to_be_bytes()))
+        }
+        Type::Bytes | Type::Json => Err(bad()),
+    }
+}
+
+fn moment(text: &str) -> Option<Value> {
+    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
+        return Some(Value::Timestamp(timestamp.as_microsecond()));
+    }
+    let civil = match text.parse::<jiff::civil::DateTime>() {
+        Ok(civil) => civil,
+        Err(_) => text.parse::<jiff::civil::Date>().ok()?.at(0, 0, 0, 0),
+    };
+    let timestamp = jiff::tz::Offset::UTC.to_timestamp(civil).ok()?;
+    Some(Value::Timestamp(timestamp.as_microsecond()))
+}
+
+/// A value as PostgreSQL's text output writes it (`timezone` UTC, `DateStyle` ISO).
+pub fn to_text(value: &Value) -> String {
+    match value {
+        Value::Unknown => "unknown".to_owned(),
+        Value::Null => String::new(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Decimal(decimal) => decimal.to_plain_string(),
+        Value::Text(text) | Value::Json(text) => text.to_string(),
+        Value::Bytes(bytes) => format!("\\x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Value::Timestamp(i64::MAX) => "infinity".to_owned(),
+        Value::Timestamp(i64::MIN) => "-infinity".to_owned(),
+        Value::Timestamp(micros) => match jiff::Timestamp::from_microsecond(*micros) {
+            Ok(timestamp) => jiff::tz::Offset::UTC.to_datetime(timestamp).to_string().replace('T', " "),
+            Err(_) => format!("{micros} us"),
+        },
+        Value::Date(days) => {
+            let date = jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().days(i64::from(*days)));
+            date.map_or_else(|_| format!("{days} days"), |date| date.to_string())
+        }
+        Value::Time(micros) => {
+            let time = jiff::civil::Time::midnight().checked_add(jiff::SignedDuration::from_micros(*micros));
+            time.map_or_else(|_| format!("{micros} us"), |time| time.to_string())
+        }
+        Value::Uuid(bytes) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Typed expressions and their meaning over one tuple of rows: SQL's three-valued logic, and a fourth value.
+//!
+//! Must not know: how an expression was written (`bind`). `Unknown` is a value that the source could not give: an
+//! operator over it is unknown unless its result is certain, so that no disagreement rests on it.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use super::convert::cast;
+use super::error::EvalError;
+use super::functions::{Function, call};
+use super::like::like;
+use super::numeric::{Operator, decimals, integers, to_decimal};
+use crate::domain::value::{Type, Value};
+
+/// A comparison operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// A typed expression; operands have been brought to types that fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expr {
+    Constant(Value),
+    /// A column of one of the tuple's rows; NULL where an outer join has no row.
+    Column {
+        item: usize,
+        column: usize,
+    },
+    /// A value of the group: first the grouping expressions', then the aggregates'.
+    Grouped(usize),
+    Compare(Comparison, Box<Expr>, Box<Expr>),
+    /// IS DISTINCT FROM, or IS NOT DISTINCT FROM.
+    Distinct {
+        left: Box<Expr>,
+        right: Box<Expr>,
+        negated: bool,
+    },
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Not(Box<Expr>),
+    Arithmetic(Operator, Box<Expr>, Box<Expr>),
+    Negate(Box<Expr>),
+    Concat(Box<Expr>, Box<Expr>),
+    IsNull {
+        operand: Box<Expr>,
+        negated: bool,
+    },
+    /// IS [NOT] TRUE, FALSE; `truth: None` is IS [NOT] UNKNOWN.
+    IsTruth {
+        operand: Box<Expr>,
+        truth: Option<bool>,
+        negated: bool,
+    },
+    In {
+        operand: Box<Expr>,
+        list: Vec<Expr>,
+        negated: bool,
+    },
+    Like {
+        operand: Box<Expr>,
+        pattern: Box<Expr>,
+        escape: Option<char>,
+        insensitive: bool,
+        negated: bool,
+    },
+    Case {
+        branches: Vec<(Expr, Expr)>,
+        otherwise: Box<Expr>,
+    },
+    Coalesce(Vec<Expr>),
+    NullIf(Box<Expr>, Box<Expr>),
+    Extreme {
+        greatest: bool,
+        list: Vec<Expr>,
+    },
+    Cast {
+        operand: Box<Expr>,
+        to: Type,
+    },
+    Call(Function, Vec<Expr>),
+}
+
+/// What an expression can see.
+#[derive(Clone, Copy)]
+pub struct Tuple<'a> {
+    /// One row for each item of FROM; `None` where an outer join found none.
+    pub items: &'a [Option<&'a [Value]>],
+    pub group: &'a [Value],
+}
+
+type Evaluated<'a> = Result<Cow<'a, Value>, EvalError>;
+
+const NULL: &Value = &Value::Null;
+const UNKNOWN: &Value = &Value::Unknown;
+
+impl Expr {
+    pub fn evaluate<'a>(&'a self, tuple: Tuple<'a>) -> Evaluated<'a> {
+        let of = |expr: &'a Expr| -> Evaluated<'a> { expr.evaluate(tuple) };
+        match self {
+            Expr::Constant(value) => Ok(Cow::Borrowed(value)),
+            Expr::Column { item, column } => Ok(Cow::Borrowed(tuple.items[*item].map_or(NULL, |row| &row[*column]))),
+            Expr::Grouped(index) => Ok(Cow::Borrowed(&tuple.group[*index])),
+            Expr::Compare(comparison, left, right) => {
+                let (left, right) = (of(left)?, of(right)?);
+                Ok(truth(compared(&left, &right).map(|ordering| comparison.holds(ordering))))
+            }
+            Expr::Distinct { left, right, negated } => {
+                let (left, right) = (of(left)?, of(right)?);
+                Ok(distinct(&left, &right, *negated))
+            }
+            Expr::And(left, right) => connective(of(left)?, || of(right), false),
+            Expr::Or(left, right) => connective(of(left)?, || of(right), true),
+            Expr::Not(operand) => Ok(match &*of(operand)? {
+                Value::Bool(truth) => Cow::Owned(Value::Bool(!truth)),
+                Value::Unknown => Cow::Borrowed(UNKNOWN),
+                _ => Cow::Borrowed(NULL),
+            }),
+            Expr::Arithmetic(operator, left, right) => {
+                let (left, right) = (of(left)?, of(right)?);
+                arithmetic(*operator, &left, &right).map(Cow::Owned)
+            }
+            Expr::Negate(operand) => match &*of(operand)? {
+                Value::Int(number) => {
+                    number.checked_neg().map(|n| Cow::Owned(Value::Int(n))).ok_or(EvalError::OutOfRange("bigint"))
+                }
+                Value::Decimal(decimal) => Ok(Cow::Owned(Value::decimal(-(**decimal).clone()))),
+                other => Ok(Cow::Owned(other.clone())),
+            },
+            Expr::Concat(left, right) => Ok(match (&*of(left)?, &*of(right)?) {
+                (Value::Null, _) | (_, Value::Null) => Cow::Borrowed(NULL),
+                (Value::Text(left), Value::Text(right)) => Cow::Owned(Value::text(format!("{left}{right}"))),
+                _ => Cow::Borrowed(UNKNOWN),
+            }),
+            Expr::IsNull { operand, negated } => Ok(match &*of(operand)? {
+                Value::Unknown => Cow::Borrowed(UNKNOWN),
+                value => Cow::Owned(Value::Bool(value.is_null() != *negated)),
+            }),
+            Expr::IsTruth { operand, truth, negated } => Ok(match &*of(operand)? {
+                Value::Unknown => Cow::Borrowed(UNKNOWN),
+                Value::Bool(value) => Cow::Owned(Value::Bool((Some(*value) == *truth) != *negated)),
+                _ => Cow::Owned(Value::Bool(truth.is_none() != *negated)),
+            }),
+            Expr::In { operand, list, negated } => within(of(operand)?, list, tuple, *negated),
+            Expr::Like { operand, pattern, escape, insensitive, negated } => {
+                Ok(match (&*of(operand)?, &*of(pattern)?) {
+                    (Value::Null, _) | (_, Value::Null) => Cow::Borrowed(NULL),
+                    (Value::Text(text), Value::Text(pattern)) => {
+                        Cow::Owned(Value::Bool(like(text, pattern, *escape, *insensitive) != *negated))
+                    }
+                    _ => Cow::Borrowed(UNKNOWN),
+                })
+            }
+            Expr::Case { branches, otherwise } => {
+                for (condition, result) in branches {
+                    match &*of(condition)? {
+                        Value::Bool(true) => return of(result),
+                        Value::Unknown => return Ok(Cow::Borrowed(UNKNOWN)),
+                        _ => {}
+                    }
+                }
+                of(otherwise)
+            }
+            Expr::Coalesce(list) => {
+                for expr in list {
+                    let value = of(expr)?;
+                    if !value.is_null() {
+                        return Ok(value);
+                    }
+                }
+                Ok(Cow::Borrowed(NULL))
+            }
+            Expr::NullIf(left, right) => {
+                let (left, right) = (of(left)?, of(right)?);
+                Ok(match compared(&left, &right) {
+                    Compared::Ordered(Ordering::Equal) => Cow::Borrowed(NULL),
+                    Compared::Unknown => Cow::Borrowed(UNKNOWN),
+                    _ => left,
+                })
+            }
+            Expr::Extreme { greatest, list } => extreme(*greatest, list, tuple),
+            Expr::Cast { operand, to } => {
+                let value = of(operand)?;
+                if value.is_null() || value.is_unknown() { Ok(value) } else { cast(&value, *to).map(Cow::Owned) }
+            }
+            Expr::Call(function, arguments) => {
+                let values: Result<Vec<_>, _> = arguments.iter().map(of).collect();
+                let values = values?;
+                if values.iter().any(|value| value.is_null()) {
+                    return Ok(Cow::Borrowed(NULL));
+                }
+                if values.iter().any(|value| value.is_unknown()) {
+                    return Ok(Cow::Borrowed(UNKNOWN));
+                }
+                call(*function, &values).map(Cow::Owned)
+            }
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Comparison::Equal => ordering.is_eq(),
+            Comparison::NotEqual => ordering.is_ne(),
+            Comparison::Less => ordering.is_lt(),
+            Comparison::LessOrEqual => ordering.is_le(),
+            Comparison::Greater => ordering.is_gt(),
+            Comparison::GreaterOrEqual => ordering.is_ge(),
+        }
+    }
+}
+
+/// How two values compare. NULL is certain whatever an unknown value may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    Ordered(Ordering),
+    Null,
+    Unknown,
+}
+
+impl Compared {
+    fn map(self, holds: impl FnOnce(Ordering) -> bool) -> Result<bool, &'static Value> {
+        match self {
+            Compared::Ordered(ordering) => Ok(holds(ordering)),
+            Compared::Null => Err(NULL),
+            Compared::Unknown => Err(UNKNOWN),
+        }
+    }
+}
+
+fn truth<'a>(certain: Result<bool, &'static Value>) -> Cow<'a, Value> {
+    match certain {
+        Ok(truth) => Cow::Owned(Value::Bool(truth)),
+        Err(value) => Cow::Borrowed(value),
+    }
+}
+
+/// Compares values of types that fit: numbers of either kind as numbers, text by code point (collation "C").
+pub fn compared(left: &Value, right: &Value) -> Compared {
+    match (left, right) {
+        (Value::Null, _) | (_, Value::Null) => Compared::Null,
+        (Value::Unknown, _) | (_, Value::Unknown) => Compared::Unknown,
+        (Value::Int(_), Value::Decimal(_)) | (Value::Decimal(_), Value::Int(_)) => {
+            Compared::Ordered(to_decimal(left).cmp(&to_decimal(right)))
+        }
+        _ => Compared::Ordered(left.cmp(right)),
+    }
+}
+
+fn distinct<'a>(left: &Value, right: &Value, negated: bool) -> Cow<'a, Value> {
+    let distinct = match (left, right) {
+        (Value::Unknown, _) | (_, Value::Unknown) => return Cow::Borrowed(UNKNOWN),
+        (Value::Null, Value::Null) => false,
+        (Value::Null, _) | (_, Value::Null) => true,
+        _ => compared(left, right) != Compared::Ordered(Ordering::Equal),
+    };
+    Cow::Owned(Value::Bool(distinct != negated))
+}
+
+/// AND (`decisive` is false) and OR (`decisive` is true). The right side is not looked at where the left decides.
+fn connective<'a>(left: Cow<'a, Value>, right: impl FnOnce() -> Evaluated<'a>, decisive: bool) -> Evaluated<'a> {
+    let decides = |value: &Value| matches!(value, Value::Bool(truth) if *truth == decisive);
+    if decides(&left) {
+        return Ok(left);
+    }
+    let right = right()?;
+    if decides(&right) {
+        return Ok(right);
+    }
+    Ok(match (&*left, &*right) {
+        (Value::Unknown, _) | (_, Value::Unknown) => Cow::Borrowed(UNKNOWN),
+        (Value::Null, _) | (_, Value::Null) => Cow::Borrowed(NULL),
+        _ => Cow::Owned(Value::Bool(!decisive)),
+    })
+}
+
+fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Result<Value, EvalError> {
+    match (left, right) {
+        (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
+        (Value::Unknown, _) | (_, Value::Unknown) => Ok(Value::Unknown),
+        (Value::Int(left), Value::Int(right)) => integers(operator, *left, *right).map(Value::Int),
+        (Value::Date(left), Value::Date(right)) => Ok(Value::Int(i64::from(*left) - i64::from(*right))),
+        (Value::Date(date), Value::Int(days)) => {
+            let days = if operator == Operator::Subtract { days.checked_neg() } else { Some(*days) };
+            let moved = days.and_then(|days| i64::from(*date).checked_add(days));
+            let moved = moved.and_then(|date| i32::try_from(date).ok());
+            moved.map(Value::Date).ok_or(EvalError::OutOfRange("date"))
+        }
+        _ => {
+            let (left, right) = to_decimal(left).zip(to_decimal(right)).expect("operands were typed as numbers");
+            decimals(operator, &left, &right).map(Value::decimal)
+        }
+    }
+}
+
+fn within<'a>(operand: Cow<'a, Value>, list: &'a [Expr], tuple: Tuple<'a>, negated: bool) -> Evaluated<'a> {
+    let mut undecided = None;
+    for expr in list {
+        match compared(&operand, &*expr.evaluate(tuple)?) {
+            Compared::Ordered(Ordering::Equal) => return Ok(Cow::Owned(Value::Bool(!negated))),
+            Compared::Ordered(_) => {}
+            Compared::Null => undecided = undecided.or(Some(NULL)),
+            Compared::Unknown => undecided = Some(UNKNOWN),
+        }
+    }
+    Ok(undecided.map_or(Cow::Owned(Value::Bool(negated)), Cow::Borrowed))
+}
+
+/// GREATEST and LEAST ignore NULLs, as PostgreSQL does.
+fn extreme<'a>(greatest: bool, list: &'a [Expr], tuple: Tuple<'a>) -> Evaluated<'a> {
+    let mut best: Option<Cow<'a, Value>> = None;
+    for expr in list {
+        let value = expr.evaluate(tuple)?;
+        if value.is_unknown() {
+            return Ok(Cow::Borrowed(UNKNOWN));
+        }
+        let wanted = if greatest { Ordering::Greater } else { Ordering::Less };
+        let better = best.as_ref().is_none_or(|best| compared(&value, best) == Compared::Ordered(wanted));
+        if !value.is_null() && better {
+            best = Some(value);
+        }
+    }
+    Ok(best.unwrap_or(Cow::Borrowed(NULL)))
+}

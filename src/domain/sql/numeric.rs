@@ -1,0 +1,124 @@
+//! Arithmetic on integers and decimals as PostgreSQL defines it.
+//!
+//! Must not know: expressions. Rules of scale: PostgreSQL's `numeric.c` (`select_div_scale`, `numeric_round`).
+
+use bigdecimal::num_bigint::Sign;
+use bigdecimal::{BigDecimal, RoundingMode, Zero};
+
+use super::error::EvalError;
+use crate::domain::value::Value;
+
+/// An arithmetic operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Modulo,
+}
+
+/// PostgreSQL's NUMERIC_MIN_SIG_DIGITS.
+const SIGNIFICANT_DIGITS: i64 = 16;
+
+/// PostgreSQL's DEC_DIGITS: its digits are in base 10000.
+const DECIMAL_DIGITS: i64 = 4;
+
+/// PostgreSQL's NUMERIC_MAX_DISPLAY_SCALE.
+const MAX_SCALE: i64 = 1000;
+
+/// Longer results are out of range; PostgreSQL's own limit is 131072 digits before the point.
+const MAX_DIGITS: u64 = 131_072;
+
+/// A number of either kind as a decimal.
+pub fn to_decimal(value: &Value) -> Option<BigDecimal> {
+    match value {
+        Value::Int(number) => Some(BigDecimal::from(*number)),
+        Value::Decimal(decimal) => Some((**decimal).clone()),
+        _ => None,
+    }
+}
+
+pub fn integers(operator: Operator, left: i64, right: i64) -> Result<i64, EvalError> {
+    let result = match operator {
+        Operator::Add => left.checked_add(right),
+        Operator::Subtract => left.checked_sub(right),
+        Operator::Multiply => left.checked_mul(right),
+        Operator::Divide | Operator::Modulo if right == 0 => return Err(EvalError::DivisionByZero),
+        Operator::Divide => left.checked_div(right),
+        Operator::Modulo => Some(left.checked_rem(right).unwrap_or(0)),
+    };
+    result.ok_or(EvalError::OutOfRange("bigint"))
+}
+
+pub fn decimals(operator: Operator, left: &BigDecimal, right: &BigDecimal) -> Result<BigDecimal, EvalError> {
+    let result = match operator {
+        Operator::Add => left + right,
+        Operator::Subtract => left - right,
+        Operator::Multiply => left * right,
+        Operator::Divide | Operator::Modulo if right.is_zero() => return Err(EvalError::DivisionByZero),
+        Operator::Divide => divide(left, right),
+        Operator::Modulo => {
+            let scale = left.fractional_digit_count().max(right.fractional_digit_count());
+            (left % right).with_scale(scale)
+        }
+    };
+    if result.digits() > MAX_DIGITS { Err(EvalError::OutOfRange("numeric")) } else { Ok(result) }
+}
+
+fn divide(left: &BigDecimal, right: &BigDecimal) -> BigDecimal {
+    let (weight_left, first_left) = leading(left);
+    let (weight_right, first_right) = leading(right);
+    let mut weight = weight_left - weight_right;
+    if first_left <= first_right {
+        weight -= 1;
+    }
+    let scale = (SIGNIFICANT_DIGITS - weight * DECIMAL_DIGITS)
+        .max(left.fractional_digit_count())
+        .max(right.fractional_digit_count())
+        .clamp(0, MAX_SCALE);
+    let (dividend, dividend_scale) = left.as_bigint_and_exponent();
+    let (divisor, divisor_scale) = right.as_bigint_and_exponent();
+    // dividend·10^-a / divisor·10^-b, scaled by 10^scale, is dividend·10^(scale+b-a) / divisor.
+    let shift = scale + divisor_scale - dividend_scale;
+    let power = |exponent: i64| bigdecimal::num_bigint::BigInt::from(10).pow(exponent.unsigned_abs() as u32);
+    let (dividend, divisor) =
+        if shift >= 0 { (dividend * power(shift), divisor) } else { (dividend, divisor * power(shift)) };
+    let negative = (dividend.sign() == Sign::Minus) != (divisor.sign() == Sign::Minus);
+    let (dividend, divisor) = (dividend.magnitude(), divisor.magnitude());
+    let rounded = (dividend * 2_u32 + divisor) / (divisor * 2_u32);
+    let sign = if rounded.is_zero() {
+        Sign::NoSign
+    } else if negative {
+        Sign::Minus
+    } else {
+        Sign::Plus
+    };
+    BigDecimal::new(bigdecimal::num_bigint::BigInt::from_biguint(sign, rounded), scale)
+}
+
+/// The weight of the first digit in base 10000, and that digit; 0 and 0 for zero.
+fn leading(decimal: &BigDecimal) -> (i64, u32) {
+    if decimal.is_zero() {
+        return (0, 0);
+    }
+    let (digits, scale) = decimal.as_bigint_and_exponent();
+    let text = digits.magnitude().to_string();
+    let exponent = text.len() as i64 - scale - 1;
+    let weight = exponent.div_euclid(DECIMAL_DIGITS);
+    let wanted = (exponent - weight * DECIMAL_DIGITS + 1) as usize;
+    let digits = text.bytes().chain(std::iter::repeat(b'0')).take(wanted);
+    (weight, digits.fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
+}
+
+/// Rounds half away from zero, as PostgreSQL's `round(numeric, int)`.
+pub fn round(decimal: &BigDecimal, scale: i64) -> BigDecimal {
+    decimal.with_scale_round(scale, RoundingMode::HalfUp)
+}
+
+/// Rounds to an integer of 64 bits, half away from zero.
+pub fn to_integer(decimal: &BigDecimal) -> Result<i64, EvalError> {
+    let (digits, scale) = round(decimal, 0).as_bigint_and_exponent();
+    assert!(scale == 0, "a decimal rounded to scale 0 has scale 0");
+    i64::try_from(&digits).map_err(|_| EvalError::OutOfRange("bigint"))
+}

@@ -1,0 +1,413 @@
+//! From a parsed SELECT to a block: FROM, joins on the key, grouping, output columns.
+//!
+//! Must not know: how expressions are typed (`bind`).
+
+use sqlparser::ast::{
+    self, Distinct, GroupByExpr, JoinConstraint, JoinOperator, SelectItem, SetExpr, Spanned, TableFactor,
+};
+
+use super::bind::{Binder, Grouped};
+use super::block::{Block, Grouping, Item, Join};
+use super::error::SqlError;
+use super::expr::{Comparison, Expr};
+use super::scope::{Scope, ScopeItem, fold, nearest};
+use super::types::Typed;
+use crate::domain::catalog::{Catalog, Column};
+use crate::domain::value::Value;
+
+/// A compiled SELECT and what it gives.
+#[derive(Clone)]
+pub struct Compiled {
+    pub block: Block,
+    pub columns: Vec<Column>,
+    /// The output column that holds the reconciliation key, if one does.
+    pub key: Option<usize>,
+}
+
+/// Deeper nesting of subqueries is refused.
+const DEPTH: usize = 8;
+
+/// Compiles queries over a catalog.
+pub struct Compiler<'c> {
+    pub catalog: &'c Catalog,
+    /// Named subqueries of WITH.
+    pub named: Vec<(String, Compiled)>,
+    pub errors: Vec<SqlError>,
+    pub depth: usize,
+}
+
+impl Compiler<'_> {
+    fn fail<T>(&mut self, error: SqlError) -> Option<T> {
+        self.errors.push(error);
+        None
+    }
+
+    pub fn query(&mut self, query: &ast::Query) -> Option<Compiled> {
+        if self.depth >= DEPTH {
+            return self.fail(SqlError::new(query.span(), format!("subqueries are nested more than {DEPTH} deep")));
+        }
+        self.depth += 1;
+        let named = self.named.len();
+        if let Some(with) = &query.with {
+            for table in &with.cte_tables {
+                if let Some(compiled) = self.query(&table.query) {
+                    self.named.push((fold(&table.alias.name), compiled));
+                }
+            }
+        }
+        if let Some(order) = &query.order_by {
+            let error = SqlError::new(order.span(), "ORDER BY has no meaning in a rule");
+            self.errors.push(error.hint("The rows are evidence; their order says nothing. Leave it out."));
+        }
+        if query.limit_clause.is_some() || query.fetch.is_some() {
+            let error = SqlError::new(query.span(), "LIMIT has no meaning in a rule");
+            self.errors.push(error.hint("A disagreement that is left out would be missed."));
+        }
+        let compiled = match &*query.body {
+            SetExpr::Select(select) => self.select(select),
+            SetExpr::Query(inner) => self.query(inner),
+            SetExpr::SetOperation { .. } => {
+                let error = SqlError::new(query.body.span(), "UNION, INTERSECT and EXCEPT are not supported");
+                self.fail(error.hint("Write two rules: each has a grace and an identity of its own."))
+            }
+            _ => self.fail(SqlError::new(query.body.span(), "a rule is a SELECT")),
+        };
+        self.named.truncate(named);
+        self.depth -= 1;
+        compiled
+    }
+
+    fn select(&mut self, select: &ast::Select) -> Option<Compiled> {
+        let mut scope = Scope::default();
+        let mut items = Vec::new();
+        let mut joins = Vec::new();
+        let mut sound = true;
+        for (index, from) in select.from.iter().enumerate() {
+            sound &= self.add_item(&from.relation, &mut scope, &mut items).is_some();
+            if index > 0 && sound {
+                let lookup = scope.items.last().is_some_and(|item| item.key.is_none());
+                if !lookup {
+                    let error = SqlError::new(from.relation.span(), "tables are joined with JOIN … ON the key");
+                    return self.fail(error.hint("A comma would pair every order with every payment."));
+                }
+                joins.push(Join { keep_left: false, keep_right: false, on: Expr::Constant(Value::Bool(true)) });
+            }
+            for join in &from.joins {
+                let added = self.add_item(&join.relation, &mut scope, &mut items).is_some();
+                sound &= added;
+                if added && let Some(join) = self.join(join, &mut scope) {
+                    joins.push(join);
+                } else {
+                    sound = false;
+                }
+            }
+        }
+        if !sound {
+            return None;
+        }
+        if scope.items.iter().all(|item| item.key.is_none()) {
+            let names: Vec<&str> = self.catalog.sources.iter().map(|source| source.name.as_str()).collect();
+            let error = SqlError::new(select.span(), "the query reads no source");
+            return self.fail(error.hint(format!("The sources are: {}.", names.join(", "))));
+        }
+        if scope.items[0].key.is_none() {
+            let error = SqlError::new(select.from[0].relation.span(), "a lookup table cannot come first in FROM");
+            return self.fail(error.hint("Begin with a source and join the lookup table to it."));
+        }
+        let mut binder = Binder::new(&scope);
+        let filter = select.selection.as_ref().map(|filter| binder.condition(filter, "WHERE"));
+        let grouping = group(select, &mut binder);
+        // Without a sound GROUP BY, what stands after it cannot be judged.
+        let output = if grouping.is_some() { output(select, &mut binder) } else { None };
+        let having = select.having.as_ref().filter(|_| grouping.is_some());
+        let having = having.map(|having| binder.condition(having, "HAVING"));
+        let aggregates = binder.grouped.take().map(|grouped| grouped.aggregates).unwrap_or_default();
+        self.errors.append(&mut binder.errors);
+        let filter = sequence(filter)?;
+        let having = sequence(having)?;
+        let (grouping, output) = (grouping?, output?);
+        let key = output.iter().position(|(typed, _)| is_key(&typed.expr, &scope, grouping.as_deref()));
+        let columns = output.iter().map(|(typed, name)| Column { name: name.clone(), ty: typed.settled() }).collect();
+        let grouping = grouping.map(|keys| Grouping {
+            keys: keys.into_iter().map(|key| key.expr).collect(),
+            aggregates,
+            having,
+        });
+        let distinct = matches!(select.distinct, Some(Distinct::Distinct));
+        let output = output.into_iter().map(|(typed, _)| typed.expr).collect();
+        Some(Compiled { block: Block { items, joins, filter, grouping, output, distinct }, columns, key })
+    }
+
+    fn add_item(&mut self, factor: &TableFactor, scope: &mut Scope, items: &mut Vec<Item>) -> Option<()> {
+        let (item, mut described) = match factor {
+            TableFactor::Table { name, alias, args: None, .. } => self.table(factor, name, alias.as_ref())?,
+            TableFactor::Derived { lateral: false, subquery, alias, .. } => {
+                let compiled = self.query(subquery)?;
+                let Some(alias) = alias else {
+                    return self.fail(SqlError::new(factor.span(), "a subquery in FROM needs a name"));
+                };
+                self.derived(factor, compiled, fold(&alias.name))?
+            }
+            other => return self.fail(SqlError::new(other.span(), "only tables and subqueries can stand in FROM")),
+        };
+        if scope.items.iter().any(|item| item.alias == described.alias) {
+            let message = format!("\"{}\" stands in FROM twice", described.alias);
+            return self.fail(SqlError::new(factor.span(), message).hint("Give each its own alias."));
+        }
+        described.columns.shrink_to_fit();
+        scope.items.push(described);
+        items.push(item);
+        Some(())
+    }
+
+    fn table(
+        &mut self,
+        factor: &TableFactor,
+        name: &ast::ObjectName,
+        alias: Option<&ast::TableAlias>,
+    ) -> Option<(Item, ScopeItem)> {
+        let text = name.to_string().to_lowercase();
+        let alias = alias.map_or(text.clone(), |alias| fold(&alias.name));
+        if let Some((_, compiled)) = self.named.iter().rev().find(|(known, _)| *known == text) {
+            let compiled = compiled.clone();
+            return self.derived(factor, compiled, alias);
+        }
+        if let Some(source) = self.catalog.sources.iter().position(|source| source.name == text) {
+            let table = &self.catalog.sources[source];
+            let (columns, primary_key) = (table.columns.clone(), table.primary_key.clone());
+            return Some((Item::Source(source), ScopeItem { alias, columns, key: Some(table.key), primary_key }));
+        }
+        if let Some(lookup) = self.catalog.lookups.iter().find(|lookup| lookup.name == text) {
+            let rows = lookup.rows.iter().map(|row| row.clone().into()).collect();
+            let columns = lookup.columns.clone();
+            return Some((Item::Lookup(rows), ScopeItem { alias, columns, key: None, primary_key: Vec::new() }));
+        }
+        let sources = self.catalog.sources.iter().map(|source| source.name.as_str());
+        let names: Vec<&str> =
+            sources.chain(self.catalog.lookups.iter().map(|lookup| lookup.name.as_str())).collect();
+        let error = SqlError::new(name.span(), format!("table \"{text}\" is neither a source nor a lookup table"));
+        self.fail(error.hint(nearest(&text, &names)))
+    }
+
+    fn derived(&mut self, factor: &TableFactor, compiled: Compiled, alias: String) -> Option<(Item, ScopeItem)> {
+        let Compiled { block, columns, key } = compiled;
+        if key.is_none() {
+            let error = SqlError::new(factor.span(), format!("the subquery \"{alias}\" does not give the key"));
+            return self.fail(error.hint("Add the reconciliation key to its SELECT list, and join on it."));
+        }
+        Some((Item::Derived(Box::new(block)), ScopeItem { alias, columns, key, primary_key: Vec::new() }))
+    }
+
+    /// The join of the scope's last item to those before it.
+    fn join(&mut self, join: &ast::Join, scope: &mut Scope) -> Option<Join> {
+        use JoinOperator as J;
+        let (keep_left, keep_right, constraint) = match &join.join_operator {
+            J::Join(constraint) | J::Inner(constraint) => (false, false, constraint),
+            J::Left(constraint) | J::LeftOuter(constraint) => (true, false, constraint),
+            J::Right(constraint) | J::RightOuter(constraint) => (false, true, constraint),
+            J::FullOuter(constraint) => (true, true, constraint),
+            J::CrossJoin(constraint) => (false, false, constraint),
+            _ => return self.fail(SqlError::new(join.span(), "this kind of join is not supported")),
+        };
+        let last = scope.items.len() - 1;
+        let is_lookup = scope.items[last].key.is_none();
+        if is_lookup && keep_right {
+            let error = SqlError::new(join.span(), "a lookup table's rows cannot be kept without a match");
+            return self.fail(error.hint("They would come up for every key. Use LEFT JOIN or JOIN."));
+        }
+        let on = match constraint {
+            JoinConstraint::On(on) => {
+                let mut binder = Binder::new(scope);
+                let on = binder.condition(on, "ON");
+                self.errors.append(&mut binder.errors);
+                on?
+            }
+            JoinConstraint::Using(names) => self.using(join, names, scope)?,
+            JoinConstraint::None if is_lookup => Expr::Constant(Value::Bool(true)),
+            _ => return self.fail(SqlError::new(join.span(), "a join needs ON or USING with the key")),
+        };
+        if !is_lookup && !joins_on_key(&on, scope, last) {
+            let item = &scope.items[last];
+            let column = |item: &ScopeItem| item.key.map(|key| format!("{}.{}", item.alias, item.columns[key].name));
+            let own = column(item).unwrap_or_default();
+            let others: Vec<String> = scope.items[..last].iter().filter_map(column).collect();
+            let message = format!("\"{}\" is not joined on the reconciliation key", item.alias);
+            let hint = format!("Add {own} = {}: a rule sees one key's rows at a time.", others.join(" or "));
+            return self.fail(SqlError::new(join.span(), message).hint(hint));
+        }
+        Some(Join { keep_left, keep_right, on })
+    }
+
+    fn using(&mut self, join: &ast::Join, names: &[ast::ObjectName], scope: &mut Scope) -> Option<Expr> {
+        let last = scope.items.len() - 1;
+        let mut on: Option<Expr> = None;
+        for name in names {
+            let text = name.to_string().to_lowercase();
+            let places: Vec<(usize, usize)> = (0..=last)
+                .filter_map(|item| {
+                    let columns = &scope.items[item].columns;
+                    columns.iter().position(|column| column.name == text).map(|column| (item, column))
+                })
+                .collect();
+            let own = places.iter().find(|(item, _)| *item == last);
+            let (Some((_, own)), [first, _, ..]) = (own, places.as_slice()) else {
+                return self.fail(SqlError::new(join.span(), format!("column \"{text}\" is not on both sides")));
+            };
+            let column = |(item, column): (usize, usize)| Box::new(Expr::Column { item, column });
+            let equal = Expr::Compare(Comparison::Equal, column(*first), column((last, *own)));
+            on = Some(match on {
+                Some(on) => Expr::And(Box::new(on), Box::new(equal)),
+                None => equal,
+            });
+            scope.merged.retain(|(merged, _)| *merged != text);
+            scope.merged.push((text, places));
+        }
+        on
+    }
+}
+
+fn sequence<T>(option: Option<Option<T>>) -> Option<Option<T>> {
+    match option {
+        Some(inner) => inner.map(Some),
+        None => Some(None),
+    }
+}
+
+/// True where one of the conditions that must all hold equates the item's key with an earlier item's.
+fn joins_on_key(on: &Expr, scope: &Scope, last: usize) -> bool {
+    let is_key = |expr: &Expr| match expr {
+        Expr::Column { item, column } if scope.items[*item].key == Some(*column) => Some(*item),
+        _ => None,
+    };
+    match on {
+        Expr::And(left, right) => joins_on_key(left, scope, last) || joins_on_key(right, scope, last),
+        Expr::Compare(Comparison::Equal, left, right) => match (is_key(left), is_key(right)) {
+            (Some(left), Some(right)) => (left == last) != (right == last),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// True where an expression is the reconciliation key: a key column, or the first of several that is there.
+fn is_key(expr: &Expr, scope: &Scope, keys: Option<&[Typed]>) -> bool {
+    match expr {
+        Expr::Column { item, column } => scope.items[*item].key == Some(*column),
+        Expr::Coalesce(list) => list.iter().all(|expr| is_key(expr, scope, keys)),
+        Expr::Grouped(place) => {
+            keys.and_then(|keys| keys.get(*place)).is_some_and(|key| is_key(&key.expr, scope, None))
+        }
+        _ => false,
+    }
+}
+
+/// Binds GROUP BY and prepares the binder for what stands after it. `Some(None)` where there is none.
+fn group(select: &ast::Select, binder: &mut Binder<'_>) -> Option<Option<Vec<Typed>>> {
+    let GroupByExpr::Expressions(expressions, modifiers) = &select.group_by else {
+        binder.errors.push(SqlError::new(select.group_by.span(), "GROUP BY ALL is not supported"));
+        return None;
+    };
+    if !modifiers.is_empty() {
+        binder.errors.push(SqlError::new(select.group_by.span(), "only plain GROUP BY is supported"));
+        return None;
+    }
+    if expressions.is_empty() {
+        if let Some(having) = &select.having {
+            let error = SqlError::new(having.span(), "HAVING needs GROUP BY of the key");
+            binder.errors.push(error.hint("Add GROUP BY with the reconciliation key."));
+            return None;
+        }
+        return Some(None);
+    }
+    let keys: Vec<Option<Typed>> = expressions.iter().map(|expr| binder.bind(expr)).collect();
+    let keys: Vec<Typed> = keys.into_iter().collect::<Option<_>>()?;
+    if !keys.iter().any(|key| is_key(&key.expr, binder.scope, None)) {
+        let names: Vec<String> = binder
+            .scope
+            .items
+            .iter()
+            .filter_map(|item| item.key.map(|key| format!("{}.{}", item.alias, item.columns[key].name)))
+            .collect();
+        let error = SqlError::new(select.group_by.span(), "GROUP BY does not contain the reconciliation key");
+        binder.errors.push(error.hint(format!("Add {}: a rule speaks of one key at a time.", names.join(" or "))));
+        return None;
+    }
+    let grouped_column =
+        |item: usize, column: usize| keys.iter().any(|key| key.expr == Expr::Column { item, column });
+    let determined = |(index, item): (usize, &ScopeItem)| {
+        let all =
+            !item.primary_key.is_empty() && item.primary_key.iter().all(|column| grouped_column(index, *column));
+        all.then_some(index)
+    };
+    let determined = binder.scope.items.iter().enumerate().filter_map(determined).collect();
+    binder.grouped = Some(Grouped { keys: keys.clone(), aggregates: Vec::new(), determined });
+    Some(Some(keys))
+}
+
+fn output(select: &ast::Select, binder: &mut Binder<'_>) -> Option<Vec<(Typed, String)>> {
+    let mut output: Vec<(Typed, String)> = Vec::new();
+    let mut sound = true;
+    for item in &select.projection {
+        match item {
+            SelectItem::UnnamedExpr(expr) => match binder.bind(expr) {
+                Some(typed) => push(&mut output, typed, own_name(expr), item, binder),
+                None => sound = false,
+            },
+            SelectItem::ExprWithAlias { expr, alias } => match binder.bind(expr) {
+                Some(typed) => push(&mut output, typed, fold(alias), item, binder),
+                None => sound = false,
+            },
+            SelectItem::Wildcard(_) => {
+                for table in 0..binder.scope.items.len() {
+                    sound &= expand(&mut output, table, item, binder);
+                }
+            }
+            SelectItem::QualifiedWildcard(kind, _) => {
+                let name = kind.to_string().to_lowercase();
+                match binder.scope.table(&ast::Ident::with_span(item.span(), name)) {
+                    Ok(table) => sound &= expand(&mut output, table, item, binder),
+                    Err(error) => {
+                        binder.errors.push(error);
+                        sound = false;
+                    }
+                }
+            }
+            other => {
+                binder.errors.push(SqlError::new(other.span(), "this is not supported in a SELECT list"));
+                sound = false;
+            }
+        }
+    }
+    sound.then_some(output)
+}
+
+fn expand(output: &mut Vec<(Typed, String)>, table: usize, item: &SelectItem, binder: &mut Binder<'_>) -> bool {
+    let scope = binder.scope;
+    for column in &scope.items[table].columns {
+        let parts = [&scope.items[table].alias, &column.name].map(|part| ast::Ident::with_span(item.span(), part));
+        let Some(typed) = binder.bind(&ast::Expr::CompoundIdentifier(parts.to_vec())) else { return false };
+        push(output, typed, column.name.clone(), item, binder);
+    }
+    true
+}
+
+fn push(output: &mut Vec<(Typed, String)>, typed: Typed, name: String, at: &SelectItem, binder: &mut Binder<'_>) {
+    if output.iter().any(|(_, known)| *known == name) {
+        let error = SqlError::new(at.span(), format!("two output columns are named \"{name}\""));
+        binder.errors.push(error.hint("Give one of them another name with AS."));
+    }
+    output.push((typed, name));
+}
+
+/// The name that PostgreSQL gives an output column without an alias.
+fn own_name(expr: &ast::Expr) -> String {
+    match expr {
+        ast::Expr::Identifier(name) => fold(name),
+        ast::Expr::CompoundIdentifier(parts) => parts.last().map(fold).unwrap_or_default(),
+        ast::Expr::Nested(inner) => own_name(inner),
+        ast::Expr::Function(function) => function.name.to_string().to_lowercase(),
+        ast::Expr::Cast { expr, .. } => own_name(expr),
+        ast::Expr::Case { .. } => "case".to_owned(),
+        _ => "?column?".to_owned(),
+    }
+}

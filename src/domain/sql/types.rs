@@ -1,0 +1,166 @@
+//! Which types fit each other, and how operands are brought together.
+//!
+//! Must not know: names, SQL text.
+
+use sqlparser::ast::{DataType, ExactNumberInfo, TimezoneInfo};
+
+use super::convert::parse;
+use super::expr::Expr;
+use crate::domain::value::{Type, Value};
+
+/// The type of an expression while it is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ty {
+    Known(Type),
+    /// The literal NULL.
+    Null,
+    /// A string literal, which takes the type of what it meets.
+    Literal,
+}
+
+/// An expression and its type.
+#[derive(Clone, Debug)]
+pub struct Typed {
+    pub expr: Expr,
+    pub ty: Ty,
+}
+
+impl Typed {
+    pub fn known(expr: Expr, ty: Type) -> Typed {
+        Typed { expr, ty: Ty::Known(ty) }
+    }
+
+    /// The type once nothing more is to be learnt of it.
+    pub fn settled(&self) -> Type {
+        match self.ty {
+            Ty::Known(ty) => ty,
+            Ty::Null | Ty::Literal => Type::Text,
+        }
+    }
+
+    /// The type's name in messages.
+    pub fn name(&self) -> String {
+        match self.ty {
+            Ty::Known(ty) => name(ty),
+            Ty::Null => "NULL".to_owned(),
+            Ty::Literal => "text".to_owned(),
+        }
+    }
+
+    pub fn is_number(&self) -> bool {
+        matches!(self.ty, Ty::Known(Type::Int | Type::Decimal { .. }))
+    }
+
+    pub fn is_text(&self) -> bool {
+        matches!(self.ty, Ty::Known(Type::Text) | Ty::Literal | Ty::Null)
+    }
+}
+
+/// A type's name without its modifiers.
+pub fn name(ty: Type) -> String {
+    let full = ty.to_string();
+    full.split('(').next().unwrap_or(&full).to_owned()
+}
+
+/// Brings expressions to one type, or says why they do not fit: the two types' names.
+pub fn unify(list: &mut [Typed]) -> Result<Ty, (String, String)> {
+    let mut common = Ty::Null;
+    for typed in list.iter() {
+        common = match (common, typed.ty) {
+            (Ty::Null, ty) => ty,
+            (ty, Ty::Null) => ty,
+            (Ty::Literal, ty) | (ty, Ty::Literal) => ty,
+            (Ty::Known(left), Ty::Known(right)) => match together(left, right) {
+                Some(ty) => Ty::Known(ty),
+                None => return Err((name(left), name(right))),
+            },
+        };
+    }
+    if let Ty::Known(to) = common {
+        for typed in list.iter_mut() {
+            bring(typed, to)?;
+        }
+    }
+    Ok(common)
+}
+
+/// Gives an expression a type that [`unify`] has found it to fit.
+pub fn bring(typed: &mut Typed, to: Type) -> Result<(), (String, String)> {
+    match (&typed.ty, &typed.expr) {
+        (Ty::Literal, Expr::Constant(Value::Text(text))) => {
+            let to = if let Type::Decimal { .. } = to { Type::Decimal { scale: None } } else { to };
+            let value = parse(text, to).map_err(|_| (name(to), format!("'{text}'")))?;
+            *typed = Typed::known(Expr::Constant(value), to);
+        }
+        (Ty::Known(Type::Date), _) if matches!(to, Type::Timestamp { .. } | Type::TimestampTz) => {
+            let operand = std::mem::replace(&mut typed.expr, Expr::Constant(Value::Null));
+            *typed = Typed::known(Expr::Cast { operand: Box::new(operand), to }, to);
+        }
+        (Ty::Known(Type::Int), _) if matches!(to, Type::Decimal { .. }) => {
+            let to = Type::Decimal { scale: None };
+            let operand = std::mem::replace(&mut typed.expr, Expr::Constant(Value::Null));
+            *typed = Typed::known(Expr::Cast { operand: Box::new(operand), to }, to);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn together(left: Type, right: Type) -> Option<Type> {
+    use Type as T;
+    match (left, right) {
+        (left, right) if left == right => Some(left),
+        (T::Int | T::Decimal { .. }, T::Int | T::Decimal { .. }) => Some(T::Decimal { scale: None }),
+        (T::Timestamp { .. } | T::TimestampTz | T::Date, T::Timestamp { .. } | T::TimestampTz | T::Date) => {
+            if matches!(left, T::TimestampTz) || matches!(right, T::TimestampTz) {
+                Some(T::TimestampTz)
+            } else {
+                Some(T::Timestamp { precision: 6 })
+            }
+        }
+        (T::Time { .. }, T::Time { .. }) => Some(T::Time { precision: 6 }),
+        _ => None,
+    }
+}
+
+/// A SQL type's name as a declared type; the error says what is wrong with it.
+pub fn from_sql(ty: &DataType) -> Result<Type, &'static str> {
+    let scale = |info: &ExactNumberInfo| match info {
+        ExactNumberInfo::None => Ok(None),
+        ExactNumberInfo::Precision(_) => Ok(Some(0)),
+        ExactNumberInfo::PrecisionAndScale(_, scale) => {
+            u32::try_from(*scale).map(Some).map_err(|_| "a scale below 0 is not supported")
+        }
+    };
+    const FLOAT: &str = "money is decimal: binary floating point would round it; use numeric";
+    Ok(match ty {
+        DataType::Boolean | DataType::Bool => Type::Bool,
+        DataType::SmallInt(_) | DataType::Int2(_) | DataType::Int(_) | DataType::Int4(_) | DataType::Integer(_) => {
+            Type::Int
+        }
+        DataType::BigInt(_) | DataType::Int8(_) => Type::Int,
+        DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => {
+            Type::Decimal { scale: scale(info)? }
+        }
+        DataType::Text | DataType::Varchar(None) | DataType::CharacterVarying(None) => Type::Text,
+        DataType::Varchar(_) | DataType::CharacterVarying(_) | DataType::Char(_) | DataType::Character(_) => {
+            return Err("lengths of text are not supported; use text");
+        }
+        DataType::Timestamp(precision, zone) => match zone {
+            TimezoneInfo::Tz | TimezoneInfo::WithTimeZone => Type::TimestampTz,
+            _ => Type::Timestamp { precision: precision.map_or(6, |p| p.min(6) as u8) },
+        },
+        DataType::Date => Type::Date,
+        DataType::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            Type::Time { precision: precision.map_or(6, |p| p.min(6) as u8) }
+        }
+        DataType::Uuid => Type::Uuid,
+        DataType::JSON | DataType::JSONB => Type::Json,
+        DataType::Bytea => Type::Bytes,
+        DataType::Float(_) | DataType::Real | DataType::Float4 | DataType::Float8 | DataType::DoublePrecision => {
+            return Err(FLOAT);
+        }
+        DataType::Double(_) => return Err(FLOAT),
+        _ => return Err("this type is not supported"),
+    })
+}
