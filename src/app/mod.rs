@@ -1,5 +1,7 @@
 //! The verbs of the command line, the configuration, and the wiring of everything below.
 
+pub mod config;
+pub mod diagnostic;
 pub mod demo;
 pub mod http;
 pub mod ingest_stage;

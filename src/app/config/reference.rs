@@ -1,0 +1,224 @@
+//! Every field of the configuration: its type, its default and what it is for. The reader takes names and defaults
+//! from here, and docs/configuration.md is written from here, so that neither can say something else.
+//!
+//! Must not know: how a field is read.
+
+/// A map with known fields.
+pub struct SectionDoc {
+    /// How the documentation calls it.
+    pub title: &'static str,
+    pub about: &'static str,
+    pub fields: &'static [FieldDoc],
+}
+
+/// A field of a section.
+pub struct FieldDoc {
+    pub name: &'static str,
+    /// What its value looks like.
+    pub form: &'static str,
+    /// As it would be written; `None` where there is none.
+    pub default: Option<&'static str>,
+    /// A sentence. It is also the hint where a required field is missing.
+    pub about: &'static str,
+    pub required: bool,
+}
+
+const fn required(name: &'static str, form: &'static str, about: &'static str) -> FieldDoc {
+    FieldDoc { name, form, default: None, about, required: true }
+}
+
+const fn optional(name: &'static str, form: &'static str, about: &'static str) -> FieldDoc {
+    FieldDoc { name, form, default: None, about, required: false }
+}
+
+const fn with_default(
+    name: &'static str,
+    form: &'static str,
+    default: &'static str,
+    about: &'static str,
+) -> FieldDoc {
+    FieldDoc { name, form, default: Some(default), about, required: false }
+}
+
+pub static ROOT: SectionDoc = SectionDoc {
+    title: "The file",
+    about: "One file is one reconciliation: a set of sources, one key, and the rules over them.",
+    fields: &[
+        required("reconciliation", "name", "The reconciliation's name, of a-z, 0-9 and -, such as orders-payments."),
+        required("kafka", "map of librdkafka properties", "At least bootstrap.servers; any librdkafka property may stand here."),
+        required("connectors", "map: name → connector", "The Debezium connectors that the sources come from."),
+        required("sources", "map: name → source", "The tables to compare; rules call them by these names."),
+        optional("lookups", "map: name → lookup table", "Small constant tables that rules may join."),
+        optional("rules", "list of rules", "Rules written in this file."),
+        optional("rule_files", "file name or list; * in the last part", "Files with further rules, relative to this file."),
+        with_default("stall_after", "duration", "2m", "How long a source's progress may stand still before it is said, once, to be stalled."),
+        with_default("slack", "duration", "2s", "How long after a heartbeat the topics' ends are taken, so that records still being written are included."),
+        with_default("heartbeat_interval", "duration", "10s", "How often, in source time, a heartbeat record proves on the output that Evenkeel looked."),
+        optional("topics", "topics", "The topics that Evenkeel writes."),
+        optional("state", "state", "Where the state is kept."),
+        optional("limits", "limits", "Bounds on memory and on how long work is gathered."),
+        optional("http", "http", "Metrics and health checks."),
+        optional("mask_key", "text", "The secret that keys the hashes of columns with mask: hash, best given as ${EVENKEEL_MASK_KEY}."),
+    ],
+};
+
+pub static CONNECTOR: SectionDoc = SectionDoc {
+    title: "connectors.<name>",
+    about: "What a group of sources shares its progress with: one Debezium connector.",
+    fields: &[
+        required("kind", "`postgresql`, `mysql`, `mariadb`", "The connector's kind: postgresql, mysql or mariadb."),
+        optional("heartbeat", "heartbeat", "The captured heartbeat table, which proves how far the connector has read. Required for mariadb, and for mysql without gtids, whose change events carry statement times and prove nothing."),
+        optional("decimal_handling_mode", "`precise`, `string`, `double`", "The connector's decimal.handling.mode. Needed where numeric columns are kept and events carry no schema."),
+        with_default("gtids", "boolean", "false", "mysql only: true where events carry GTIDs with commit timestamps, so that source times are commit times."),
+        with_default("unavailable_value_placeholder", "text", "__debezium_unavailable_value", "The connector's unavailable.value.placeholder, which stands for large values that an update did not touch."),
+    ],
+};
+
+pub static HEARTBEAT: SectionDoc = SectionDoc {
+    title: "connectors.<name>.heartbeat",
+    about: "A small table that is captured like any other and whose one row is set to the database's clock every few seconds.",
+    fields: &[
+        required("topic", "topic", "The topic of the heartbeat table."),
+        with_default("column", "column", "at", "Its column with the database's clock, in microseconds."),
+        with_default("type", "column type", "timestamptz", "That column's type."),
+    ],
+};
+
+pub static SOURCE: SectionDoc = SectionDoc {
+    title: "sources.<name>",
+    about: "A table, seen through its change topics. Exactly one of topic, topics and topic_pattern says which.",
+    fields: &[
+        required("connector", "name", "The connector that writes the table's topics."),
+        optional("topic", "topic", "The topic of the table's changes, as in shop.shop.orders."),
+        optional("topics", "list of topics", "The topics of a table that is spread over several."),
+        optional("topic_pattern", "regular expression", "Matches the whole name of each of the table's topics, as in 'shop\\.shop\\.orders_\\d+'."),
+        required("primary_key", "column or list", "The table's primary key: a column, or a list of columns."),
+        required("key", "column", "The column with the reconciliation key, which all sources share."),
+        required("columns", "map: name → column type, or {type, mask}", "The columns that rules need, with their types; all others are left where they are."),
+        with_default("replica_identity", "`default`, `full`", "default", "postgresql only: the table's REPLICA IDENTITY. With default, a delete does not say which key its row had, so rows are also found by their primary key."),
+        with_default("key_may_change", "boolean", "false", "postgresql with replica_identity: default only: true where an update may move a row to another key."),
+        with_default("history", "`complete`, `partial`", "complete", "partial where the topic begins in the middle of the table's history: a missing row then proves nothing about older keys."),
+    ],
+};
+
+pub static COLUMN: SectionDoc = SectionDoc {
+    title: "sources.<name>.columns.<name>",
+    about: "A kept column. Its type alone will do: total: numeric(12,2).",
+    fields: &[
+        required("type", "column type", "The column's type as the database's DDL writes it, as in numeric(12,2)."),
+        with_default("mask", "`show`, `hide`, `hash`, `drop`", "show", "What becomes of its values on the way out: shown, replaced by ***, replaced by a keyed hash, or left out. Rules see them in any case."),
+    ],
+};
+
+pub static LOOKUP: SectionDoc = SectionDoc {
+    title: "lookups.<name>",
+    about: "A small constant table that rules may join on any of its columns.",
+    fields: &[
+        required("columns", "map: name → column type", "The table's columns with their types."),
+        required("rows", "list of lists of values", "The table's rows, each with a value for every column."),
+    ],
+};
+
+pub static RULE: SectionDoc = SectionDoc {
+    title: "rules[]",
+    about: "A query over the rows of one key that returns a row for each disagreement, and how patient to be with it. See rules.md.",
+    fields: &[
+        required("id", "name", "The rule's name, of a-z, 0-9 and -. Renaming a rule ends its discrepancies and begins new ones."),
+        required("sql", "SQL query", "The query. What it selects is the evidence; columns named severity, amount_at_risk and currency carry that meaning."),
+        required("grace", "duration", "How long a disagreement may last before it is a discrepancy, as in 5m; measured in source time."),
+        optional("escalate", "list of {after, severity}", "Further ages at which an open discrepancy is said again, with another severity."),
+        with_default("keep_open_for", "duration", "0s", "How long a discrepancy stays open after the disagreement ended."),
+        with_default("flap_window", "duration", "1h", "How long after its end a returning disagreement continues the same lineage with a higher flap_count."),
+        optional("identity", "column or list", "Selected columns that tell a key's disagreements apart, such as a payment's id. Without them a rule has at most one discrepancy a key."),
+        optional("labels", "map: name → text", "Words for routing and grouping; severity is the discrepancy's severity."),
+        optional("annotations", "map: name → text", "Text for people. {{column}} stands for that selected column's value."),
+    ],
+};
+
+pub static ESCALATION: SectionDoc = SectionDoc {
+    title: "rules[].escalate[]",
+    about: "A further age of an open discrepancy.",
+    fields: &[
+        required("after", "duration", "The age of the disagreement, counted from its beginning; more than the grace and rising."),
+        required("severity", "text", "The severity from then on."),
+    ],
+};
+
+pub static RULE_FILE: SectionDoc = SectionDoc {
+    title: "Rule files",
+    about: "A rule file has rules and the lookup tables that they need.",
+    fields: &[
+        optional("lookups", "map: name → lookup table", "As in the main file; names must be unique over all files."),
+        optional("rules", "list of rules", "As in the main file; ids must be unique over all files."),
+    ],
+};
+
+pub static TOPICS: SectionDoc = SectionDoc {
+    title: "topics",
+    about: "The topics that Evenkeel writes. They are made where they don't exist.",
+    fields: &[
+        optional("prefix", "text", "Begins the names of the topics, consumer groups and transactional ids. Default: evenkeel.<reconciliation>."),
+        optional("changes", "topic", "The internal changes log. Default: <prefix>.changes."),
+        optional("discrepancies", "topic", "What was found, as it happens. Default: <prefix>.discrepancies."),
+        optional("open", "topic", "What is open now, by key; compacted. Default: <prefix>.open."),
+        optional("quarantine", "topic", "Records that could not be understood. Default: <prefix>.quarantine."),
+        with_default("partitions", "number", "8", "Partitions of the changes log and of the outputs: the most members that can share the work. It can't be changed later."),
+        with_default("replication_factor", "number", "-1", "Of new topics; -1 is the broker's default."),
+    ],
+};
+
+pub static STATE: SectionDoc = SectionDoc {
+    title: "state",
+    about: "What is remembered of each key.",
+    fields: &[with_default("dir", "folder", "/var/lib/evenkeel", "A folder on a local disk. Each reconciliation and partition has its own below it.")],
+};
+
+pub static LIMITS: SectionDoc = SectionDoc {
+    title: "limits",
+    about: "Bounds on memory, over all partitions of a process, and on how long work is gathered.",
+    fields: &[
+        with_default("cache", "size", "256MiB", "Keys that are kept in memory although they are safely stored."),
+        with_default("rocksdb", "size", "256MiB", "RocksDB's block cache and write buffers."),
+        with_default("fetch", "size", "64MiB", "Records that were fetched from Kafka and not yet worked on."),
+        with_default("block", "size", "256KiB", "A block of the changes log is closed at this size, 1KiB to 900KiB."),
+        with_default("linger", "duration", "100ms", "A block of the changes log is closed after this time."),
+        with_default("flush", "duration", "1s", "How often the state is written to disk."),
+    ],
+};
+
+pub static HTTP: SectionDoc = SectionDoc {
+    title: "http",
+    about: "Serves /metrics, /livez and /readyz.",
+    fields: &[with_default("listen", "address:port, or `off`", "0.0.0.0:9464", "Where to listen; off serves nothing.")],
+};
+
+/// The sections of a configuration file, in the order of the documentation.
+pub static SECTIONS: [&SectionDoc; 13] = [
+    &ROOT, &CONNECTOR, &HEARTBEAT, &SOURCE, &COLUMN, &LOOKUP, &RULE, &ESCALATION, &RULE_FILE, &TOPICS, &STATE, &LIMITS,
+    &HTTP,
+];
+
+/// The sections as Markdown tables.
+pub fn markdown(sections: &[&SectionDoc]) -> String {
+    let mut text = String::new();
+    for section in sections {
+        text.push_str(&format!("### {}\n\n{}\n\n", section.title, section.about));
+        text.push_str("| field | value | default | meaning |\n|---|---|---|---|\n");
+        for field in section.fields {
+            let default = match (field.required, field.default) {
+                (true, _) => "**required**".to_owned(),
+                (false, Some(default)) => format!("`{default}`"),
+                (false, None) => String::new(),
+            };
+            let cell = |text: &str| text.replace('|', "\\|");
+            text.push_str(&format!(
+                "| `{}` | {} | {default} | {} |\n",
+                field.name,
+                cell(field.form),
+                cell(field.about)
+            ));
+        }
+        text.push('\n');
+    }
+    text
+}

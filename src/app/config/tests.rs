@@ -1,0 +1,146 @@
+//! What a configuration is read into, and what is said of everything that can be wrong with one.
+//!
+//! Each file of tests/golden/config/ is a configuration; beside it stands what is said of it. UPDATE_GOLDEN=1 rewrites
+//! the expected text, to be looked at before it is committed.
+
+use std::path::{Path, PathBuf};
+
+use super::{load_source, load_str};
+use crate::app::diagnostic::{SourceText, render_all};
+use crate::app::settings::{Settings, TopicSelection};
+use crate::domain::value::Type;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "KAFKA_PASSWORD" => Some("hunter2".to_owned()),
+        "EMPTY" => Some(String::new()),
+        "GRACE" => Some("a-secret-that-must-not-be-shown".to_owned()),
+        "MASK_KEY" => Some("0123456789abcdef0123456789abcdef".to_owned()),
+        _ => None,
+    }
+}
+
+fn yaml_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    paths
+}
+
+#[test]
+fn faults_are_said_as_expected() {
+    let folder = root().join("tests/golden/config");
+    let paths = yaml_files(&folder);
+    assert!(!paths.is_empty());
+    let mut differing = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).expect("it can be read");
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let said = match load_source(&SourceText::new(&name, text), Path::new("tests/golden/config"), &environment) {
+            Ok(_) => "no error\n".to_owned(),
+            Err(faults) => render_all(&faults, false),
+        };
+        assert!(!said.contains("hunter2") && !said.contains("must-not-be-shown"), "{name} shows a secret:\n{said}");
+        let expected_path = path.with_extension("txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&expected_path, &said).expect("it can be written");
+        }
+        let expected = std::fs::read_to_string(&expected_path).unwrap_or_default();
+        if said != expected {
+            differing.push(format!("--- {name}, got:\n{said}"));
+        }
+    }
+    assert!(differing.is_empty(), "UPDATE_GOLDEN=1 accepts what follows\n{}", differing.join("\n"));
+}
+
+fn read(text: &str) -> Settings {
+    load_str(text, root(), &environment).unwrap_or_else(|faults| panic!("{}", render_all(&faults, false)))
+}
+
+const SMALL: &str = r#"
+reconciliation: orders-payments
+kafka: {bootstrap.servers: "localhost:9092", sasl.password: "${KAFKA_PASSWORD}"}
+connectors:
+  shop: {kind: postgresql, decimal_handling_mode: string}
+  pay: {kind: mariadb, heartbeat: {topic: pay.pay.heartbeat}, decimal_handling_mode: string}
+sources:
+  payments:
+    connector: pay
+    topic: pay.pay.payments
+    primary_key: id
+    key: order_id
+    columns: {id: bigint, order_id: bigint, amount: "decimal(12,2)", updated_at: timestamp(6)}
+  lines:
+    connector: shop
+    topic_pattern: 'shop\.shop\.lines_\d+'
+    primary_key: [id]
+    key: order_id
+    columns: {id: bigint, order_id: bigint, email: {type: text, mask: hash}}
+    key_may_change: true
+    history: partial
+  orders:
+    connector: shop
+    topics: [shop.shop.orders]
+    primary_key: order_id
+    key: order_id
+    columns: {order_id: bigint}
+mask_key: ${MASK_KEY}
+rules:
+  - {id: b, grace: "${NOT_SET:-5m}", sql: "SELECT order_id FROM orders WHERE order_id < 0"}
+  - {id: a, grace: 0s, sql: "SELECT order_id FROM orders WHERE order_id < 0"}
+"#;
+
+#[test]
+fn a_small_configuration_has_every_default() {
+    let settings = read(SMALL);
+    let names = |names: Vec<&str>| names.join(" ");
+    let plan = &settings.plan;
+    assert_eq!(names(settings.connectors.iter().map(|connector| &*connector.name).collect()), "pay shop");
+    assert_eq!(names(settings.sources.iter().map(|source| &*source.name).collect()), "lines orders payments");
+    assert_eq!(names(plan.catalog.sources.iter().map(|table| &*table.name).collect()), "lines orders payments");
+    assert_eq!(names(plan.rules.iter().map(|rule| &*rule.id).collect()), "a b");
+    assert_eq!(plan.sources.iter().map(|source| source.connector).collect::<Vec<_>>(), [1, 1, 0]);
+    assert_eq!(settings.connectors.iter().map(|connector| connector.commit_time).collect::<Vec<_>>(), [false, true]);
+    // A row of lines cannot say its order when it is deleted; an order's key is its primary key.
+    assert_eq!(plan.sources.iter().map(|source| source.find_rows).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(plan.sources.iter().map(|source| source.partial_history).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(settings.sources.iter().map(|source| source.key_may_change).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(settings.sources.iter().map(|s| s.shape.full_before).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(settings.sources[0].topics, TopicSelection::Pattern(r"shop\.shop\.lines_\d+".to_owned()));
+    assert_eq!(settings.sources[2].shape.columns[2].ty, Type::Decimal { scale: Some(2) });
+    assert_eq!(settings.sources[2].shape.precisions, [None, None, Some(12), None]);
+    assert_eq!(settings.sources[2].shape.columns[3].ty, Type::TimestampTz);
+    assert_eq!(plan.rules[1].grace_us, 300_000_000);
+    assert_eq!(settings.kafka["sasl.password"], "hunter2");
+    assert_eq!(settings.topics.discrepancies, "evenkeel.orders-payments.discrepancies");
+    assert_eq!(settings.topics.ingest_group, "evenkeel.orders-payments.ingest");
+    assert_eq!((settings.topics.partitions, settings.topics.replication_factor), (8, -1));
+    assert_eq!(settings.http.map(|address| address.port()), Some(9464));
+    assert_eq!((settings.patience.slack_us, settings.patience.stall_after_us), (2_000_000, 120_000_000));
+    assert_eq!(plan.heartbeat_us, 10_000_000);
+    assert_eq!(settings.mask_key.len(), 32);
+}
+
+#[test]
+fn a_rules_version_changes_with_its_meaning_only() {
+    let version = |text: &str| read(text).plan.rules[1].version.clone();
+    let before = version(SMALL);
+    assert_eq!(before.len(), 16);
+    for (from, to, same) in [
+        ("orders WHERE order_id < 0\"}\n  - {id: a", "orders WHERE order_id < 1\"}\n  - {id: a", false),
+        ("NOT_SET:-5m", "NOT_SET:-6m", false),
+        ("{id: b,", "{id: b, labels: {severity: high},", false),
+        ("{id: b,", "{id: b, identity: order_id,", false),
+        ("{order_id: bigint}", "{order_id: bigint, note: text}", false),
+        ("{id: b,", "{id: b, annotations: {summary: x},", true),
+        ("topic: pay.pay.payments", "topic: other", true),
+    ] {
+        assert!(SMALL.contains(from), "{from}");
+        assert_eq!(version(&SMALL.replacen(from, to, 1)) == before, same, "{from} → {to}");
+    }
+}

@@ -1,0 +1,230 @@
+//! Column types as the databases' own DDL writes them, and values as people write them.
+//!
+//! Must not know: where a type or a value was written. PostgreSQL's `timestamp` has no zone and MySQL's has one, so a
+//! type's name is read in its database's dialect.
+
+use std::str::FromStr;
+
+use bigdecimal::BigDecimal;
+
+use super::units::{Problem, suggestion};
+use crate::adapters::debezium::shape::ConnectorKind;
+use crate::domain::value::{Type, Value};
+
+/// A type, and the total digits of a decimal where declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColumnType {
+    pub ty: Type,
+    pub digits: Option<u32>,
+}
+
+const NAMES: [&str; 24] = [
+    "bigint",
+    "integer",
+    "smallint",
+    "tinyint",
+    "boolean",
+    "numeric",
+    "decimal",
+    "text",
+    "varchar",
+    "char",
+    "enum",
+    "bytea",
+    "blob",
+    "varbinary",
+    "timestamp",
+    "timestamptz",
+    "datetime",
+    "date",
+    "time",
+    "uuid",
+    "json",
+    "jsonb",
+    "citext",
+    "longtext",
+];
+
+/// Reads a type's name: `bigint`, `numeric(12,2)`, `datetime(6)`.
+pub fn parse_type(text: &str, dialect: ConnectorKind) -> Result<ColumnType, Problem> {
+    let lower = text.trim().to_lowercase();
+    let (name, arguments) = match lower.split_once('(') {
+        Some((name, rest)) => {
+            let (inside, tail) =
+                rest.split_once(')').ok_or_else(|| Problem::new(format!("type \"{text}\" has a ( without its )")))?;
+            (format!("{}{tail}", name.trim_end()), Some(inside))
+        }
+        None => (lower.clone(), None),
+    };
+    let mysql = dialect != ConnectorKind::Postgresql;
+    let plain = |ty| Ok(ColumnType { ty, digits: None });
+    match name.as_str() {
+        "bigint" | "integer" | "int" | "smallint" | "mediumint" | "tinyint" | "int2" | "int4" | "int8" | "serial"
+        | "bigserial" | "smallserial" | "year" | "integer unsigned" | "int unsigned" | "smallint unsigned"
+        | "mediumint unsigned" | "tinyint unsigned" => plain(Type::Int),
+        "bigint unsigned" => Err(Problem::new("bigint unsigned does not fit 64 signed bits").hint(
+            "Declare it as bigint if its values stay below 2^63; else set bigint.unsigned.handling.mode=precise in the \
+             connector and declare numeric(20,0).",
+        )),
+        "boolean" | "bool" => plain(Type::Bool),
+        "bit" if matches!(arguments, None | Some("1")) => plain(Type::Bool),
+        "numeric" | "decimal" | "dec" => decimal(text, arguments, mysql),
+        "money" => Ok(ColumnType { ty: Type::Decimal { scale: Some(2) }, digits: Some(19) }),
+        "float" | "double" | "double precision" | "real" | "float4" | "float8" => {
+            let problem = Problem::new(format!("{name} is binary floating point, which cannot be compared exactly"));
+            Err(problem.hint("Store money as numeric(p,s) or as integer minor units; a float column cannot be kept."))
+        }
+        "text" | "varchar" | "char" | "character" | "character varying" | "bpchar" | "citext" | "enum" | "set"
+        | "tinytext" | "mediumtext" | "longtext" | "name" | "inet" | "xml" => plain(Type::Text),
+        "bytea" | "blob" | "tinyblob" | "mediumblob" | "longblob" | "binary" | "varbinary" => plain(Type::Bytes),
+        "timestamptz" | "timestamp with time zone" => plain(Type::TimestampTz),
+        "timestamp" if mysql => plain(Type::TimestampTz),
+        "timestamp" | "timestamp without time zone" | "datetime" => {
+            let precision = fraction(text, arguments, mysql)?;
+            plain(Type::Timestamp { precision })
+        }
+        "date" => plain(Type::Date),
+        "time" | "time without time zone" => {
+            let precision = fraction(text, arguments, mysql)?;
+            plain(Type::Time { precision })
+        }
+        "uuid" => plain(Type::Uuid),
+        "json" | "jsonb" => plain(Type::Json),
+        _ if name.ends_with("[]") || ["interval", "timetz", "hstore", "geometry", "vector"].contains(&&*name) => {
+            Err(Problem::new(format!("columns of type \"{text}\" cannot be compared"))
+                .hint("Leave the column out: only columns that rules need are kept."))
+        }
+        _ => {
+            let problem = Problem::new(format!("unknown type \"{text}\""));
+            Err(match suggestion(&name, NAMES) {
+                Some(hint) => problem.hint(hint),
+                None => problem.hint("Write the type as the database's own DDL does, as in numeric(12,2)."),
+            })
+        }
+    }
+}
+
+fn decimal(text: &str, arguments: Option<&str>, mysql: bool) -> Result<ColumnType, Problem> {
+    let bad = || Problem::new(format!("\"{text}\" is not numeric(precision, scale)")).hint("As in numeric(12,2).");
+    let Some(arguments) = arguments else {
+        // MySQL's decimal without arguments is decimal(10,0); PostgreSQL's numeric has any scale.
+        let known = mysql.then_some((10, 0));
+        let scale = known.map(|(_, scale)| scale);
+        return Ok(ColumnType { ty: Type::Decimal { scale }, digits: known.map(|(digits, _)| digits) });
+    };
+    let (digits, scale) = arguments.split_once(',').unwrap_or((arguments, "0"));
+    let digits: u32 = digits.trim().parse().map_err(|_| bad())?;
+    let scale: u32 = scale.trim().parse().map_err(|_| bad())?;
+    if digits == 0 || digits > 1000 || scale > digits {
+        return Err(bad());
+    }
+    Ok(ColumnType { ty: Type::Decimal { scale: Some(scale) }, digits: Some(digits) })
+}
+
+/// Digits of a second's fraction. Without an argument MySQL keeps none and PostgreSQL six.
+fn fraction(text: &str, arguments: Option<&str>, mysql: bool) -> Result<u8, Problem> {
+    match arguments.map(str::trim) {
+        None => Ok(if mysql { 0 } else { 6 }),
+        Some(digits) => match digits.parse() {
+            Ok(digits @ 0..=6) => Ok(digits),
+            _ => Err(Problem::new(format!("\"{text}\" has a precision that is not from 0 to 6"))),
+        },
+    }
+}
+
+/// Reads a value of a type as a person writes it. A time of day stands for that time of `day`, where one is given.
+pub fn parse_value(text: &str, ty: Type, day: Option<jiff::civil::Date>) -> Result<Value, Problem> {
+    let bad = |expected: &str| Problem::new(format!("\"{text}\" is not {expected}"));
+    match ty {
+        Type::Bool => super::units::boolean(text).map(Value::Bool),
+        Type::Int => text.parse().map(Value::Int).map_err(|_| bad("a whole number of 64 bits")),
+        Type::Decimal { .. } => {
+            let decimal = BigDecimal::from_str(text).map_err(|_| bad("a decimal number"))?;
+            if text.len() > 1000 || decimal.fractional_digit_count().unsigned_abs() > 1000 {
+                return Err(bad("a decimal number of fewer than a thousand digits"));
+            }
+            Ok(Value::decimal(decimal))
+        }
+        Type::Text => Ok(Value::text(text)),
+        Type::Bytes => {
+            use base64::Engine;
+            let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|_| bad("base64"))?;
+            Ok(Value::Bytes(bytes.into()))
+        }
+        Type::Timestamp { .. } | Type::TimestampTz => {
+            let micros = moment(text, day).ok_or_else(|| bad("a moment such as 2026-01-31T12:00:00Z"))?;
+            Ok(Value::Timestamp(micros))
+        }
+        Type::Date => {
+            let date: jiff::civil::Date = text.parse().map_err(|_| bad("a date such as 2026-01-31"))?;
+            let days = date.since(jiff::civil::date(1970, 1, 1)).map_err(|_| bad("a date within the calendar"))?;
+            Ok(Value::Date(days.get_days()))
+        }
+        Type::Time { .. } => {
+            let time: jiff::civil::Time = text.parse().map_err(|_| bad("a time of day such as 12:00:00"))?;
+            let micros = time.duration_since(jiff::civil::Time::midnight()).as_micros();
+            i64::try_from(micros).map(Value::Time).map_err(|_| bad("a time of day"))
+        }
+        Type::Uuid => {
+            let uuid = uuid::Uuid::parse_str(text).map_err(|_| bad("a UUID"))?;
+            Ok(Value::Uuid(*uuid.as_bytes()))
+        }
+        Type::Json => {
+            let json: serde_json::Value = serde_json::from_str(text).map_err(|_| bad("JSON"))?;
+            Ok(Value::Json(json.to_string().into()))
+        }
+    }
+}
+
+/// Microseconds since the epoch of an RFC 3339 moment, of one without a zone read as UTC, or of a time of `day`.
+pub fn moment(text: &str, day: Option<jiff::civil::Date>) -> Option<i64> {
+    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
+        return Some(timestamp.as_microsecond());
+    }
+    let utc = |civil: jiff::civil::DateTime| jiff::tz::Offset::UTC.to_timestamp(civil).ok();
+    let looks_like_date = text.len() > 4 && text.as_bytes()[4] == b'-';
+    let civil = match day {
+        Some(day) if !looks_like_date => day.to_datetime(text.parse().ok()?),
+        _ => text.parse().ok()?,
+    };
+    utc(civil).map(|timestamp| timestamp.as_microsecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_read_in_its_databases_dialect() {
+        let cases = [
+            ("timestamp(6)", ConnectorKind::Postgresql, Type::Timestamp { precision: 6 }),
+            ("timestamp(6)", ConnectorKind::Mariadb, Type::TimestampTz),
+            ("timestamp", ConnectorKind::Postgresql, Type::Timestamp { precision: 6 }),
+            ("datetime", ConnectorKind::Mysql, Type::Timestamp { precision: 0 }),
+            ("datetime(6)", ConnectorKind::Mysql, Type::Timestamp { precision: 6 }),
+            ("decimal", ConnectorKind::Mysql, Type::Decimal { scale: Some(0) }),
+            ("numeric", ConnectorKind::Postgresql, Type::Decimal { scale: None }),
+            ("NUMERIC(12, 2)", ConnectorKind::Postgresql, Type::Decimal { scale: Some(2) }),
+            ("varchar(16)", ConnectorKind::Mariadb, Type::Text),
+            ("timestamp(3) without time zone", ConnectorKind::Postgresql, Type::Timestamp { precision: 3 }),
+            ("int(10) unsigned", ConnectorKind::Mysql, Type::Int),
+        ];
+        for (text, dialect, ty) in cases {
+            assert_eq!(parse_type(text, dialect).map(|parsed| parsed.ty), Ok(ty), "{text} {dialect:?}");
+        }
+        for text in ["float", "double precision", "bigint unsigned", "int[]", "interval", "strng", "numeric(2,12)"] {
+            assert!(parse_type(text, ConnectorKind::Postgresql).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_may_be_times_of_a_day() {
+        let day = Some(jiff::civil::date(2026, 1, 31));
+        let full = moment("2026-01-31T12:00:00.5Z", None);
+        assert_eq!(moment("12:00:00.5", day), full);
+        assert_eq!(moment("2026-01-31T12:00:00.5", day), full);
+        assert_eq!(moment("2026-01-31 12:00:00.5", None), full);
+        assert_eq!(moment("2026-01-31T13:00:00.5+01:00", None), full);
+        assert_eq!(moment("noon", day), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! What is wrong with something that the user wrote: where, why, and what to do instead.
+//!
+//! Must not know: YAML, SQL, what is being checked. Every verb that finds fault says so with these.
+
+use std::fmt::Write;
+use std::rc::Rc;
+
+use annotate_snippets::{AnnotationKind, Level as Title, Renderer, Snippet};
+use serde_json::{Value as Json, json};
+
+/// What sort of fault it is. The names are stable: scripts may rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file cannot be read.
+    File,
+    /// The text is not YAML.
+    Yaml,
+    UnknownField,
+    MissingField,
+    /// Said twice.
+    Duplicate,
+    BadValue,
+    /// A name that stands for nothing.
+    UnknownName,
+    /// Two settings exclude each other.
+    Conflict,
+    /// An environment variable is not set.
+    Environment,
+    Sql,
+    /// What runs differs from what is configured.
+    Live,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::File => "file",
+            Kind::Yaml => "yaml",
+            Kind::UnknownField => "unknown_field",
+            Kind::MissingField => "missing_field",
+            Kind::Duplicate => "duplicate",
+            Kind::BadValue => "bad_value",
+            Kind::UnknownName => "unknown_name",
+            Kind::Conflict => "conflict",
+            Kind::Environment => "environment",
+            Kind::Sql => "sql",
+            Kind::Live => "live",
+        }
+    }
+}
+
+/// One fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// As the user named it; empty where the fault is not in a file.
+    pub file: String,
+    /// From 1; 0 where the fault concerns no line.
+    pub line: usize,
+    /// From 1, in characters; 0 where the fault concerns no line.
+    pub column: usize,
+    pub kind: Kind,
+    /// In lower case, naming the object.
+    pub message: String,
+    /// A sentence.
+    pub hint: Option<String>,
+    excerpt: Option<Excerpt>,
+}
+
+/// The line of the fault, and how many of its characters are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Excerpt {
+    line: String,
+    width: usize,
+}
+
+impl Diagnostic {
+    /// A fault that has no place in a file.
+    pub fn general(kind: Kind, message: impl Into<String>) -> Diagnostic {
+        let (file, message) = (String::new(), message.into());
+        Diagnostic { file, line: 0, column: 0, kind, message, hint: None, excerpt: None }
+    }
+
+    /// A fault of a whole file.
+    pub fn of_file(file: impl Into<String>, kind: Kind, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { file: file.into(), ..Diagnostic::general(kind, message) }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Diagnostic {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn to_json(&self) -> Json {
+        json!({
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "kind": self.kind.name(),
+            "message": self.message,
+            "hint": self.hint,
+        })
+    }
+
+    /// As text for people: the message, the place, the line itself and the hint.
+    pub fn render(&self, colours: bool) -> String {
+        let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
+        let title = Title::ERROR.primary_title(&self.message);
+        let origin = match self.line {
+            0 => self.file.clone(),
+            line => format!("{}:{line}:{}", self.file, self.column),
+        };
+        let mut group = match &self.excerpt {
+            Some(excerpt) => {
+                let start = byte_of(&excerpt.line, self.column.saturating_sub(1));
+                let end = byte_of(&excerpt.line, self.column.saturating_sub(1) + excerpt.width);
+                let mark = AnnotationKind::Primary.span(start..end);
+                let snippet = Snippet::source(&excerpt.line).line_start(self.line).path(&self.file).annotation(mark);
+                title.element(snippet)
+            }
+            None if self.file.is_empty() => annotate_snippets::Group::with_title(title),
+            None => title.element(annotate_snippets::Origin::path(&origin)),
+        };
+        if let Some(hint) = &self.hint {
+            group = group.element(Title::HELP.message(hint));
+        }
+        renderer.render(&[group])
+    }
+}
+
+/// All of them as text, an empty line between two, and a last line that counts them.
+pub fn render_all(diagnostics: &[Diagnostic], colours: bool) -> String {
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        let _ = writeln!(text, "{}\n", diagnostic.render(colours));
+    }
+    let s = if diagnostics.len() == 1 { "" } else { "s" };
+    let _ = writeln!(text, "{} error{s} found", diagnostics.len());
+    text
+}
+
+/// The byte at which the `column`-th character (from 0) begins, or the end.
+fn byte_of(line: &str, column: usize) -> usize {
+    line.char_indices().nth(column).map_or(line.len(), |(byte, _)| byte)
+}
+
+/// A text that faults can be pointed out in.
+#[derive(Debug)]
+pub struct SourceText {
+    pub name: String,
+    pub text: String,
+}
+
+impl SourceText {
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Rc<SourceText> {
+        Rc::new(SourceText { name: name.into(), text: text.into() })
+    }
+
+    /// Line and column (from 1, in characters) of a byte.
+    pub fn place(&self, byte: usize) -> (usize, usize) {
+        let before = &self.text[..self.text.floor_char_boundary(byte)];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+
+    /// A fault at `line` and `column`, `width` characters wide.
+    pub fn fault(&self, place: (usize, usize), width: usize, kind: Kind, message: impl Into<String>) -> Diagnostic {
+        let (line, column) = place;
+        let text = self.text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        let rest = text.chars().count().saturating_sub(column.saturating_sub(1));
+        let excerpt = Excerpt { line: without_secrets(text), width: width.min(rest).max(1) };
+        let file = self.name.clone();
+        Diagnostic { file, line, column, kind, message: message.into(), hint: None, excerpt: Some(excerpt) }
+    }
+
+    /// A fault at a range of bytes; only its first line is shown.
+    pub fn fault_at(&self, span: &std::ops::Range<usize>, kind: Kind, message: impl Into<String>) -> Diagnostic {
+        let meant = self.text.get(span.clone()).unwrap_or_default();
+        let width = meant.lines().next().unwrap_or_default().trim_end().chars().count();
+        self.fault(self.place(span.start), width, kind, message)
+    }
+}
+
+/// Blots out what stands behind the colon of a line that looks like a secret, unless it is an environment variable.
+fn without_secrets(line: &str) -> String {
+    let Some((name, value)) = line.split_once(':') else { return line.to_owned() };
+    let lower = name.to_lowercase();
+    let secret = ["password", "secret", "mask_key", "sasl.jaas", "ssl.key", "token"].iter().any(|s| lower.contains(s));
+    match secret && !value.trim().is_empty() && !value.trim_start().trim_start_matches(['"', '\'']).starts_with("${") {
+        true => format!("{name}: {}", "*".repeat(value.trim().chars().count())),
+        false => line.to_owned(),
+    }
+}
