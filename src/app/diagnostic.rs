@@ -185,8 +185,10 @@ impl SourceText {
 fn without_secrets(line: &str) -> String {
     let Some((name, value)) = line.split_once(':') else { return line.to_owned() };
     let lower = name.to_lowercase();
-    let secret = ["password", "secret", "mask_key", "sasl.jaas", "ssl.key", "token"].iter().any(|s| lower.contains(s));
-    match secret && !value.trim().is_empty() && !value.trim_start().trim_start_matches(['"', '\'']).starts_with("${") {
+    let secret =
+        ["password", "secret", "mask_key", "sasl.jaas", "ssl.key", "token"].iter().any(|s| lower.contains(s));
+    match secret && !value.trim().is_empty() && !value.trim_start().trim_start_matches(['"', '\'']).starts_with("${")
+    {
         true => format!("{name}: {}", "*".repeat(value.trim().chars().count())),
         false => line.to_owned(),
     }

@@ -1,8 +1,8 @@
 //! The verbs of the command line, the configuration, and the wiring of everything below.
 
 pub mod config;
-pub mod diagnostic;
 pub mod demo;
+pub mod diagnostic;
 pub mod http;
 pub mod ingest_stage;
 pub mod reconcile_stage;

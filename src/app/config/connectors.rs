@@ -46,13 +46,15 @@ fn connector<'n>(context: &'n Context<'n>, name: &str, node: &'n Node) -> Option
     );
     let gtids = section.boolean("gtids");
     let placeholder = section.text("unavailable_value_placeholder");
-    let placeholder = placeholder.or_else(|| section.read("unavailable_value_placeholder", |text| Ok(text.to_owned())));
+    let placeholder =
+        placeholder.or_else(|| section.read("unavailable_value_placeholder", |text| Ok(text.to_owned())));
     let kind = kind?;
     if let Some(node) = section.get("gtids").filter(|_| kind != ConnectorKind::Mysql) {
         let message = format!("{} is only for mysql", section.path("gtids"));
-        context.report(node.fault(Kind::Conflict, message).hint(
-            "Remove it: postgresql always gives commit times, mariadb never does.",
-        ));
+        context.report(
+            node.fault(Kind::Conflict, message)
+                .hint("Remove it: postgresql always gives commit times, mariadb never does."),
+        );
     }
     let heartbeat = heartbeat(&section, kind, placeholder.clone()?);
     let commit_time = kind == ConnectorKind::Postgresql || (kind == ConnectorKind::Mysql && gtids?);

@@ -48,7 +48,8 @@ fn table<'n>(context: &'n Context<'n>, name: &str, node: &'n Node) -> Option<Loo
     let columns = columns?;
     if rows.len() > ROWS {
         let message = format!("{what} has more than {ROWS} rows");
-        context.report(node.fault(Kind::BadValue, message).hint("So large a table belongs in a database, as a source."));
+        context
+            .report(node.fault(Kind::BadValue, message).hint("So large a table belongs in a database, as a source."));
         return None;
     }
     let rows: Vec<Option<Vec<Value>>> = rows.iter().map(|node| row(context, &what, &columns, node)).collect();
@@ -75,7 +76,8 @@ fn row(context: &Context<'_>, what: &str, columns: &[Column], node: &Node) -> Op
     }
     let value = |(column, node): (&Column, &Node)| match node.content {
         Content::Null => Some(Value::Null),
-        _ => context.read(node, &format!("{what} column \"{}\"", column.name), |text| parse_value(text, column.ty, None)),
+        _ => context
+            .read(node, &format!("{what} column \"{}\"", column.name), |text| parse_value(text, column.ty, None)),
     };
     let values: Vec<Option<Value>> = columns.iter().zip(cells).map(value).collect();
     values.into_iter().collect()

@@ -128,7 +128,8 @@ fn catalog_and_rules<'n>(
         .iter()
         .filter_map(|file| context.section(file, &reference::RULE_FILE, format!("rule file {}", file.source.name)))
         .collect();
-    let lookup_nodes = section.get("lookups").into_iter().chain(sections.iter().filter_map(|file| file.get("lookups")));
+    let lookup_nodes =
+        section.get("lookups").into_iter().chain(sections.iter().filter_map(|file| file.get("lookups")));
     let lookups: Vec<Named<'n, Option<Lookup>>> = lookups::read(context, lookup_nodes.collect(), sources);
     let mut unsound: Vec<&str> = Vec::new();
     unsound.extend(sources.iter().filter(|s| s.value.source.is_none()).map(|source| source.name.as_str()));

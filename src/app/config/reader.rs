@@ -50,7 +50,9 @@ impl<'e> Context<'e> {
         match &node.content {
             Content::Scalar(text) => self.fill_in(node, text),
             _ => {
-                self.report(node.fault(Kind::BadValue, format!("{what}: expected a value, found {}", node.kind_name())));
+                self.report(
+                    node.fault(Kind::BadValue, format!("{what}: expected a value, found {}", node.kind_name())),
+                );
                 None
             }
         }
@@ -96,7 +98,9 @@ impl<'e> Context<'e> {
             Content::List(items) => Some(items),
             Content::Null => Some(&[]),
             _ => {
-                self.report(node.fault(Kind::BadValue, format!("{what}: expected a list, found {}", node.kind_name())));
+                self.report(
+                    node.fault(Kind::BadValue, format!("{what}: expected a list, found {}", node.kind_name())),
+                );
                 None
             }
         }
@@ -108,7 +112,9 @@ impl<'e> Context<'e> {
             Content::Map(entries) => entries.as_slice(),
             Content::Null => &[],
             _ => {
-                self.report(node.fault(Kind::BadValue, format!("{what}: expected a map, found {}", node.kind_name())));
+                self.report(
+                    node.fault(Kind::BadValue, format!("{what}: expected a map, found {}", node.kind_name())),
+                );
                 return None;
             }
         };

@@ -45,20 +45,47 @@ pub static ROOT: SectionDoc = SectionDoc {
     about: "One file is one reconciliation: a set of sources, one key, and the rules over them.",
     fields: &[
         required("reconciliation", "name", "The reconciliation's name, of a-z, 0-9 and -, such as orders-payments."),
-        required("kafka", "map of librdkafka properties", "At least bootstrap.servers; any librdkafka property may stand here."),
+        required(
+            "kafka",
+            "map of librdkafka properties",
+            "At least bootstrap.servers; any librdkafka property may stand here.",
+        ),
         required("connectors", "map: name → connector", "The Debezium connectors that the sources come from."),
         required("sources", "map: name → source", "The tables to compare; rules call them by these names."),
         optional("lookups", "map: name → lookup table", "Small constant tables that rules may join."),
         optional("rules", "list of rules", "Rules written in this file."),
-        optional("rule_files", "file name or list; * in the last part", "Files with further rules, relative to this file."),
-        with_default("stall_after", "duration", "2m", "How long a source's progress may stand still before it is said, once, to be stalled."),
-        with_default("slack", "duration", "2s", "How long after a heartbeat the topics' ends are taken, so that records still being written are included."),
-        with_default("heartbeat_interval", "duration", "10s", "How often, in source time, a heartbeat record proves on the output that Evenkeel looked."),
+        optional(
+            "rule_files",
+            "file name or list; * in the last part",
+            "Files with further rules, relative to this file.",
+        ),
+        with_default(
+            "stall_after",
+            "duration",
+            "2m",
+            "How long a source's progress may stand still before it is said, once, to be stalled.",
+        ),
+        with_default(
+            "slack",
+            "duration",
+            "2s",
+            "How long after a heartbeat the topics' ends are taken, so that records still being written are included.",
+        ),
+        with_default(
+            "heartbeat_interval",
+            "duration",
+            "10s",
+            "How often, in source time, a heartbeat record proves on the output that Evenkeel looked.",
+        ),
         optional("topics", "topics", "The topics that Evenkeel writes."),
         optional("state", "state", "Where the state is kept."),
         optional("limits", "limits", "Bounds on memory and on how long work is gathered."),
         optional("http", "http", "Metrics and health checks."),
-        optional("mask_key", "text", "The secret that keys the hashes of columns with mask: hash, best given as ${EVENKEEL_MASK_KEY}."),
+        optional(
+            "mask_key",
+            "text",
+            "The secret that keys the hashes of columns with mask: hash, best given as ${EVENKEEL_MASK_KEY}.",
+        ),
     ],
 };
 
@@ -67,10 +94,28 @@ pub static CONNECTOR: SectionDoc = SectionDoc {
     about: "What a group of sources shares its progress with: one Debezium connector.",
     fields: &[
         required("kind", "`postgresql`, `mysql`, `mariadb`", "The connector's kind: postgresql, mysql or mariadb."),
-        optional("heartbeat", "heartbeat", "The captured heartbeat table, which proves how far the connector has read. Required for mariadb, and for mysql without gtids, whose change events carry statement times and prove nothing."),
-        optional("decimal_handling_mode", "`precise`, `string`, `double`", "The connector's decimal.handling.mode. Needed where numeric columns are kept and events carry no schema."),
-        with_default("gtids", "boolean", "false", "mysql only: true where events carry GTIDs with commit timestamps, so that source times are commit times."),
-        with_default("unavailable_value_placeholder", "text", "__debezium_unavailable_value", "The connector's unavailable.value.placeholder, which stands for large values that an update did not touch."),
+        optional(
+            "heartbeat",
+            "heartbeat",
+            "The captured heartbeat table, which proves how far the connector has read. Required for mariadb, and for mysql without gtids, whose change events carry statement times and prove nothing.",
+        ),
+        optional(
+            "decimal_handling_mode",
+            "`precise`, `string`, `double`",
+            "The connector's decimal.handling.mode. Needed where numeric columns are kept and events carry no schema.",
+        ),
+        with_default(
+            "gtids",
+            "boolean",
+            "false",
+            "mysql only: true where events carry GTIDs with commit timestamps, so that source times are commit times.",
+        ),
+        with_default(
+            "unavailable_value_placeholder",
+            "text",
+            "__debezium_unavailable_value",
+            "The connector's unavailable.value.placeholder, which stands for large values that an update did not touch.",
+        ),
     ],
 };
 
@@ -91,13 +136,36 @@ pub static SOURCE: SectionDoc = SectionDoc {
         required("connector", "name", "The connector that writes the table's topics."),
         optional("topic", "topic", "The topic of the table's changes, as in shop.shop.orders."),
         optional("topics", "list of topics", "The topics of a table that is spread over several."),
-        optional("topic_pattern", "regular expression", "Matches the whole name of each of the table's topics, as in 'shop\\.shop\\.orders_\\d+'."),
+        optional(
+            "topic_pattern",
+            "regular expression",
+            "Matches the whole name of each of the table's topics, as in 'shop\\.shop\\.orders_\\d+'.",
+        ),
         required("primary_key", "column or list", "The table's primary key: a column, or a list of columns."),
         required("key", "column", "The column with the reconciliation key, which all sources share."),
-        required("columns", "map: name → column type, or {type, mask}", "The columns that rules need, with their types; all others are left where they are."),
-        with_default("replica_identity", "`default`, `full`", "default", "postgresql only: the table's REPLICA IDENTITY. With default, a delete does not say which key its row had, so rows are also found by their primary key."),
-        with_default("key_may_change", "boolean", "false", "postgresql with replica_identity: default only: true where an update may move a row to another key."),
-        with_default("history", "`complete`, `partial`", "complete", "partial where the topic begins in the middle of the table's history: a missing row then proves nothing about older keys."),
+        required(
+            "columns",
+            "map: name → column type, or {type, mask}",
+            "The columns that rules need, with their types; all others are left where they are.",
+        ),
+        with_default(
+            "replica_identity",
+            "`default`, `full`",
+            "default",
+            "postgresql only: the table's REPLICA IDENTITY. With default, a delete does not say which key its row had, so rows are also found by their primary key.",
+        ),
+        with_default(
+            "key_may_change",
+            "boolean",
+            "false",
+            "postgresql with replica_identity: default only: true where an update may move a row to another key.",
+        ),
+        with_default(
+            "history",
+            "`complete`, `partial`",
+            "complete",
+            "partial where the topic begins in the middle of the table's history: a missing row then proves nothing about older keys.",
+        ),
     ],
 };
 
@@ -106,7 +174,12 @@ pub static COLUMN: SectionDoc = SectionDoc {
     about: "A kept column. Its type alone will do: total: numeric(12,2).",
     fields: &[
         required("type", "column type", "The column's type as the database's DDL writes it, as in numeric(12,2)."),
-        with_default("mask", "`show`, `hide`, `hash`, `drop`", "show", "What becomes of its values on the way out: shown, replaced by ***, replaced by a keyed hash, or left out. Rules see them in any case."),
+        with_default(
+            "mask",
+            "`show`, `hide`, `hash`, `drop`",
+            "show",
+            "What becomes of its values on the way out: shown, replaced by ***, replaced by a keyed hash, or left out. Rules see them in any case.",
+        ),
     ],
 };
 
@@ -123,15 +196,53 @@ pub static RULE: SectionDoc = SectionDoc {
     title: "rules[]",
     about: "A query over the rows of one key that returns a row for each disagreement, and how patient to be with it. See rules.md.",
     fields: &[
-        required("id", "name", "The rule's name, of a-z, 0-9 and -. Renaming a rule ends its discrepancies and begins new ones."),
-        required("sql", "SQL query", "The query. What it selects is the evidence; columns named severity, amount_at_risk and currency carry that meaning."),
-        required("grace", "duration", "How long a disagreement may last before it is a discrepancy, as in 5m; measured in source time."),
-        optional("escalate", "list of {after, severity}", "Further ages at which an open discrepancy is said again, with another severity."),
-        with_default("keep_open_for", "duration", "0s", "How long a discrepancy stays open after the disagreement ended."),
-        with_default("flap_window", "duration", "1h", "How long after its end a returning disagreement continues the same lineage with a higher flap_count."),
-        optional("identity", "column or list", "Selected columns that tell a key's disagreements apart, such as a payment's id. Without them a rule has at most one discrepancy a key."),
-        optional("labels", "map: name → text", "Words for routing and grouping; severity is the discrepancy's severity."),
-        optional("annotations", "map: name → text", "Text for people. {{column}} stands for that selected column's value."),
+        required(
+            "id",
+            "name",
+            "The rule's name, of a-z, 0-9 and -. Renaming a rule ends its discrepancies and begins new ones.",
+        ),
+        required(
+            "sql",
+            "SQL query",
+            "The query. What it selects is the evidence; columns named severity, amount_at_risk and currency carry that meaning.",
+        ),
+        required(
+            "grace",
+            "duration",
+            "How long a disagreement may last before it is a discrepancy, as in 5m; measured in source time.",
+        ),
+        optional(
+            "escalate",
+            "list of {after, severity}",
+            "Further ages at which an open discrepancy is said again, with another severity.",
+        ),
+        with_default(
+            "keep_open_for",
+            "duration",
+            "0s",
+            "How long a discrepancy stays open after the disagreement ended.",
+        ),
+        with_default(
+            "flap_window",
+            "duration",
+            "1h",
+            "How long after its end a returning disagreement continues the same lineage with a higher flap_count.",
+        ),
+        optional(
+            "identity",
+            "column or list",
+            "Selected columns that tell a key's disagreements apart, such as a payment's id. Without them a rule has at most one discrepancy a key.",
+        ),
+        optional(
+            "labels",
+            "map: name → text",
+            "Words for routing and grouping; severity is the discrepancy's severity.",
+        ),
+        optional(
+            "annotations",
+            "map: name → text",
+            "Text for people. {{column}} stands for that selected column's value.",
+        ),
     ],
 };
 
@@ -139,7 +250,11 @@ pub static ESCALATION: SectionDoc = SectionDoc {
     title: "rules[].escalate[]",
     about: "A further age of an open discrepancy.",
     fields: &[
-        required("after", "duration", "The age of the disagreement, counted from its beginning; more than the grace and rising."),
+        required(
+            "after",
+            "duration",
+            "The age of the disagreement, counted from its beginning; more than the grace and rising.",
+        ),
         required("severity", "text", "The severity from then on."),
     ],
 };
@@ -157,12 +272,21 @@ pub static TOPICS: SectionDoc = SectionDoc {
     title: "topics",
     about: "The topics that Evenkeel writes. They are made where they don't exist.",
     fields: &[
-        optional("prefix", "text", "Begins the names of the topics, consumer groups and transactional ids. Default: evenkeel.<reconciliation>."),
+        optional(
+            "prefix",
+            "text",
+            "Begins the names of the topics, consumer groups and transactional ids. Default: evenkeel.<reconciliation>.",
+        ),
         optional("changes", "topic", "The internal changes log. Default: <prefix>.changes."),
         optional("discrepancies", "topic", "What was found, as it happens. Default: <prefix>.discrepancies."),
         optional("open", "topic", "What is open now, by key; compacted. Default: <prefix>.open."),
         optional("quarantine", "topic", "Records that could not be understood. Default: <prefix>.quarantine."),
-        with_default("partitions", "number", "8", "Partitions of the changes log and of the outputs: the most members that can share the work. It can't be changed later."),
+        with_default(
+            "partitions",
+            "number",
+            "8",
+            "Partitions of the changes log and of the outputs: the most members that can share the work. It can't be changed later.",
+        ),
         with_default("replication_factor", "number", "-1", "Of new topics; -1 is the broker's default."),
     ],
 };
@@ -170,7 +294,12 @@ pub static TOPICS: SectionDoc = SectionDoc {
 pub static STATE: SectionDoc = SectionDoc {
     title: "state",
     about: "What is remembered of each key.",
-    fields: &[with_default("dir", "folder", "/var/lib/evenkeel", "A folder on a local disk. Each reconciliation and partition has its own below it.")],
+    fields: &[with_default(
+        "dir",
+        "folder",
+        "/var/lib/evenkeel",
+        "A folder on a local disk. Each reconciliation and partition has its own below it.",
+    )],
 };
 
 pub static LIMITS: SectionDoc = SectionDoc {
@@ -189,12 +318,28 @@ pub static LIMITS: SectionDoc = SectionDoc {
 pub static HTTP: SectionDoc = SectionDoc {
     title: "http",
     about: "Serves /metrics, /livez and /readyz.",
-    fields: &[with_default("listen", "address:port, or `off`", "0.0.0.0:9464", "Where to listen; off serves nothing.")],
+    fields: &[with_default(
+        "listen",
+        "address:port, or `off`",
+        "0.0.0.0:9464",
+        "Where to listen; off serves nothing.",
+    )],
 };
 
 /// The sections of a configuration file, in the order of the documentation.
 pub static SECTIONS: [&SectionDoc; 13] = [
-    &ROOT, &CONNECTOR, &HEARTBEAT, &SOURCE, &COLUMN, &LOOKUP, &RULE, &ESCALATION, &RULE_FILE, &TOPICS, &STATE, &LIMITS,
+    &ROOT,
+    &CONNECTOR,
+    &HEARTBEAT,
+    &SOURCE,
+    &COLUMN,
+    &LOOKUP,
+    &RULE,
+    &ESCALATION,
+    &RULE_FILE,
+    &TOPICS,
+    &STATE,
+    &LIMITS,
     &HTTP,
 ];
 

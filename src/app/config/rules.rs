@@ -193,13 +193,18 @@ fn escalations(section: &Section<'_>, grace_us: Option<i64>) -> Option<Vec<Escal
         {
             let than = if steps.is_empty() { "the grace" } else { "the step before" };
             let known = units::duration_text(known);
-            let message = format!("{}: {} is not more than {than}, {known}", section.path("escalate"), units::duration_text(after));
+            let message = format!(
+                "{}: {} is not more than {than}, {known}",
+                section.path("escalate"),
+                units::duration_text(after)
+            );
             context.report(node.fault(Kind::Conflict, message).hint(
                 "Ages are counted from the beginning of the disagreement; each step must be later than what is before it.",
             ));
         }
         least = after.or(least);
-        steps.push(after.zip(severity).map(|(after_us, severity)| Escalation { after_us, severity: severity.into() }));
+        steps
+            .push(after.zip(severity).map(|(after_us, severity)| Escalation { after_us, severity: severity.into() }));
     }
     steps.into_iter().collect()
 }
@@ -288,7 +293,8 @@ fn place_of(node: &Node, sql: &str, line: usize, column: usize) -> Option<(usize
     let quotes = usize::from(matches!(text.get(first_column - 1), Some('"' | '\'')));
     let indents = [first_column - 1, first_column - 1 + if line == 1 { quotes } else { 0 }];
     let wanted: Vec<char> = wanted.chars().collect();
-    let indent = indents.into_iter().find(|indent| text.get(*indent..).is_some_and(|rest| rest.starts_with(&wanted)))?;
+    let indent =
+        indents.into_iter().find(|indent| text.get(*indent..).is_some_and(|rest| rest.starts_with(&wanted)))?;
     Some((file_line, indent + column))
 }
 

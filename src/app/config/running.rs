@@ -52,11 +52,14 @@ pub fn kafka<'n>(context: &'n Context<'n>, node: &'n Node) -> Option<BTreeMap<St
         }
         let Some(value) = context.text(node, &format!("kafka: {}", name.text)) else { continue };
         if let Some(reason) = refused_property(&name.text, &value) {
-            let reason = if value.is_empty() { reason } else { reason.replace(&value, node.scalar().unwrap_or("***")) };
-            let fault = name.fault(Kind::BadValue, format!("kafka: \"{}\" is refused by librdkafka: {reason}", name.text));
+            let reason =
+                if value.is_empty() { reason } else { reason.replace(&value, node.scalar().unwrap_or("***")) };
+            let fault =
+                name.fault(Kind::BadValue, format!("kafka: \"{}\" is refused by librdkafka: {reason}", name.text));
             context.report(match nearest(&name.text, KNOWN).filter(|near| *near != name.text) {
                 Some(near) => fault.hint(format!("Did you mean \"{near}\"?")),
-                None => fault.hint("The properties are those of librdkafka's CONFIGURATION.md, not those of Java clients."),
+                None => fault
+                    .hint("The properties are those of librdkafka's CONFIGURATION.md, not those of Java clients."),
             });
         }
         properties.insert(name.text.clone(), value);
@@ -145,8 +148,9 @@ pub fn http(root: &Section<'_>) -> Option<Option<SocketAddr>> {
     let parse = |text: &str| match text {
         "off" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            Problem::new(format!("\"{text}\" is not an address and a port"))
-                .hint("As in 0.0.0.0:9464 for all interfaces, 127.0.0.1:9464 for this machine only; off serves nothing.")
+            Problem::new(format!("\"{text}\" is not an address and a port")).hint(
+                "As in 0.0.0.0:9464 for all interfaces, 127.0.0.1:9464 for this machine only; off serves nothing.",
+            )
         }),
     };
     match root.get("http") {

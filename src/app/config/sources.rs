@@ -49,13 +49,10 @@ type Connectors<'n> = [Named<'n, Option<Connector>>];
 const RESERVED: [&str; 5] = ["at", "late", "complete", "expect", "expect_open"];
 
 /// The sources in order of name.
-pub fn read<'n>(
-    context: &'n Context<'n>,
-    node: &'n Node,
-    connectors: &Connectors<'n>,
-) -> Vec<Named<'n, Partly>> {
-    let sources =
-        named(context, node, "source", super::is_sql_name, |context, name, node| source(context, name, node, connectors));
+pub fn read<'n>(context: &'n Context<'n>, node: &'n Node, connectors: &Connectors<'n>) -> Vec<Named<'n, Partly>> {
+    let sources = named(context, node, "source", super::is_sql_name, |context, name, node| {
+        source(context, name, node, connectors)
+    });
     for source in sources.iter().filter(|source| RESERVED.contains(&&*source.name)) {
         let fault = source.at.fault(Kind::BadValue, format!("\"{}\" cannot be the name of a source", source.name));
         context.report(fault.hint("The word has a meaning in rule tests."));
@@ -92,13 +89,15 @@ fn source<'n>(context: &'n Context<'n>, name: &str, node: &'n Node, connectors: 
     }
     let postgresql = connector.kind == ConnectorKind::Postgresql;
     if let Some(node) = section.get("replica_identity").filter(|_| !postgresql) {
-        let fault = node.fault(Kind::Conflict, format!("{} is only for postgresql", section.path("replica_identity")));
+        let fault =
+            node.fault(Kind::Conflict, format!("{} is only for postgresql", section.path("replica_identity")));
         context.report(fault.hint("Remove it: binlog_row_image=FULL gives complete rows."));
     }
     let full_before = !postgresql || identity == Some(true);
     let find_rows = !full_before && !table.primary_key.contains(&key);
     if let Some(node) = section.get("key_may_change").filter(|_| key_may_change == Some(true) && !find_rows) {
-        let message = format!("{}: updates of this source say which key their row had", section.path("key_may_change"));
+        let message =
+            format!("{}: updates of this source say which key their row had", section.path("key_may_change"));
         context.report(node.fault(Kind::Conflict, message).hint("Remove it: moves are followed exactly as it is."));
     }
     let (Some(key_may_change), Some(partial_history), Some(_)) = (key_may_change, partial_history, identity) else {
@@ -202,7 +201,9 @@ fn primary_key(section: &Section<'_>, columns: Option<&[KeptColumn<'_>]>) -> Opt
     let indexes: Vec<Option<usize>> =
         names.iter().map(|(name, node)| find(section, node, "primary_key", name, columns)).collect();
     if indexes.is_empty() {
-        section.context.report(node.fault(Kind::BadValue, format!("{} names no column", section.path("primary_key"))));
+        section
+            .context
+            .report(node.fault(Kind::BadValue, format!("{} names no column", section.path("primary_key"))));
         return None;
     }
     for (index, (name, node)) in names.iter().enumerate() {
@@ -222,7 +223,9 @@ fn key(section: &Section<'_>, columns: Option<&[KeptColumn<'_>]>) -> Option<usiz
     let column = &columns[index];
     if !can_be_key(column.ty.ty) {
         let message = format!("{}: a column of type {} cannot be the key", section.path("key"), column.ty.ty);
-        section.context.report(node.fault(Kind::BadValue, message).hint("A key is an integer, text, uuid or numeric."));
+        section
+            .context
+            .report(node.fault(Kind::BadValue, message).hint("A key is an integer, text, uuid or numeric."));
     }
     if column.mask != Mask::Show {
         let message = format!("{}: the key's column cannot be masked", section.path("key"));
@@ -237,12 +240,13 @@ fn exactness(section: &Section<'_>, connector: &Connector, column: &KeptColumn<'
     let Type::Decimal { scale } = column.ty.ty else { return };
     let what = format!("{} column \"{}\"", section.what, column.name);
     let problem = match connector.decimal_mode {
-        Some(DecimalMode::Double) if column.ty.digits.is_none_or(|digits| digits > 15) => {
-            Problem::new("decimal_handling_mode double is exact only up to 15 declared digits").hint(
-                "Set decimal.handling.mode=string in the connector and decimal_handling_mode: string here; or declare \
+        Some(DecimalMode::Double) if column.ty.digits.is_none_or(|digits| digits > 15) => Problem::new(
+            "decimal_handling_mode double is exact only up to 15 declared digits",
+        )
+        .hint(
+            "Set decimal.handling.mode=string in the connector and decimal_handling_mode: string here; or declare \
                  numeric(p,s) with p up to 15 if that is what the table has.",
-            )
-        }
+        ),
         Some(DecimalMode::Precise) if scale.is_none() => {
             Problem::new("decimal_handling_mode precise needs the scale, which events without a schema don't carry")
                 .hint(

@@ -99,7 +99,8 @@ pub fn written(root: &Section<'_>, reconciliation: &str) -> Option<TopicSettings
             None => reference::TOPICS.fields.iter().find(|f| f.name == field)?.default?.parse().ok(),
         }
     };
-    let named = ["changes", "discrepancies", "open", "quarantine"].map(|field| name(field, format!("{prefix}.{field}")));
+    let named =
+        ["changes", "discrepancies", "open", "quarantine"].map(|field| name(field, format!("{prefix}.{field}")));
     let (partitions, replication_factor) = (number("partitions", 1), number("replication_factor", -1));
     let [changes, discrepancies, open, quarantine] = named;
     let topics = TopicSettings {
@@ -140,10 +141,7 @@ pub fn overlaps<'n>(
     users.extend(heartbeats);
     if let Some(topics) = written {
         let outputs = [&topics.changes, &topics.discrepancies, &topics.open, &topics.quarantine];
-        users.push((
-            "Evenkeel itself".to_owned(),
-            TopicSelection::List(outputs.into_iter().cloned().collect()),
-        ));
+        users.push(("Evenkeel itself".to_owned(), TopicSelection::List(outputs.into_iter().cloned().collect())));
     }
     for source in sources {
         let Some(topics) = &source.value.topics else { continue };
