@@ -48,8 +48,12 @@ install_packages() {
         say "packages: all there"
         return
     fi
+    if ! have apt-get; then
+        say "this is no Debian: install what these packages hold, then run this again: $missing" >&2
+        exit 1
+    fi
     if [ "$(id -u)" -ne 0 ]; then
-        say "not root, so install these yourself and run this again: apt-get install $missing" >&2
+        say "not root, so do this and run this again: sudo apt-get install --no-install-recommends $missing" >&2
         exit 1
     fi
     say "packages: installing $missing"
