@@ -30,6 +30,7 @@ insert into pay.heartbeat values (1, current_timestamp(6), 0);
 ";
 
 /// The database's own scheduler: it ticks each second, whether a connector runs or not.
+/// `set global event_scheduler = off` silences it.
 const TICK: &str = "create event pay.tick on schedule every 1 second
     do update pay.heartbeat set n = n + 1, at = current_timestamp(6) where id = 1";
 
@@ -41,7 +42,7 @@ pub struct Mariadb {
 
 impl Mariadb {
     /// Makes the data folder and starts the server, to its readiness and with the tables.
-    pub fn start(folder: &Path, tick_by_event: bool) -> Result<Mariadb> {
+    pub fn start(folder: &Path) -> Result<Mariadb> {
         let [port] = free_ports()?;
         let user = User::unless_root("mysql")?;
         let home = folder.join("mariadb");
@@ -61,9 +62,7 @@ impl Mariadb {
         mariadb.service.wait_ready(Duration::from_secs(60), || mariadb.connect("root", "").map(|_| true))?;
         let mut root = mariadb.connect("root", "")?;
         root.query(TABLES)?;
-        if tick_by_event {
-            root.query(TICK)?;
-        }
+        root.query(TICK)?;
         Ok(mariadb)
     }
 

@@ -22,5 +22,5 @@ mod topics;
 
 pub use error::{Error, Result, wait_until};
 pub use source::Source;
-pub use stack::{MariaTick, Stack, StackOptions, stack};
+pub use stack::{Stack, StackOptions, Turn, stack};
 pub use topics::{Record, TopicReader};

@@ -111,6 +111,22 @@ fn real_idle_databases_tick() -> Result {
 
 #[test]
 #[ignore = "needs the real stack"]
+fn real_connector_ticks_for_a_database_without_a_scheduler() -> Result {
+    let stack = stack();
+    let pay = Source::pay(&stack, "payticks").with_connector_tick();
+    stack.start_source(&pay)?;
+    stack.maria("set global event_scheduler = off")?;
+    let ticked = (|| {
+        stack.wait_tick(&pay)?;
+        stack.wait_tick(&pay)
+    })();
+    stack.maria("set global event_scheduler = on")?;
+    ticked?;
+    stack.remove_source(&pay)
+}
+
+#[test]
+#[ignore = "needs the real stack"]
 fn real_open_transaction_is_seen_only_when_it_commits() -> Result {
     let stack = stack();
     let shop = Source::shop(&stack, "shop");
@@ -141,6 +157,23 @@ fn real_killed_worker_carries_on_when_started_again() -> Result {
     stack.start_connect()?;
     let topic = pay.topic("payments");
     stack.consume(&topic, |records| !story(records, "id", 221, &[]).is_empty(), LIMIT)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the real stack"]
+fn real_broker_comes_back_with_its_records() -> Result {
+    let stack = stack();
+    let shop = Source::shop(&stack, "shop");
+    stack.start_source(&shop)?;
+    stack.pg("insert into shop.orders values (401, 1, 'PENDING', 1)")?;
+    let topic = shop.topic("orders");
+    let seen = |id: i64| move |records: &[Record]| !story(records, "order_id", id, &[]).is_empty();
+    stack.consume(&topic, seen(401), LIMIT)?;
+    stack.kill_kafka()?;
+    stack.pg("insert into shop.orders values (402, 1, 'PENDING', 1)")?;
+    stack.start_kafka()?;
+    stack.consume(&topic, |records| seen(401)(records) && seen(402)(records), LIMIT)?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::connect::Config;
-use super::stack::{MariaTick, Stack};
+use super::stack::Stack;
 
 /// A connector's configuration with the topics it writes.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Source {
         source
     }
 
-    /// MariaDB: pay.payments and a heartbeat row that the database's scheduler or the connector updates.
+    /// MariaDB: pay.payments and a heartbeat row that the database's own scheduler updates each second.
     pub fn pay(stack: &Stack, prefix: &str) -> Source {
         // Each connector is a replica of its own to the server.
         static REPLICAS: AtomicU32 = AtomicU32::new(5400);
@@ -55,11 +55,15 @@ impl Source {
             // A silent server reports back each 0.8 times this; the default is a minute.
             ("connect.keep.alive.interval.ms", "2500"),
         ]);
-        if stack.options().maria_tick == MariaTick::Connector {
-            let tick = "update pay.heartbeat set n = n + 1, at = current_timestamp(6) where id = 1";
-            source.set_all(&[("heartbeat.action.query", tick)]);
-        }
         source
+    }
+
+    /// Makes the connector of a MariaDB source tick, too: each two seconds when nothing else happens there.
+    pub fn with_connector_tick(self) -> Source {
+        self.set(
+            "heartbeat.action.query",
+            "update pay.heartbeat set n = n + 1, at = current_timestamp(6) where id = 1",
+        )
     }
 
     /// Keys and values each inside `{"schema":…,"payload":…}`, as Connect does unless told otherwise.

@@ -18,25 +18,15 @@ use super::process::Folder;
 use super::source::Source;
 use super::topics::{self, Record, TopicReader};
 
-/// Who updates MariaDB's heartbeat row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MariaTick {
-    /// The database's own scheduler, each second, also while no connector runs.
-    Event,
-    /// The connector's heartbeat statement, each two seconds when nothing else happens.
-    Connector,
-}
-
 #[derive(Clone, Debug)]
 pub struct StackOptions {
-    pub maria_tick: MariaTick,
     pub kafka_heap: String,
     pub connect_heap: String,
 }
 
 impl Default for StackOptions {
     fn default() -> Self {
-        StackOptions { maria_tick: MariaTick::Event, kafka_heap: "512m".into(), connect_heap: "768m".into() }
+        StackOptions { kafka_heap: "512m".into(), connect_heap: "768m".into() }
     }
 }
 
@@ -47,7 +37,6 @@ pub struct Stack {
     mariadb: Mariadb,
     postgres: Postgres,
     jars: Jars,
-    options: StackOptions,
     folder: Folder,
 }
 
@@ -91,24 +80,24 @@ impl Stack {
         // The JVMs start first, Connect before Kafka answers: it has its own start-up to do and then tries again.
         let kafka = Kafka::launch(&jars, path, &log_settings, &options.kafka_heap)?;
         let connect = Connect::launch(&jars, path, &log_settings, &options.connect_heap, &kafka.bootstrap())?;
-        let by_event = options.maria_tick == MariaTick::Event;
-        let timed = |part: &'static str, result: Result| result.map(|()| (part, began.elapsed()));
         let (postgres, mariadb, times) = std::thread::scope(|scope| {
             let postgres = scope.spawn(|| Postgres::start(path).map(|it| (it, began.elapsed())));
-            let mariadb = scope.spawn(|| Mariadb::start(path, by_event).map(|it| (it, began.elapsed())));
-            let kafka = scope.spawn(|| timed("kafka", kafka.wait_ready()));
-            let connect = scope.spawn(|| timed("connect", connect.wait_ready()));
-            let (postgres, mariadb) = (joined(postgres)?, joined(mariadb)?);
-            let times = [("postgres", postgres.1), ("mariadb", mariadb.1), joined(kafka)?, joined(connect)?];
-            Ok::<_, Error>((postgres.0, mariadb.0, times))
+            let mariadb = scope.spawn(|| Mariadb::start(path).map(|it| (it, began.elapsed())));
+            // Connect waits for Kafka a long time: when Kafka fails, that is what to say, and at once.
+            kafka.wait_ready()?;
+            let kafka_time = began.elapsed();
+            connect.wait_ready()?;
+            let connect_time = began.elapsed();
+            let ((postgres, postgres_time), (mariadb, mariadb_time)) = (joined(postgres)?, joined(mariadb)?);
+            Ok::<_, Error>((postgres, mariadb, [postgres_time, mariadb_time, kafka_time, connect_time]))
         })?;
-        let times = times.map(|(part, time)| format!("{part} {:.1} s", time.as_secs_f64())).join(", ");
-        eprintln!("real stack: ready after {times}; in {}", path.display());
-        Ok(Stack { connect, kafka, mariadb, postgres, jars, options: options.clone(), folder })
-    }
-
-    pub fn options(&self) -> &StackOptions {
-        &self.options
+        let [postgres_s, mariadb_s, kafka_s, connect_s] = times.map(|time| time.as_secs_f64());
+        eprintln!(
+            "real stack: ready after postgres {postgres_s:.1} s, mariadb {mariadb_s:.1} s, kafka {kafka_s:.1} s, \
+             connect {connect_s:.1} s; in {}",
+            path.display()
+        );
+        Ok(Stack { connect, kafka, mariadb, postgres, jars, folder })
     }
 
     /// Where the logs are.
