@@ -21,6 +21,9 @@ lib=$stack/kafka-$KAFKA
 plugins=$stack/plugins-$POSTGRES_CONNECTOR-$MARIADB_CONNECTOR
 format=$stack/kafka-format-$KAFKA
 
+# A signal ends the script by way of its EXIT trap, which cleans up.
+trap 'exit 130' INT TERM HUP
+
 say() { echo "install: $*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -88,7 +91,8 @@ install_jars() {
     cp "$here/stack-pom.xml" "$work/pom.xml"
     mvn -q -B -f "$work/pom.xml" generate-resources \
         -Dkafka.version="$KAFKA" -Dslf4j.impl.version="$SLF4J_IMPL" \
-        -Dpostgres.connector.version="$POSTGRES_CONNECTOR" -Dmariadb.connector.version="$MARIADB_CONNECTOR"
+        -Dpostgres.connector.version="$POSTGRES_CONNECTOR" -Dmariadb.connector.version="$MARIADB_CONNECTOR" \
+        >"$work/maven.log" 2>&1 || { tail -n 40 "$work/maven.log" >&2; say "maven failed" >&2; exit 1; }
     mkdir "$work/plugins"
     for archive in "$work"/archives/*.tar.gz; do tar -xzf "$archive" -C "$work/plugins"; done
     publish "$work/lib" "$lib"
@@ -116,7 +120,7 @@ END
 
 # publish FROM TO: another run may have been quicker; what is there then is as good.
 publish() {
-    [ -d "$2" ] || mv -T "$1" "$2"
+    mv -T "$1" "$2" 2>/dev/null || [ -d "$2" ]
 }
 
 case "${1:-}" in
