@@ -2,3 +2,4 @@
 
 mod embedded;
 mod real;
+mod support;

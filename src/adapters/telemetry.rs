@@ -70,7 +70,7 @@ metrics! {
         "Discrepancies open now"
     PENDING "evenkeel_disagreements_pending" Gauge ["rule", "partition"]
         "Disagreements younger than their grace"
-    CANNOT_COMPARE "evenkeel_cannot_compare_total" Counter ["rule"]
+    CANNOT_COMPARE "evenkeel_cannot_compare_total" Counter ["rule", "partition"]
         "Judgements that rested on a value which the source could not give, or on an evaluation error"
     WAITING "evenkeel_waiting_changes" Gauge ["partition"]
         "Changes that wait for the settled time to reach them"

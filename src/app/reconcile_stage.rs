@@ -377,6 +377,15 @@ impl Worker {
         add(telemetry::REPLAYED, counts.replayed, before.replayed);
         add(telemetry::REPEATED, counts.repeated, before.repeated);
         add(telemetry::EPOCHS, counts.epochs, before.epochs);
+        for (rule, tally) in self.task.tallies() {
+            let labels = [("rule", rule.to_string()), ("partition", partition.clone())];
+            gauge!(telemetry::PENDING, &labels).set(tally.pending as f64);
+            gauge!(telemetry::OPEN, &labels).set(tally.open as f64);
+        }
+        for (rule, uncertain) in self.seat.settings.plan.rules.iter().zip(self.task.cannot_compare()) {
+            let labels = [("rule", rule.id.to_string()), ("partition", partition.clone())];
+            counter!(telemetry::CANNOT_COMPARE, &labels).absolute(*uncertain);
+        }
         let set = |name: &'static str, value: f64| gauge!(name, "partition" => partition.clone()).set(value);
         set(telemetry::WAITING, self.task.waiting() as f64);
         set(telemetry::CACHE_BYTES, self.task.cache_bytes() as f64);

@@ -165,8 +165,8 @@ impl KeyState {
     }
 
     /// Lives through the key's timeline up to and including `window.until`. `effects` are its settled changes in
-    /// timeline order. Appends what is to be published, in timeline order.
-    pub fn advance(&mut self, plan: &Plan, effects: Vec<Effect>, window: Window, out: &mut Vec<Happening>) {
+    /// timeline order.
+    pub fn advance(&mut self, plan: &Plan, effects: Vec<Effect>, window: Window, out: &mut Told) {
         let mut effects = effects.into_iter().peekable();
         loop {
             let change = effects.peek().map(|effect| effect.at);
@@ -227,7 +227,7 @@ impl KeyState {
     }
 
     /// Asks every rule and brings the episodes in line with the answers.
-    fn judge(&mut self, plan: &Plan, now: Instant, baseline: Instant, reason: Reason, out: &mut Vec<Happening>) {
+    fn judge(&mut self, plan: &Plan, now: Instant, baseline: Instant, reason: Reason, out: &mut Told) {
         self.end_removed_rules(plan, now, out);
         let mut answers = Vec::new();
         {
@@ -239,6 +239,9 @@ impl KeyState {
                     true => Answer { rows: Vec::new(), cannot_compare: Some(Cause::Unknown) },
                     false => rule.query.evaluate(&tables),
                 };
+                if answer.cannot_compare.is_some() {
+                    out.cannot_compare.push(index);
+                }
                 if !answer.rows.is_empty() || self.episodes.iter().any(|episode| episode.rule == rule.id) {
                     answers.push((index, answer));
                 }
@@ -255,7 +258,7 @@ impl KeyState {
             && rule.query.sources().iter().any(|s| plan.sources[*s].partial_history && self.rows[*s].is_empty())
     }
 
-    fn end_removed_rules(&mut self, plan: &Plan, now: Instant, out: &mut Vec<Happening>) {
+    fn end_removed_rules(&mut self, plan: &Plan, now: Instant, out: &mut Told) {
         let removed = |rule: &str| !plan.rules.iter().any(|known| &*known.id == rule);
         let (ended, kept) = std::mem::take(&mut self.episodes).into_iter().partition(|e| removed(&e.rule));
         self.episodes = kept;
@@ -263,19 +266,12 @@ impl KeyState {
         let ended: Vec<Episode> = ended;
         for mut episode in ended.into_iter().filter(|episode| episode.phase != Phase::Pending) {
             episode.revision += 1;
-            out.push(self.happening(Event::Resolved(Reason::RuleRemoved), now, None, &episode));
+            out.happenings.push(self.happening(Event::Resolved(Reason::RuleRemoved), now, None, &episode));
         }
     }
 
     /// Brings one rule's episodes in line with its answer.
-    fn confront(
-        &mut self,
-        plan: &Plan,
-        index: usize,
-        answer: Answer,
-        judgement: Judgement,
-        out: &mut Vec<Happening>,
-    ) {
+    fn confront(&mut self, plan: &Plan, index: usize, answer: Answer, judgement: Judgement, out: &mut Told) {
         let rule = &plan.rules[index];
         let known = answer.cannot_compare.is_none();
         let mut groups = group(rule, answer.rows);
@@ -291,7 +287,7 @@ impl KeyState {
                 None => episode.absent(rule, known, judgement),
             };
             if let Fate::Says(event) | Fate::Ends(event) = fate {
-                out.push(self.happening(event, judgement.now, Some(index), &episode));
+                out.happenings.push(self.happening(event, judgement.now, Some(index), &episode));
             }
             match fate {
                 Fate::Lives | Fate::Says(_) => kept.push(episode),
@@ -344,7 +340,7 @@ impl KeyState {
     }
 
     /// Lets every deadline up to `now` happen.
-    fn pass(&mut self, plan: &Plan, now: Instant, out: &mut Vec<Happening>) {
+    fn pass(&mut self, plan: &Plan, now: Instant, out: &mut Told) {
         let mut index = 0;
         while index < self.episodes.len() {
             if self.episodes[index].due(plan).is_none_or(|due| due > now) {
@@ -354,7 +350,7 @@ impl KeyState {
             let rule = plan.rules.iter().position(|rule| rule.id == self.episodes[index].rule);
             let rule = rule.expect("only a configured rule's episode is due");
             let event = self.episodes[index].fall_due();
-            out.push(self.happening(event, now, Some(rule), &self.episodes[index]));
+            out.happenings.push(self.happening(event, now, Some(rule), &self.episodes[index]));
             if let Event::Resolved(_) = event {
                 let episode = self.episodes.remove(index);
                 self.remember(&plan.rules[rule], &episode, now);
@@ -365,6 +361,15 @@ impl KeyState {
     fn happening(&self, event: Event, at: Instant, rule: Option<usize>, episode: &Episode) -> Happening {
         Happening { event, at, rule, episode: episode.clone(), rows: self.rows.clone() }
     }
+}
+
+/// What a key's life along a stretch of the timeline brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What is to be published, in timeline order.
+    pub happenings: Vec<Happening>,
+    /// Index of a rule for each time that its answer was uncertain.
+    pub cannot_compare: Vec<usize>,
 }
 
 /// The stretch of the timeline that a key lives through in one step.

@@ -12,7 +12,7 @@ use super::wire::Writer;
 use super::wire::state::{Layout, Layouts, TaskMemory, decode_memory, encode_memory};
 use crate::domain::change::{Block, Change, Entry, Key, Operation, Origin, Reject, StallNotice};
 use crate::domain::instant::Instant;
-use crate::domain::key_state::{Effect, Happening, KeyState, Provenance, Row, Window};
+use crate::domain::key_state::{Effect, Happening, KeyState, Phase, Provenance, Row, Told, Window};
 use crate::domain::record::{Cause, Content, Discrepancy, Quarantined, Record, SideRow, SourceNotice};
 use crate::domain::routing::{Ownership, partition_of};
 use crate::domain::rule::Plan;
@@ -29,6 +29,13 @@ pub struct Counts {
     pub epochs: u64,
     pub rejects: u64,
     pub judged: u64,
+}
+
+/// How many disagreements of a rule there are now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub pending: i64,
+    pub open: i64,
 }
 
 /// The reconciliation of one partition of the changes log.
@@ -50,6 +57,10 @@ pub struct Task<S: Store> {
     rules: u64,
     heartbeat: Option<Instant>,
     counts: Counts,
+    /// By rule id.
+    tallies: BTreeMap<Box<str>, Tally>,
+    /// For each rule of the plan, how often its answer was uncertain since the task was opened.
+    cannot_compare: Vec<u64>,
 }
 
 impl<S: Store> Task<S> {
@@ -75,6 +86,8 @@ impl<S: Store> Task<S> {
             rules: plan.fingerprint(),
             heartbeat: None,
             counts: Counts::default(),
+            tallies: BTreeMap::new(),
+            cannot_compare: vec![0; plan.rules.len()],
             plan,
             ownership,
             store,
@@ -108,6 +121,8 @@ impl<S: Store> Task<S> {
         self.next_offset = memory.next_offset;
         self.rules = memory.rules;
         self.heartbeat = memory.heartbeat;
+        let tally = |(rule, pending, open)| (rule, Tally { pending, open });
+        self.tallies = memory.tallies.into_iter().map(tally).collect();
         Ok(())
     }
 
@@ -127,6 +142,16 @@ impl<S: Store> Task<S> {
 
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// By rule id, how many disagreements there are now.
+    pub fn tallies(&self) -> &BTreeMap<Box<str>, Tally> {
+        &self.tallies
+    }
+
+    /// For each rule of the plan, how often its answer was uncertain since the task was opened.
+    pub fn cannot_compare(&self) -> &[u64] {
+        &self.cannot_compare
     }
 
     /// How many changes wait for the settled time to reach them.
@@ -361,13 +386,18 @@ impl<S: Store> Task<S> {
                 }
                 (None, None) => continue,
             };
-            let mut happenings = Vec::new();
-            state.advance(&self.plan, effects, window, &mut happenings);
+            let mut told = Told::default();
+            self.tally(&state, -1);
+            state.advance(&self.plan, effects, window, &mut told);
+            self.tally(&state, 1);
             self.counts.judged += 1;
-            if !happenings.is_empty() {
+            for rule in told.cannot_compare {
+                self.cannot_compare[rule] += 1;
+            }
+            if !told.happenings.is_empty() {
                 open.push(self.open_of(&key, &state, window.until));
             }
-            said.extend(happenings.into_iter().map(|happening| (key.clone(), happening)));
+            said.extend(told.happenings.into_iter().map(|happening| (key.clone(), happening)));
             self.cache.put(&key, state, &self.plan);
         }
         said.sort_by_key(|(_, happening)| happening.at);
@@ -377,6 +407,17 @@ impl<S: Store> Task<S> {
         }
         open.into_iter().for_each(|content| out.say(content));
         Ok(())
+    }
+
+    /// Adds a key's episodes to the tallies, or takes them away.
+    fn tally(&mut self, state: &KeyState, change: i64) {
+        for episode in &state.episodes {
+            let tally = self.tallies.entry(episode.rule.clone()).or_default();
+            match episode.phase {
+                Phase::Pending => tally.pending += change,
+                Phase::Open | Phase::Ending { .. } => tally.open += change,
+            }
+        }
     }
 
     fn discrepancy(&self, key: &Key, happening: Happening, settled: Instant) -> Discrepancy {
@@ -452,6 +493,7 @@ impl<S: Store> Task<S> {
             topologies: self.timeline.topologies.clone(),
             settled: self.timeline.settled(),
             baseline: self.timeline.baseline(),
+            tallies: self.tallies.iter().map(|(rule, tally)| (rule.clone(), tally.pending, tally.open)).collect(),
         };
         batch.put(Space::Memory, MEMORY_KEY.to_vec(), encode_memory(&memory));
         self.store.write(batch).map_err(StateError::Store)

@@ -1,173 +1,202 @@
-//! The product on librdkafka's mock cluster: the real stages, consumers and producers, without a broker to install.
+//! The product on librdkafka's mock cluster: real stages, consumers, producers and stores, without a broker to install.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 use std::time::{Duration, Instant as Moment};
 
 use evenkeel::adapters::clock::now;
-use evenkeel::adapters::debezium::shape::{ConnectorKind, DecimalMode, Mask, SourceShape};
-use evenkeel::app::demo::connector::{Connector, Database, Outgoing};
-use evenkeel::app::demo::world::World;
-use evenkeel::app::reconcile_stage::ReconcileStatus;
-use evenkeel::app::run::{Stages, run};
-use evenkeel::app::settings::{
-    ConnectorSettings, HeartbeatSettings, Limits, Settings, SourceSettings, TopicSelection, TopicSettings,
+use evenkeel::app::demo::connector::{
+    Connector, Database, ORDERS, Outgoing, PAY_HEARTBEAT, PAYMENTS, SHOP_HEARTBEAT,
 };
-use evenkeel::domain::catalog::{Catalog, Column, SourceTable};
-use evenkeel::domain::rule::{Plan, SourcePlan};
-use evenkeel::domain::value::Type;
-use evenkeel::task::ingest::Patience;
-use rdkafka::ClientConfig;
+use evenkeel::app::demo::judge::Judge;
+use evenkeel::app::demo::settings::settings;
+use evenkeel::app::demo::world::{Logged, World};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
 
-fn shape(connector: ConnectorKind, columns: &[(&str, Type)], key: usize) -> Arc<SourceShape> {
-    Arc::new(SourceShape {
-        connector,
-        columns: columns.iter().map(|(name, ty)| Column { name: (*name).to_owned(), ty: *ty }).collect(),
-        masks: vec![Mask::Show; columns.len()],
-        primary_key: vec![0],
-        key,
-        decimal_mode: Some(DecimalMode::String),
-        precisions: vec![Some(12); columns.len()],
-        placeholder: "__debezium_unavailable_value".to_owned(),
-        full_before: connector != ConnectorKind::Postgresql,
-    })
+use crate::support::product::Product;
+use crate::support::schemas::{Schemas, Topic};
+
+const SOURCES: [(&str, i32); 4] = [(ORDERS, 4), (PAYMENTS, 3), (SHOP_HEARTBEAT, 1), (PAY_HEARTBEAT, 1)];
+
+const OUTPUTS: [(&str, Topic); 3] = [
+    ("evenkeel.demo.discrepancies", Topic::Discrepancies),
+    ("evenkeel.demo.open", Topic::Open),
+    ("evenkeel.demo.quarantine", Topic::Quarantine),
+];
+
+/// Both databases, their connectors, and everything that came out.
+struct Theatre {
+    bootstrap: String,
+    producer: ThreadedProducer<DefaultProducerContext>,
+    watcher: BaseConsumer,
+    schemas: Schemas,
+    world: World,
+    connectors: [Connector; 2],
+    judge: Judge,
+    injected: usize,
+    next_arrival: i64,
+    /// For each key, what the open topic last said of it.
+    open: BTreeMap<String, Option<Value>>,
+    quarantined: Vec<Value>,
+    causes: BTreeMap<(String, i32), (i64, u32)>,
+    _cluster: MockCluster<'static, DefaultProducerContext>,
 }
 
-fn settings(bootstrap: &str, state_dir: &std::path::Path) -> Settings {
-    let orders = shape(
-        ConnectorKind::Postgresql,
-        &[("order_id", Type::Int), ("payment_status", Type::Text), ("total", Type::Decimal { scale: Some(2) })],
-        0,
-    );
-    let payments = shape(
-        ConnectorKind::Mariadb,
-        &[
-            ("id", Type::Int),
-            ("order_id", Type::Int),
-            ("status", Type::Text),
-            ("amount", Type::Decimal { scale: Some(2) }),
-        ],
-        1,
-    );
-    let table = |name: &str, shape: &SourceShape| SourceTable {
-        name: name.to_owned(),
-        columns: shape.columns.clone(),
-        key: shape.key,
-        primary_key: shape.primary_key.clone(),
-    };
-    let source = |connector| SourcePlan { connector, find_rows: false, partial_history: false };
-    let plan = Plan {
-        reconciliation: "demo".into(),
-        catalog: Catalog { sources: vec![table("orders", &orders), table("payments", &payments)], lookups: vec![] },
-        sources: vec![source(1), source(0)],
-        rules: vec![],
-        heartbeat_us: 1_000_000,
-    };
-    let beat = |kind| shape(kind, &[("id", Type::Int), ("at", Type::TimestampTz)], 1);
-    let connector = |name: &str, commit_time, topic: &str, kind| ConnectorSettings {
-        name: name.to_owned(),
-        commit_time,
-        heartbeat: Some(HeartbeatSettings { topic: topic.to_owned(), shape: beat(kind) }),
-    };
-    let named = |name: &str, topic: &str, shape| SourceSettings {
-        name: name.to_owned(),
-        topics: TopicSelection::List(vec![topic.to_owned()]),
-        shape,
-        key_may_change: false,
-    };
-    Settings {
-        plan: Arc::new(plan),
-        connectors: vec![
-            connector("pay", false, "pay.pay.heartbeat", ConnectorKind::Mariadb),
-            connector("shop", true, "shop.shop.heartbeat", ConnectorKind::Postgresql),
-        ],
-        sources: vec![named("orders", "shop.shop.orders", orders), named("payments", "pay.pay.payments", payments)],
-        kafka: BTreeMap::from([("bootstrap.servers".to_owned(), bootstrap.to_owned())]),
-        topics: TopicSettings {
-            changes: "e.changes".to_owned(),
-            discrepancies: "e.discrepancies".to_owned(),
-            open: "e.open".to_owned(),
-            quarantine: "e.quarantine".to_owned(),
-            partitions: 2,
-            replication_factor: 1,
-            ingest_group: "e-ingest".to_owned(),
-            reconcile_group: "e-reconcile".to_owned(),
-            transactional_id: "e".to_owned(),
-        },
-        state_dir: state_dir.to_owned(),
-        limits: Limits {
-            cache_bytes: 16 << 20,
-            rocksdb_bytes: 16 << 20,
-            fetch_bytes: 16 << 20,
-            block_bytes: 256 << 10,
-            linger_ms: 50,
-            flush_ms: 500,
-        },
-        http: None,
-        patience: Patience { slack_us: 300_000, stall_after_us: 5_000_000 },
-        mask_key: Box::default(),
+impl Theatre {
+    fn new() -> Theatre {
+        let cluster = MockCluster::new(1).expect("a mock cluster starts");
+        let own = OUTPUTS.iter().map(|(topic, _)| (*topic, 2)).chain([("evenkeel.demo.changes", 2)]);
+        for (topic, partitions) in SOURCES.into_iter().chain(own) {
+            cluster.create_topic(topic, partitions, 1).expect("a topic is created");
+        }
+        let bootstrap = cluster.bootstrap_servers();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &bootstrap);
+        let producer = config.create().expect("a producer");
+        let watcher: BaseConsumer = config.set("group.id", "watcher").create().expect("a consumer");
+        let mut all = TopicPartitionList::new();
+        for (topic, partition) in OUTPUTS.iter().flat_map(|(topic, _)| [(topic, 0), (topic, 1)]) {
+            all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+        }
+        watcher.assign(&all).expect("assigned");
+        let began = now().0;
+        Theatre {
+            bootstrap,
+            producer,
+            watcher,
+            schemas: Schemas::load(),
+            world: World::new(7),
+            connectors: [Connector::new(Database::Shop, began), Connector::new(Database::Pay, began)],
+            judge: Judge::default(),
+            injected: 0,
+            next_arrival: began,
+            open: BTreeMap::new(),
+            quarantined: Vec::new(),
+            causes: BTreeMap::new(),
+            _cluster: cluster,
+        }
+    }
+
+    fn product(&self, state: &Path) -> Product {
+        let mut settings = settings(&self.bootstrap, state);
+        // The mock cluster lets a rebalance last as long as a session may.
+        for (name, value) in [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")] {
+            settings.kafka.insert(name.to_owned(), value.to_owned());
+        }
+        Product::start(settings)
+    }
+
+    /// Lets time pass until a condition holds; `customers` come or not.
+    fn play(&mut self, customers: bool, limit: Duration, mut until: impl FnMut(&Theatre) -> bool) {
+        let deadline = Moment::now() + limit;
+        while !until(self) {
+            assert!(Moment::now() < deadline, "it did not happen in {limit:?}:\n{}", self.judge.summary());
+            self.tick(customers);
+        }
+    }
+
+    fn tick(&mut self, customers: bool) {
+        let at = now().0;
+        while self.next_arrival <= at {
+            if customers {
+                self.world.arrive(self.next_arrival, true);
+            }
+            self.next_arrival += 10_000;
+        }
+        for injected in &self.world.injected[self.injected..] {
+            self.judge.inject(injected);
+        }
+        self.injected = self.world.injected.len();
+        for (when, logged) in self.world.advance(at) {
+            self.connectors[usize::from(matches!(logged, Logged::Payment { .. }))].log(when, &logged);
+        }
+        for connector in &mut self.connectors {
+            connector.heartbeat(at);
+            for Outgoing { topic, key, value, .. } in connector.drain(at) {
+                let sent = self.producer.send(BaseRecord::to(topic).key(&key).payload(&value));
+                sent.map_err(|(error, _)| error).expect("sent");
+            }
+        }
+        let mut timeout = Duration::from_millis(10);
+        while let Some(polled) = self.watcher.poll(timeout) {
+            let message = polled.expect("the watcher reads").detach();
+            self.hear(&message);
+            timeout = Duration::ZERO;
+        }
+    }
+
+    fn hear(&mut self, message: &rdkafka::message::OwnedMessage) {
+        let (_, topic) = OUTPUTS.iter().find(|(name, _)| *name == message.topic()).expect("an output topic");
+        let header = |name: &str| {
+            let headers = message.headers().expect("every record has headers");
+            let found = headers.iter().find(|header| header.key == name).and_then(|header| header.value);
+            String::from_utf8(found.unwrap_or_else(|| panic!("no header {name}")).to_vec()).expect("text")
+        };
+        assert_eq!((header("ce_specversion").as_str(), header("content-type").as_str()), ("1.0", "application/json"));
+        let cause = header("evenkeel-cause");
+        let (offset, number) = cause.split_once(':').expect("offset:number");
+        let cause = (offset.parse().expect("a number"), number.parse().expect("a number"));
+        let last = self.causes.insert((message.topic().to_owned(), message.partition()), cause);
+        assert!(last.is_none_or(|last| last < cause), "causes rise along a partition: {last:?}, then {cause:?}");
+        let body: Option<Value> = message.payload().map(|body| serde_json::from_slice(body).expect("JSON"));
+        if let Some(body) = &body {
+            self.schemas.check(*topic, body);
+        }
+        let key = message.key().map(|key| String::from_utf8(key.to_vec()).expect("text"));
+        match topic {
+            Topic::Discrepancies => {
+                let body = body.expect("the discrepancy topic has no nulls");
+                assert_eq!(key.as_deref(), body["key"].as_str(), "the record's key is the order's");
+                self.judge.hear(&header("ce_id"), &body, now().0);
+            }
+            Topic::Open => {
+                self.open.insert(key.expect("the open topic is keyed"), body);
+            }
+            Topic::Quarantine => self.quarantined.push(body.expect("the quarantine topic has no nulls")),
+        }
     }
 }
 
 #[test]
-fn embedded_settled_time_moves_and_heartbeats_come_out() {
-    let cluster = MockCluster::new(1).expect("a mock cluster starts");
-    let topics =
-        [("shop.shop.orders", 4), ("pay.pay.payments", 3), ("shop.shop.heartbeat", 1), ("pay.pay.heartbeat", 1)];
-    let outputs = [("e.changes", 2), ("e.discrepancies", 2), ("e.open", 2), ("e.quarantine", 2)];
-    for (topic, partitions) in topics.into_iter().chain(outputs) {
-        cluster.create_topic(topic, partitions, 1).expect("a topic is created");
-    }
-    let bootstrap = cluster.bootstrap_servers();
+fn embedded_faults_are_found_once_while_members_come_and_go() {
+    evenkeel::adapters::telemetry::install_logs();
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let settings = Arc::new(settings(&bootstrap, folder.path()));
-    let stop = Arc::new(AtomicBool::new(false));
-    let status = Arc::new(ReconcileStatus::default());
-    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
-    let product = {
-        let (stop, status) = (Arc::clone(&stop), Arc::clone(&status));
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-            runtime.block_on(run(settings, Stages::Both, stop, status, metrics))
-        })
-    };
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &bootstrap);
-    let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config.create().expect("a producer");
-    let consumer: BaseConsumer =
-        config.clone().set("group.id", "t").set("auto.offset.reset", "earliest").create().expect("a consumer");
-    consumer.subscribe(&["e.discrepancies"]).expect("subscribed");
-    let mut world = World::new(1);
-    let began = now().0;
-    let mut connectors = [Connector::new(Database::Shop, began), Connector::new(Database::Pay, began)];
-    let mut heartbeats = Vec::new();
-    let deadline = Moment::now() + Duration::from_secs(30);
-    while heartbeats.len() < 4 && Moment::now() < deadline {
-        let at = now().0;
-        world.arrive(at, false);
-        for (when, logged) in world.advance(at) {
-            let is_order = matches!(logged, evenkeel::app::demo::world::Logged::Order { .. });
-            connectors[usize::from(!is_order)].log(when, &logged);
-        }
-        for connector in &mut connectors {
-            connector.heartbeat(at);
-            for Outgoing { topic, key, value, .. } in connector.drain(at) {
-                producer.send(BaseRecord::to(topic).key(&key).payload(&value)).map_err(|(e, _)| e).expect("sent");
-            }
-        }
-        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) {
-            heartbeats.push(String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned());
-        }
+    let mut theatre = Theatre::new();
+    let first = theatre.product(&folder.path().join("first"));
+    theatre.play(true, Duration::from_secs(40), |theatre| theatre.judge.seen.len() >= 3);
+    let garbage = BaseRecord::<str, str>::to(PAYMENTS).key("{}").payload("{\"op\":\"c\"}");
+    theatre.producer.send(garbage).map_err(|(error, _)| error).expect("sent");
+
+    let second = theatre.product(&folder.path().join("second"));
+    theatre
+        .play(true, Duration::from_secs(40), |_| second.status.is_ready() && !second.status.partitions().is_empty());
+    let before = theatre.judge.seen.len();
+    theatre.play(true, Duration::from_secs(40), |theatre| theatre.judge.seen.len() >= before + 3);
+
+    first.stop().expect("the first member stops cleanly");
+    theatre.play(true, Duration::from_secs(40), |_| second.status.partitions().len() == 2);
+    theatre.play(false, Duration::from_secs(60), |theatre| theatre.judge.is_complete());
+    assert!(second.is_running());
+    second.stop().expect("the second member stops cleanly");
+    theatre.producer.flush(Duration::from_secs(5)).expect("flushed");
+
+    let summary = theatre.judge.summary();
+    assert!(summary.is_right(), "{summary}");
+    assert!(summary.injected() >= 6, "{summary}");
+    let reasons: Vec<&str> = theatre.quarantined.iter().filter_map(|body| body["reason"].as_str()).collect();
+    assert_eq!(reasons, ["not_debezium"]);
+    for seen in &theatre.judge.seen {
+        let open = theatre.open.get(&seen.order).unwrap_or_else(|| panic!("nothing open for {}", seen.order));
+        let rules: Vec<&str> = open
+            .iter()
+            .flat_map(|body| body["open"].as_array().into_iter().flatten())
+            .filter_map(|open| open["rule"]["id"].as_str())
+            .collect();
+        assert_eq!(rules.contains(&seen.rule.as_str()), seen.resolved.is_none(), "{seen:?}: {open:?}");
     }
-    stop.store(true, Ordering::Relaxed);
-    producer.flush(Duration::from_secs(5)).expect("flushed");
-    product.join().expect("no panic").expect("no failure");
-    assert!(heartbeats.len() >= 4, "{heartbeats:?}");
-    assert!(heartbeats.iter().all(|body| body.contains("\"type\":\"heartbeat\"")), "{heartbeats:?}");
-    assert!(status.partitions().iter().any(|(_, status)| status.changes.load(Ordering::Relaxed) > 10));
 }

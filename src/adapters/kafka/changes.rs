@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::admin::ANSWER;
-use super::{Context, KafkaFailure, Properties};
+use super::{Context, KafkaFailure, Properties, Quiet};
 
 /// Rounds of blocks in flight, by number: how many blocks of each are not acknowledged.
 #[derive(Default)]
@@ -27,7 +27,11 @@ struct WriterContext {
     flight: Arc<Mutex<Flight>>,
 }
 
-impl ClientContext for WriterContext {}
+impl ClientContext for WriterContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        super::say(&error, reason);
+    }
+}
 
 impl ProducerContext for WriterContext {
     type DeliveryOpaque = Box<u64>;
@@ -129,7 +133,7 @@ impl ChangesWriter {
 
 /// Reads one partition of a topic from an offset, outside any group.
 pub struct PartitionReader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Quiet>,
     topic: String,
     partition: i32,
 }
@@ -153,7 +157,7 @@ impl PartitionReader {
             ("fetch.message.max.bytes", "1048576"),
             ("allow.auto.create.topics", "false"),
         ]);
-        let consumer = config.create().context(|| format!("consumer of {topic}:{partition}"))?;
+        let consumer = config.create_with_context(Quiet).context(|| format!("consumer of {topic}:{partition}"))?;
         Ok(PartitionReader { consumer, topic: topic.to_owned(), partition })
     }
 

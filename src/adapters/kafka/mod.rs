@@ -11,7 +11,10 @@ pub mod publisher;
 use std::collections::BTreeMap;
 
 use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 
 /// What failed, on what, and librdkafka's own error.
 #[derive(Debug, thiserror::Error)]
@@ -65,5 +68,26 @@ impl Properties {
             config.set(*name, *value);
         }
         config
+    }
+}
+
+/// A client whose own messages go to the log, those that say nothing left out.
+#[derive(Clone, Copy, Default)]
+pub struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        say(&error, reason);
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// Logs what librdkafka says about a connection. That a partition's end was reached is no error, and what it recovers
+/// from by itself is worth a look, not an alarm.
+fn say(error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::PartitionEOF) => {}
+        _ => tracing::warn!(%error, reason, "kafka client"),
     }
 }

@@ -181,3 +181,15 @@ pub fn clock(instant: Micros) -> String {
     let millis = instant.rem_euclid(1_000_000) / 1000;
     format!("{:02}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
+
+/// A discrepancy's parts in words.
+pub struct Shown<'a> {
+    pub since: String,
+    pub rule: &'a str,
+    pub order: &'a str,
+    pub evidence: &'a str,
+}
+
+pub fn shown(seen: &Seen) -> Shown<'_> {
+    Shown { since: clock(seen.since), rule: &seen.rule, order: &seen.order, evidence: &seen.evidence }
+}

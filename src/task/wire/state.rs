@@ -228,6 +228,8 @@ pub struct TaskMemory {
     pub topologies: Vec<Vec<(Box<str>, i32)>>,
     pub settled: Option<Instant>,
     pub baseline: Option<Instant>,
+    /// For each rule with any, its id and its disagreements pending and open.
+    pub tallies: Vec<(Box<str>, i64, i64)>,
 }
 
 pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
@@ -267,6 +269,12 @@ pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
     }
     writer.option(memory.settled, Writer::instant);
     writer.option(memory.baseline, Writer::instant);
+    writer.length(memory.tallies.len());
+    for (rule, pending, open) in &memory.tallies {
+        writer.text(rule);
+        writer.signed(*pending);
+        writer.signed(*open);
+    }
     writer.bytes
 }
 
@@ -301,6 +309,7 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
     })?;
     let settled = reader.option(Reader::instant)?;
     let baseline = reader.option(Reader::instant)?;
+    let tallies = reader.list(|reader| Ok((reader.text()?.into(), reader.signed()?, reader.signed()?)))?;
     reader.end()?;
     Ok(TaskMemory {
         next_offset,
@@ -315,6 +324,7 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
         topologies,
         settled,
         baseline,
+        tallies,
     })
 }
 

@@ -172,6 +172,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
         topologies: vec![vec![("shop.shop.orders".into(), 4)], vec![]],
         settled: Some(Instant(30)),
         baseline: None,
+        tallies: vec![("paid".into(), 1, 2)],
     }
 }
 
