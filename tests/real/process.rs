@@ -216,7 +216,7 @@ impl Folder {
 
 fn watch(path: &Path) -> Result<Child> {
     // Servers that are being killed may still write, so the folder is removed until it stays away.
-    let script = "cat; for i in 1 2 3 4 5 6 7 8 9 10; do rm -rf \"$0\"; sleep 0.2; [ -e \"$0\" ] || exit 0; done";
+    let script = "cat; for i in $(seq 50); do rm -rf \"$0\"; sleep 0.2; [ -e \"$0\" ] || exit; done";
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(path).process_group(0);
     Ok(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
