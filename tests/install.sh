@@ -13,13 +13,6 @@ need_build() {
     ls /usr/lib/llvm-*/lib/libclang.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || echo libclang-dev
 }
 
-need_stack() {
-    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || echo postgresql
-    command -v mariadbd >/dev/null 2>&1 || echo mariadb-server
-    command -v java >/dev/null 2>&1 || echo openjdk-17-jre-headless
-    command -v mvn >/dev/null 2>&1 || echo maven
-}
-
 install_missing() {
     missing=$("$1" | sort -u | tr '\n' ' ')
     [ -n "${missing% }" ] || return 0
@@ -40,6 +33,6 @@ install_missing() {
 
 case "${1:-}" in
     build) install_missing need_build "what compiling needs" ;;
-    stack) install_missing need_stack "what the real-stack suite runs" ;;
+    stack) exec "$(dirname "$0")/real/install.sh" ;;
     *) echo "usage: $0 build|stack" >&2; exit 2 ;;
 esac

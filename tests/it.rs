@@ -1,5 +1,6 @@
 //! The one integration binary.
 
 mod embedded;
+mod real;
 mod support;
 mod tidy;
