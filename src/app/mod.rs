@@ -1,11 +1,12 @@
 //! The verbs of the command line, the configuration, and the wiring of everything below.
 
 pub mod config;
-pub mod diagnostic;
 pub mod demo;
+pub mod diagnostic;
 pub mod http;
 pub mod ingest_stage;
 pub mod reconcile_stage;
+pub mod rule_tests;
 pub mod run;
 pub mod settings;
 

@@ -71,14 +71,6 @@ impl Properties {
     }
 }
 
-<<<<<<< HEAD
-/// Why librdkafka refuses a property or its value; `None` where it does not. Connects to nothing.
-pub fn refused_property(name: &str, value: &str) -> Option<String> {
-    let error = ClientConfig::new().set(name, value).create_native_config().err()?;
-    match error {
-        KafkaError::ClientConfig(_, reason, ..) => Some(reason),
-        other => Some(other.to_string()),
-=======
 /// A client whose own messages go to the log, those that say nothing left out.
 #[derive(Clone, Copy, Default)]
 pub struct Quiet;
@@ -97,6 +89,14 @@ fn say(error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::PartitionEOF) => {}
         _ => tracing::warn!(%error, reason, "kafka client"),
->>>>>>> main
+    }
+}
+
+/// Why librdkafka refuses a property or its value; `None` where it does not. Connects to nothing.
+pub fn refused_property(name: &str, value: &str) -> Option<String> {
+    let error = ClientConfig::new().set(name, value).create_native_config().err()?;
+    match error {
+        KafkaError::ClientConfig(_, reason, ..) => Some(reason),
+        other => Some(other.to_string()),
     }
 }
