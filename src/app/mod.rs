@@ -6,6 +6,7 @@ pub mod diagnostic;
 pub mod http;
 pub mod ingest_stage;
 pub mod reconcile_stage;
+pub mod rule_tests;
 pub mod run;
 pub mod settings;
 

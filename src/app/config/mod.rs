@@ -25,8 +25,7 @@ pub use self::node::{Content, Name, Node};
 pub use self::reader::{Context, Environment, Section};
 use self::sources::Source;
 pub use self::types::{moment, parse_value};
-use self::units::Problem;
-pub use self::units::suggestion;
+pub use self::units::{Problem, boolean, suggestion};
 pub use self::units::{duration_text, nearest};
 use super::diagnostic::{Diagnostic, Kind, SourceText};
 use super::settings::Settings;
@@ -47,14 +46,27 @@ pub fn load_str(text: &str, base: &Path, environment: Environment<'_>) -> Result
     load_source(&SourceText::new("evenkeel.yaml", text), base, environment)
 }
 
+/// Reads a configuration to test its rules: environment variables that are not set stand for some text.
+pub fn load_for_tests(path: &Path) -> Result<Settings, Vec<Diagnostic>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![Diagnostic::of_file(&name, Kind::File, format!("cannot be read: {error}"))])?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let context = Context::new(&environment).stand_in("0123456789abcdef");
+    load_with(context, &SourceText::new(name, text), path.parent().unwrap_or(Path::new("")))
+}
+
 /// Reads a configuration from a named text.
 pub fn load_source(
     source: &std::rc::Rc<SourceText>,
     base: &Path,
     environment: Environment<'_>,
 ) -> Result<Settings, Vec<Diagnostic>> {
+    load_with(Context::new(environment), source, base)
+}
+
+fn load_with(context: Context<'_>, source: &std::rc::Rc<SourceText>, base: &Path) -> Result<Settings, Vec<Diagnostic>> {
     let root = Node::parse(source).map_err(|fault| vec![fault])?;
-    let context = Context::new(environment);
     let files = rules::files(&context, &root, base);
     let settings = settings(&context, &root, &files);
     let faults = context.into_faults();
@@ -132,7 +144,7 @@ fn catalog_and_rules<'n>(
         section.get("lookups").into_iter().chain(sections.iter().filter_map(|file| file.get("lookups")));
     let lookups: Vec<Named<'n, Option<Lookup>>> = lookups::read(context, lookup_nodes.collect(), sources);
     let mut unsound: Vec<&str> = Vec::new();
-    unsound.extend(sources.iter().filter(|s| s.value.source.is_none()).map(|source| source.name.as_str()));
+    unsound.extend(sources.iter().filter(|s| s.value.table.is_none()).map(|source| source.name.as_str()));
     unsound.extend(lookups.iter().filter(|l| l.value.is_none()).map(|lookup| lookup.name.as_str()));
     let catalog = Catalog {
         sources: sources.iter().filter_map(|source| source.value.table.clone()).collect(),

@@ -15,12 +15,20 @@ pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 /// What reading needs: the environment, and a place for faults.
 pub struct Context<'e> {
     environment: Environment<'e>,
+    /// What a variable that is not set stands for; `None` makes it a fault.
+    stand_in: Option<&'static str>,
     faults: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'e> Context<'e> {
     pub fn new(environment: Environment<'e>) -> Context<'e> {
-        Context { environment, faults: RefCell::new(Vec::new()) }
+        Context { environment, stand_in: None, faults: RefCell::new(Vec::new()) }
+    }
+
+    /// Lets `text` stand for every variable that is not set.
+    #[must_use]
+    pub fn stand_in(self, text: &'static str) -> Context<'e> {
+        Context { stand_in: Some(text), ..self }
     }
 
     pub fn report(&self, fault: Diagnostic) {
@@ -179,7 +187,8 @@ impl<'e> Context<'e> {
                 Some((name, default)) => (name, Some(default)),
                 None => (inside, None),
             };
-            match (self.environment)(name).filter(|value| !value.is_empty()).or(default.map(str::to_owned)) {
+            let set = (self.environment)(name).filter(|value| !value.is_empty());
+            match set.or(default.or(self.stand_in).map(str::to_owned)) {
                 Some(value) => filled.push_str(&value),
                 None => {
                     self.missing_variable(node, name);

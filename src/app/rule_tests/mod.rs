@@ -1,0 +1,199 @@
+//! `evenkeel test`: stories about rules, told to the very function that judges in production.
+//!
+//! Must not know: Kafka, disks, clocks.
+
+mod compare;
+mod drive;
+mod story;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use self::compare::Said;
+use self::drive::Driver;
+use self::story::{Step, Story};
+use super::config::{self, Context, Node, reference};
+use super::diagnostic::{Diagnostic, Kind, SourceText, render_all};
+use super::settings::Settings;
+use crate::adapters::records::Renderer;
+use crate::domain::rule::Plan;
+
+/// What became of one story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub file: String,
+    pub line: usize,
+    pub name: String,
+    /// Empty where the story is true.
+    pub failures: Vec<Failure>,
+}
+
+/// A step after which something else was said than expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub line: usize,
+    /// `- expected` and `+ got`, with headings.
+    pub difference: Vec<String>,
+}
+
+/// Runs test files; prints what failed and a summary.
+pub fn run(files: &[std::path::PathBuf], as_json: bool, colours: bool) -> ExitCode {
+    let mut outcomes = Vec::new();
+    let mut faults = Vec::new();
+    for file in files {
+        match test_file(file, false) {
+            Ok(told) => outcomes.extend(told),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if as_json {
+        println!("{}", as_report(&outcomes, &faults));
+    } else {
+        print!("{}", text_report(&outcomes));
+        if !faults.is_empty() {
+            eprint!("{}", render_all(&faults, colours));
+        }
+    }
+    match (faults.is_empty(), outcomes.iter().all(|outcome| outcome.failures.is_empty())) {
+        (false, _) => ExitCode::from(2),
+        (true, false) => ExitCode::from(1),
+        (true, true) => ExitCode::SUCCESS,
+    }
+}
+
+/// Tells every story of a file. With `restarts`, the task forgets and remembers everything after each step, which must
+/// make no difference.
+pub fn test_file(path: &Path, restarts: bool) -> Result<Vec<Outcome>, Vec<Diagnostic>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![Diagnostic::of_file(&name, Kind::File, format!("cannot be read: {error}"))])?;
+    let source = SourceText::new(&name, text);
+    let root = Node::parse(&source).map_err(|fault| vec![fault])?;
+    let environment = |_: &str| None;
+    let context = Context::new(&environment);
+    let told = tell(&context, &root, path.parent().unwrap_or(Path::new("")), restarts);
+    let faults = context.into_faults();
+    match told {
+        Some(told) if faults.is_empty() => told.map_err(|fault| vec![fault]),
+        _ => Err(faults),
+    }
+}
+
+type Told = Result<Vec<Outcome>, Diagnostic>;
+
+/// `None` where something was reported.
+fn tell<'n>(context: &'n Context<'n>, root: &'n Node, base: &Path, restarts: bool) -> Option<Told> {
+    let section = context.section(root, &reference::TEST_FILE, "a test file")?;
+    let config = base.join(section.required_text("config")?);
+    let settings = match config::load_for_tests(&config) {
+        Ok(settings) => settings,
+        Err(faults) => {
+            faults.into_iter().for_each(|fault| context.report(fault));
+            return None;
+        }
+    };
+    let settings = only(context, &section, settings)?;
+    let stories = story::read(context, section.require("tests")?, &settings);
+    if context.count() > 0 {
+        return None;
+    }
+    let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
+    let renderer = Renderer::new(masks, settings.mask_key.clone());
+    let file = &root.source.name;
+    Some(stories.iter().map(|story| live(&settings, &renderer, story, file, restarts)).collect())
+}
+
+/// The settings with only the rules under test.
+fn only(context: &Context<'_>, section: &config::Section<'_>, settings: Settings) -> Option<Settings> {
+    let Some(node) = section.get("rules") else { return Some(settings) };
+    let wanted = context.texts(node, "rules");
+    for (id, node) in &wanted {
+        if !settings.plan.rules.iter().any(|rule| *rule.id == **id) {
+            let fault = node.fault(Kind::UnknownName, format!("the configuration has no rule \"{id}\""));
+            context.report(match config::suggestion(id, settings.plan.rules.iter().map(|rule| &*rule.id)) {
+                Some(hint) => fault.hint(hint),
+                None => fault,
+            });
+        }
+    }
+    let mut plan = Plan::clone(&settings.plan);
+    plan.rules.retain(|rule| wanted.iter().any(|(id, _)| *rule.id == **id));
+    Some(Settings { plan: Arc::new(plan), ..settings })
+}
+
+fn live(settings: &Settings, renderer: &Renderer, story: &Story, file: &str, restarts: bool) -> Result<Outcome, Diagnostic> {
+    let plan = &settings.plan;
+    let mut driver = Driver::begin(settings, plan, story, restarts)?;
+    let mut failures = Vec::new();
+    let mut fail = |step: &Step, difference: Vec<String>| {
+        if !difference.is_empty() {
+            failures.push(Failure { line: step.place.line(), difference });
+        }
+    };
+    for step in &story.steps {
+        driver.step(step)?;
+        if let Some(expected) = &step.expect {
+            let said: Vec<Said> =
+                driver.said().iter().filter_map(|record| Said::of(renderer, plan, record)).collect();
+            fail(step, compare::in_order(plan, expected, &said));
+        }
+        if let Some(expected) = &step.expect_open {
+            let open = driver.open().filter_map(|open| Said::of_open(renderer, plan, open)).collect();
+            fail(step, compare::in_any_order(plan, expected, open));
+        }
+    }
+    if let Some(last) = story.steps.last() {
+        let rest: Vec<Said> = driver.said().iter().filter_map(|record| Said::of(renderer, plan, record)).collect();
+        let mut difference = compare::in_order(plan, &[], &rest);
+        if !difference.is_empty() {
+            difference.insert(0, "after the last expect:".to_owned());
+        }
+        fail(last, difference);
+    }
+    Ok(Outcome { file: file.to_owned(), line: story.place.line(), name: story.name.clone(), failures })
+}
+
+/// What failed, then how many did.
+fn text_report(outcomes: &[Outcome]) -> String {
+    let mut text = String::new();
+    for outcome in outcomes.iter().filter(|outcome| !outcome.failures.is_empty()) {
+        text.push_str(&format!("FAILED {}:{}: {}\n", outcome.file, outcome.line, outcome.name));
+        for failure in &outcome.failures {
+            text.push_str(&format!("  step of line {}\n", failure.line));
+            for line in &failure.difference {
+                let indent = if line.starts_with(['-', '+']) { "      " } else { "    " };
+                text.push_str(&format!("{indent}{line}\n"));
+            }
+        }
+        text.push('\n');
+    }
+    let failed = outcomes.iter().filter(|outcome| !outcome.failures.is_empty()).count();
+    let s = if outcomes.len() == 1 { "story" } else { "stories" };
+    text + &format!("{} {s}, {failed} failed\n", outcomes.len())
+}
+
+fn as_report(outcomes: &[Outcome], faults: &[Diagnostic]) -> Json {
+    let outcome = |outcome: &Outcome| {
+        let failures: Vec<Json> = outcome
+            .failures
+            .iter()
+            .map(|failure| json!({"line": failure.line, "difference": failure.difference}))
+            .collect();
+        json!({
+            "file": outcome.file,
+            "line": outcome.line,
+            "name": outcome.name,
+            "passed": failures.is_empty(),
+            "failures": failures,
+        })
+    };
+    json!({
+        "stories": outcomes.iter().map(outcome).collect::<Vec<_>>(),
+        "errors": faults.iter().map(Diagnostic::to_json).collect::<Vec<_>>(),
+    })
+}
