@@ -159,10 +159,10 @@ impl Renderer {
     /// An evidence column is masked like the kept column whose name it bears.
     fn mask_of(&self, plan: &Plan, name: &str) -> &Mask {
         let tables = plan.catalog.sources.iter().zip(&self.masks);
-        let masks = tables.filter_map(|(table, masks)| {
+        let mut masks = tables.filter_map(|(table, masks)| {
             table.columns.iter().position(|column| column.name == name).map(|column| &masks[column])
         });
-        masks.filter(|mask| **mask != Mask::Show).last().unwrap_or(&Mask::Show)
+        masks.find(|mask| **mask != Mask::Show).unwrap_or(&Mask::Show)
     }
 
     fn side(&self, source: usize, columns: &[Column], row: &SideRow) -> Json {

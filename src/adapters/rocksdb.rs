@@ -114,10 +114,12 @@ impl Store for RocksStore {
         }
         let start = IteratorMode::From(from, Direction::Forward);
         let iterator = self.db.iterator_cf_opt(self.family(space), options, start);
-        let pair = |pair: Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>| {
-            pair.map(|(key, value)| (key.into_vec(), value.into_vec())).map_err(|error| self.error(error))
-        };
-        iterator.take(limit).map(pair).collect()
+        let mut pairs = Vec::new();
+        for pair in iterator.take(limit) {
+            let (key, value) = pair.map_err(|error| self.error(error))?;
+            pairs.push((key.into_vec(), value.into_vec()));
+        }
+        Ok(pairs)
     }
 
     /// The write-ahead log reaches the operating system, not the disk: it survives the process, and after a power cut

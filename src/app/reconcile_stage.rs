@@ -125,8 +125,8 @@ impl ReconcileStage {
             running.stop.store(true, Ordering::Relaxed);
         }
         self.commit();
-        let all = std::mem::take(&mut self.running).into_iter().chain(std::mem::take(&mut self.stopping));
-        all.map(|(partition, running)| join(partition, running)).collect()
+        let mut all = std::mem::take(&mut self.running).into_iter().chain(std::mem::take(&mut self.stopping));
+        all.try_for_each(|(partition, running)| join(partition, running))
     }
 
     fn follow_movements(&mut self) {

@@ -65,7 +65,11 @@ pub fn load_source(
     load_with(Context::new(environment), source, base)
 }
 
-fn load_with(context: Context<'_>, source: &std::rc::Rc<SourceText>, base: &Path) -> Result<Settings, Vec<Diagnostic>> {
+fn load_with(
+    context: Context<'_>,
+    source: &std::rc::Rc<SourceText>,
+    base: &Path,
+) -> Result<Settings, Vec<Diagnostic>> {
     let root = Node::parse(source).map_err(|fault| vec![fault])?;
     let files = rules::files(&context, &root, base);
     let settings = settings(&context, &root, &files);

@@ -372,7 +372,11 @@ pub static TEST_FILE: SectionDoc = SectionDoc {
     title: "A test file",
     about: "Stories about the rules of one configuration.",
     fields: &[
-        required("config", "file name", "The configuration whose sources and rules are tested, relative to this file."),
+        required(
+            "config",
+            "file name",
+            "The configuration whose sources and rules are tested, relative to this file.",
+        ),
         optional("rules", "rule id or list", "Only these rules are asked; without it, all of them."),
         required("tests", "list of stories", "The stories."),
     ],
@@ -396,10 +400,27 @@ pub static STEP: SectionDoc = SectionDoc {
             key, or {delete: …}. An insert leaves unnamed columns NULL. A text that is the connector's \
             unavailable_value_placeholder is a value that the event does not carry.",
     fields: &[
-        optional("at", "time of day, or RFC 3339", "When the step's changes were committed. Times of day are of 2026-01-01, UTC."),
-        with_default("late", "boolean", "false", "true where the changes come although their source's history was said to be complete."),
-        optional("complete", "instant, or map: source → instant", "Up to when a source's history is known from now on, or every source's."),
-        optional("expect", "list of records", "Everything said since the last expect: each key's records in order, and no others."),
+        optional(
+            "at",
+            "time of day, or RFC 3339",
+            "When the step's changes were committed. Times of day are of 2026-01-01, UTC.",
+        ),
+        with_default(
+            "late",
+            "boolean",
+            "false",
+            "true where the changes come although their source's history was said to be complete.",
+        ),
+        optional(
+            "complete",
+            "instant, or map: source → instant",
+            "Up to when a source's history is known from now on, or every source's.",
+        ),
+        optional(
+            "expect",
+            "list of records",
+            "Everything said since the last expect: each key's records in order, and no others.",
+        ),
         optional("expect_open", "list of records", "What is open after the step, in any order, and nothing else."),
     ],
 };
@@ -409,7 +430,11 @@ pub static EXPECTED: SectionDoc = SectionDoc {
     about: "Fields that are not named are not compared.",
     fields: &[
         required("key", "value", "The reconciliation key."),
-        optional("type", "`opened`, `updated`, `escalated`, `resolved`", "What happened. Required in expect; not in expect_open."),
+        optional(
+            "type",
+            "`opened`, `updated`, `escalated`, `resolved`",
+            "What happened. Required in expect; not in expect_open.",
+        ),
         optional("rule", "rule id", "The rule."),
         optional("since", "instant", "When the disagreement began."),
         optional("at", "instant", "When it happened on the timeline."),
@@ -418,7 +443,11 @@ pub static EXPECTED: SectionDoc = SectionDoc {
         optional("revision", "number", "The record's revision, from 1."),
         optional("flap_count", "number", "How often the disagreement returned within the flap window."),
         optional("identity", "value or list", "The identity columns' values."),
-        optional("evidence", "map of column → value, or a list of them", "Selected columns; one map compares the first row only, a list all rows."),
+        optional(
+            "evidence",
+            "map of column → value, or a list of them",
+            "Selected columns; one map compares the first row only, a list all rows.",
+        ),
         optional("amount_at_risk", "value", "The amount that is published."),
         optional("currency", "text", "The currency that is published."),
         optional("annotations", "map: name → text", "Annotations with their values filled in."),

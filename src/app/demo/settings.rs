@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::app::config;
 use crate::app::settings::Settings;
 
-const FILE: &str = include_str!("evenkeel.yaml");
+/// The file itself.
+pub const FILE: &str = include_str!("evenkeel.yaml");
 
 /// The settings for a broker and a state folder.
 pub fn settings(bootstrap: &str, state_dir: &Path) -> Settings {

@@ -57,8 +57,14 @@ pub struct Driver<'s> {
 
 impl<'s> Driver<'s> {
     /// Begins a story: its snapshot, then every source's history known up to just before the first step.
-    pub fn begin(settings: &'s Settings, plan: &Arc<Plan>, story: &Story, restarts: bool) -> Result<Driver<'s>, Diagnostic> {
-        let instants = story.steps.iter().flat_map(|step| step.at.into_iter().chain(step.complete.iter().map(|c| c.1)));
+    pub fn begin(
+        settings: &'s Settings,
+        plan: &Arc<Plan>,
+        story: &Story,
+        restarts: bool,
+    ) -> Result<Driver<'s>, Diagnostic> {
+        let instants =
+            story.steps.iter().flat_map(|step| step.at.into_iter().chain(step.complete.iter().map(|c| c.1)));
         let start = instants.min().unwrap_or(Instant(0)).plus(-BEFORE);
         let sources = plan.sources.len();
         let mut driver = Driver {
@@ -106,7 +112,8 @@ impl<'s> Driver<'s> {
         let replayed = self.task.counts().replayed;
         self.apply(block);
         if self.task.counts().replayed > replayed {
-            let fault = step.place.fault("a late change comes after newer changes of its source, as a repetition would");
+            let fault =
+                step.place.fault("a late change comes after newer changes of its source, as a repetition would");
             return Err(fault.hint("Tell late changes before newer ones of the same source."));
         }
         Ok(())
@@ -150,7 +157,9 @@ impl<'s> Driver<'s> {
         let name = &self.plan.catalog.sources[change.source].name;
         let complete = self.complete[change.source];
         if step.late && at > complete {
-            return Err(change.place.fault(format!("the change is not late: \"{name}\" is complete up to {complete} only")));
+            return Err(change
+                .place
+                .fault(format!("the change is not late: \"{name}\" is complete up to {complete} only")));
         }
         if step.late || !settings.commit_time {
             return Ok(());
@@ -161,7 +170,8 @@ impl<'s> Driver<'s> {
         }
         match self.tellers[connector].last {
             Some(last) if at < last => {
-                let message = format!("connector \"{}\" has already told of {last}: commit times rise", settings.name);
+                let message =
+                    format!("connector \"{}\" has already told of {last}: commit times rise", settings.name);
                 Err(change.place.fault(message))
             }
             _ => Ok(()),

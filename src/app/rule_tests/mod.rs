@@ -126,7 +126,13 @@ fn only(context: &Context<'_>, section: &config::Section<'_>, settings: Settings
     Some(Settings { plan: Arc::new(plan), ..settings })
 }
 
-fn live(settings: &Settings, renderer: &Renderer, story: &Story, file: &str, restarts: bool) -> Result<Outcome, Diagnostic> {
+fn live(
+    settings: &Settings,
+    renderer: &Renderer,
+    story: &Story,
+    file: &str,
+    restarts: bool,
+) -> Result<Outcome, Diagnostic> {
     let plan = &settings.plan;
     let mut driver = Driver::begin(settings, plan, story, restarts)?;
     let mut failures = Vec::new();

@@ -165,7 +165,8 @@ impl<'c> StoryReader<'c> {
             }
         }
         if let (Some(change), None) = (step.changes.first(), step.at) {
-            self.context.report(change.place.fault("the step has changes, but no \"at\" says when they were committed"));
+            self.context
+                .report(change.place.fault("the step has changes, but no \"at\" says when they were committed"));
         }
         Some(step)
     }
@@ -173,8 +174,9 @@ impl<'c> StoryReader<'c> {
     fn instant(&self, node: &Node, what: &str) -> Option<Instant> {
         self.context.read(node, what, |text| match moment(text, Some(DAY)) {
             Some(micros) => Ok(Instant(micros)),
-            None => Err(crate::app::config::Problem::new(format!("\"{text}\" is not an instant"))
-                .hint("Write a time of day in quotes, as in \"12:00:05\", or a moment such as 2026-01-31T12:00:05Z.")),
+            None => Err(crate::app::config::Problem::new(format!("\"{text}\" is not an instant")).hint(
+                "Write a time of day in quotes, as in \"12:00:05\", or a moment such as 2026-01-31T12:00:05Z.",
+            )),
         })
     }
 
@@ -263,7 +265,8 @@ impl<'c> StoryReader<'c> {
 
     fn expected_list(&self, node: &'c Node, what: &str) -> Option<Vec<Expected>> {
         let nodes = self.context.list(node, what)?;
-        let expected: Vec<Option<Expected>> = nodes.iter().map(|node| self.expected(node, what == "expect")).collect();
+        let expected: Vec<Option<Expected>> =
+            nodes.iter().map(|node| self.expected(node, what == "expect")).collect();
         expected.into_iter().collect()
     }
 
@@ -294,7 +297,11 @@ impl<'c> StoryReader<'c> {
             self.value(node, &column)
         });
         let identity = section.get("identity").and_then(|node| {
-            let columns: Vec<Column> = rule?.identity.iter().map(|index| rule?.query.columns().get(*index).cloned()).collect::<Option<_>>()?;
+            let columns: Vec<Column> = rule?
+                .identity
+                .iter()
+                .map(|index| rule?.query.columns().get(*index).cloned())
+                .collect::<Option<_>>()?;
             let nodes = match &node.content {
                 Content::List(nodes) => nodes.as_slice(),
                 _ => std::slice::from_ref(node),

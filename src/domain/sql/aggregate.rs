@@ -64,7 +64,7 @@ pub fn accumulate<'a>(
         inputs.sort();
         inputs.dedup();
     }
-    let decisive = |truth: bool| inputs.iter().any(|value| *value == Value::Bool(truth));
+    let decisive = |truth: bool| inputs.contains(&Value::Bool(truth));
     match aggregate.kind {
         Kind::BoolOr if decisive(true) => Ok(Value::Bool(true)),
         Kind::BoolAnd if decisive(false) => Ok(Value::Bool(false)),

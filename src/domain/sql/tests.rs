@@ -62,8 +62,8 @@ fn answer(sql: &str, orders: &str, payments: &str) -> String {
     let tables: Vec<&[&[Value]]> = slices.iter().map(Vec::as_slice).collect();
     let answer = query.evaluate(&tables);
     let shown = |value: &Value| if value.is_null() { "null".to_owned() } else { to_text(value) };
-    let row = |row: &Box<[Value]>| row.iter().map(shown).collect::<Vec<_>>().join(", ");
-    let rows = answer.rows.iter().map(row).collect::<Vec<_>>().join("; ");
+    let row = |row: &[Value]| row.iter().map(shown).collect::<Vec<_>>().join(", ");
+    let rows = answer.rows.iter().map(|one| row(one)).collect::<Vec<_>>().join("; ");
     match answer.cannot_compare {
         None => rows,
         Some(Cause::Unknown) => format!("{rows} cannot compare"),

@@ -245,7 +245,7 @@ impl SourceMap {
     }
 
     /// A writer's row as the reader's: columns that the writer did not have are unknown.
-    pub(super) fn row(&self, mut written: Box<[Value]>) -> Option<Box<[Value]>> {
+    pub(super) fn row(&self, mut written: Vec<Value>) -> Option<Box<[Value]>> {
         if written.len() != self.written {
             return None;
         }
@@ -348,7 +348,7 @@ pub(super) fn read_change(
 }
 
 fn read_upsert(reader: &mut Reader<'_>, map: &SourceMap) -> Result<Operation, WireError> {
-    let columns = map.row(reader.values()?);
+    let columns = map.row(reader.list(Reader::value)?);
     let columns = columns.ok_or_else(|| reader.damaged("a row has another number of columns than its source"))?;
     let unchanged: Vec<usize> = reader.list(Reader::narrow)?;
     let place = |written: &usize| map.columns.iter().position(|column| *column == Some(*written));

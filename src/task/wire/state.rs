@@ -133,7 +133,7 @@ pub fn decode_key(bytes: &[u8], layouts: &Layouts) -> Result<(KeyState, Option<I
 }
 
 fn read_row(reader: &mut Reader<'_>, map: &SourceMap, first_seen: Instant) -> Result<Row, WireError> {
-    let columns = map.row(reader.values()?);
+    let columns = map.row(reader.list(Reader::value)?);
     let columns = columns.ok_or_else(|| reader.damaged("a row has another number of columns than its layout"))?;
     let source_time = first_seen.plus(reader.signed()?);
     let transaction = reader.unsigned()?;
