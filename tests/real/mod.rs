@@ -15,10 +15,13 @@ mod kafka;
 mod mariadb;
 mod postgres;
 mod process;
+mod product;
 mod selftest;
 mod source;
 mod stack;
 mod topics;
+mod truth;
+mod watch;
 
 pub use error::{Error, Result, wait_until};
 pub use source::Source;

@@ -1,1 +1,40 @@
+//! The shipped rules and their stories; and that a story which is not true fails readably.
 
+use std::path::{Path, PathBuf};
+
+use super::{Outcome, test_file, text_report};
+use crate::app::config;
+use crate::app::diagnostic::render_all;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn story_files() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join("tests/golden")).expect("the folder is there");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    paths
+}
+
+fn tell(path: &Path, restarts: bool) -> Vec<Outcome> {
+    test_file(path, restarts).unwrap_or_else(|faults| panic!("{}", render_all(&faults, false)))
+}
+
+#[test]
+fn every_story_is_true() {
+    let mut outcomes = Vec::new();
+    for path in story_files() {
+        outcomes.extend(tell(&path, false));
+    }
+    assert!(outcomes.iter().all(|outcome| outcome.failures.is_empty()), "{}", text_report(&outcomes));
+}
+
+/// What a task remembers on disk is all that it needs.
+#[test]
+fn every_story_is_true_when_the_task_starts_anew_after_each_step() {
+    for path in story_files() {
+        assert_eq!(tell(&path, true), tell(&path, false), "{}", path.display());
+    }
+}

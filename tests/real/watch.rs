@@ -1,0 +1,131 @@
+//! Watches a reconciliation's output topics: every record against its schema, what was opened, what is open now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::truth::Truth;
+use super::{Result, Stack, TopicReader};
+use crate::support::schemas::{Schemas, Topic};
+
+/// The output topics of one reconciliation.
+pub struct Watch {
+    readers: [(Topic, TopicReader, usize); 3],
+    schemas: Schemas,
+    /// `(event type, rule, key)` in order of arrival.
+    pub events: Vec<(String, String, String)>,
+    /// For each key, the rules open now.
+    pub open: BTreeMap<String, BTreeSet<String>>,
+    pub quarantined: Vec<Value>,
+    pub stalls: Vec<String>,
+    /// For each partition, the settled time of the last heartbeat, RFC 3339.
+    pub settled: BTreeMap<i64, String>,
+    ids: BTreeSet<String>,
+}
+
+impl Watch {
+    pub fn begin(stack: &Stack, prefix: &str) -> Result<Watch> {
+        let reader = |name: &str, topic| -> Result<_> { Ok((topic, stack.reader(&format!("{prefix}.{name}"))?, 0)) };
+        Ok(Watch {
+            readers: [
+                reader("discrepancies", Topic::Discrepancies)?,
+                reader("open", Topic::Open)?,
+                reader("quarantine", Topic::Quarantine)?,
+            ],
+            schemas: Schemas::load(),
+            events: Vec::new(),
+            open: BTreeMap::new(),
+            quarantined: Vec::new(),
+            stalls: Vec::new(),
+            settled: BTreeMap::new(),
+            ids: BTreeSet::new(),
+        })
+    }
+
+    /// Reads on until a condition holds.
+    pub fn until(&mut self, what: &str, limit: Duration, done: impl Fn(&Watch) -> bool) -> Result {
+        let deadline = Instant::now() + limit;
+        while !done(self) {
+            assert!(
+                Instant::now() < deadline,
+                "{what}: not within {limit:?}\nevents {:?}\nopen {:?}\nstalls {:?}\nsettled {:?}",
+                self.events,
+                self.open,
+                self.stalls,
+                self.settled
+            );
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result {
+        let mut news = Vec::new();
+        for (topic, reader, seen) in &mut self.readers {
+            let have = *seen;
+            // A short look: what is there is taken, what is not comes with the next one.
+            let _ = reader.until(Duration::from_millis(50), |records| records.len() > have);
+            let records = reader.records();
+            news.extend(records[have..].iter().map(|record| (*topic, record.clone())));
+            *seen = records.len();
+        }
+        for (topic, record) in news {
+            let body: Option<Value> =
+                record.value.as_ref().map(|v| serde_json::from_slice(v.as_ref()).expect("JSON"));
+            if let Some(body) = &body {
+                self.schemas.check(topic, body);
+            }
+            let key =
+                record.key.as_ref().map(|key| String::from_utf8_lossy(key.as_ref()).into_owned()).unwrap_or_default();
+            match (topic, body) {
+                (Topic::Open, body) => {
+                    let open = body.iter().flat_map(|body| body["open"].as_array().into_iter().flatten());
+                    let rules = open.filter_map(|one| one["rule"]["id"].as_str().map(str::to_owned)).collect();
+                    self.open.insert(key, rules);
+                }
+                (Topic::Quarantine, body) => self.quarantined.extend(body),
+                (Topic::Discrepancies, body) => self.hear(&body.expect("the discrepancy topic has no nulls")),
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, body: &Value) {
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        match text("type").as_str() {
+            "heartbeat" => {
+                self.settled.insert(body["partition"].as_i64().expect("a partition"), text("settled_time"));
+            }
+            "source_stalled" | "source_recovered" => self.stalls.push(format!("{} {}", text("type"), text("source"))),
+            event => {
+                let id = format!("{}/{}", text("id"), body["revision"]);
+                assert!(self.ids.insert(id.clone()), "{id} was said twice");
+                let rule = body["rule"]["id"].as_str().unwrap_or_default().to_owned();
+                self.events.push((event.to_owned(), rule, text("key")));
+            }
+        }
+    }
+
+    /// True once every partition has looked beyond an instant (RFC 3339, UTC, microseconds).
+    pub fn has_settled(&self, partitions: usize, beyond: &str) -> bool {
+        self.settled.len() == partitions && self.settled.values().all(|settled| settled.as_str() > beyond)
+    }
+
+    /// What is open now, by rule.
+    pub fn open_by_rule(&self, rules: &Truth) -> Truth {
+        let mut by_rule: Truth = rules.keys().map(|rule| (rule.clone(), BTreeSet::new())).collect();
+        for (key, open) in &self.open {
+            for rule in open {
+                by_rule.entry(rule.clone()).or_default().insert(key.clone());
+            }
+        }
+        by_rule
+    }
+
+    /// Every `(rule, key)` that was ever opened.
+    pub fn ever_opened(&self) -> BTreeSet<(String, String)> {
+        let opened = self.events.iter().filter(|(event, _, _)| event == "opened");
+        opened.map(|(_, rule, key)| (rule.clone(), key.clone())).collect()
+    }
+}
