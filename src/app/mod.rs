@@ -1,5 +1,7 @@
 //! The verbs of the command line, the configuration, and the wiring of everything below.
 
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod diagnostic;

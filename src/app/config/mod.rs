@@ -36,7 +36,7 @@ use crate::domain::rule::{Plan, Rule};
 pub fn load(path: &Path) -> Result<Settings, Vec<Diagnostic>> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
-        .map_err(|error| vec![Diagnostic::of_file(&name, Kind::File, format!("cannot be read: {error}"))])?;
+        .map_err(|error| vec![Diagnostic::of_file(&name, Kind::File, format!("{name} cannot be read: {error}"))])?;
     let base = path.parent().unwrap_or(Path::new(""));
     load_source(&SourceText::new(name, text), base, &|name| std::env::var(name).ok())
 }
@@ -50,7 +50,7 @@ pub fn load_str(text: &str, base: &Path, environment: Environment<'_>) -> Result
 pub fn load_for_tests(path: &Path) -> Result<Settings, Vec<Diagnostic>> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
-        .map_err(|error| vec![Diagnostic::of_file(&name, Kind::File, format!("cannot be read: {error}"))])?;
+        .map_err(|error| vec![Diagnostic::of_file(&name, Kind::File, format!("{name} cannot be read: {error}"))])?;
     let environment = |name: &str| std::env::var(name).ok();
     let context = Context::new(&environment).stand_in("0123456789abcdef");
     load_with(context, &SourceText::new(name, text), path.parent().unwrap_or(Path::new("")))

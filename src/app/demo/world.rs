@@ -152,7 +152,8 @@ impl World {
         self.next_order += 1;
         let cents = 500 + self.dice.below(20_000) as i64;
         let wrong = faults && self.dice.below(FAULT_EVERY) == 0;
-        let fault = wrong.then(|| Fault::ALL[self.dice.below(6) as usize]);
+        // In turn, so that even a short run has one of every kind.
+        let fault = wrong.then(|| Fault::ALL[self.injected.len() % Fault::ALL.len()]);
         if let Some(fault) = fault {
             self.injected.push(Injected { fault, order_id: order, at: now });
         }

@@ -71,7 +71,7 @@ pub fn run(files: &[std::path::PathBuf], as_json: bool, colours: bool) -> ExitCo
 pub fn test_file(path: &Path, restarts: bool) -> Result<Vec<Outcome>, Vec<Diagnostic>> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
-        .map_err(|error| vec![Diagnostic::of_file(&name, Kind::File, format!("cannot be read: {error}"))])?;
+        .map_err(|error| vec![Diagnostic::of_file(&name, Kind::File, format!("{name} cannot be read: {error}"))])?;
     let source = SourceText::new(&name, text);
     let root = Node::parse(&source).map_err(|fault| vec![fault])?;
     let environment = |_: &str| None;

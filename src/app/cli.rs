@@ -1,0 +1,230 @@
+//! The command line: verbs, their flags, exit codes.
+//!
+//! Exit codes: 0 ok; 1 the verb failed or found something; 2 wrong use or configuration.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::demo::{self, demo};
+use super::diagnostic::{Diagnostic, render_all};
+use super::reconcile_stage::ReconcileStatus;
+use super::run::{Stages, run, stop_on_signal};
+use super::settings::Settings;
+use super::{check, config, rule_tests};
+use crate::adapters::telemetry;
+
+/// Wrong use or configuration.
+const WRONG: u8 = 2;
+
+#[derive(Parser)]
+#[command(name = "evenkeel", version, about = "Says, within seconds and without false alarms, where two databases stopped agreeing.", long_about = None)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Run(RunArgs),
+    Demo(DemoArgs),
+    Check(CheckArgs),
+    Test(TestArgs),
+}
+
+/// Run the product: ingest and reconcile, until SIGTERM or SIGINT
+///
+/// Start the same command on several machines to share the work. Logs go to stderr, for people on a terminal and as
+/// JSON otherwise; RUST_LOG filters them. Metrics, /livez and /readyz are served where the configuration says.
+#[derive(Args)]
+#[command(after_help = "Example:\n  evenkeel run -c evenkeel.yaml")]
+struct RunArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// Run only one of the two stages in this process
+    #[arg(long, value_enum)]
+    stage: Option<Stage>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Stage {
+    /// Read the sources' topics, write the changes log
+    Ingest,
+    /// Read the changes log, judge, publish
+    Reconcile,
+}
+
+/// Watch the whole product find injected faults, on an embedded Kafka
+///
+/// Two simulated databases write Debezium's events; faults of every kind are injected, and one feed stalls. The exit
+/// code is 0 if exactly what was injected was found, and nothing else was said.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  evenkeel demo\n  evenkeel demo --seconds 120 --json")]
+struct DemoArgs {
+    /// How long it runs
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(20..=86_400), conflicts_with = "forever")]
+    seconds: u64,
+    /// Run until q or Ctrl-C is pressed
+    #[arg(long)]
+    forever: bool,
+    /// Print nothing but the summary, as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Say everything that is wrong with a configuration and its rules
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  evenkeel check -c evenkeel.yaml\n  evenkeel check -c evenkeel.yaml --live --json"
+)]
+struct CheckArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// Also compare it with the brokers, their topics, and each topic's last records
+    #[arg(long)]
+    live: bool,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Run unit tests of rules
+///
+/// A test file tells stories: changes and promises over time, and the records that must come of them.
+#[derive(Args)]
+#[command(after_help = "Example:\n  evenkeel test tests/golden/*.yaml")]
+struct TestArgs {
+    /// Test files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    match Cli::parse().verb {
+        Verb::Run(args) => run_verb(&args),
+        Verb::Demo(args) => demo_verb(&args),
+        Verb::Check(args) => check_verb(&args),
+        Verb::Test(args) => rule_tests::run(&args.files, args.json, colours()),
+    }
+}
+
+fn colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Prints faults for people.
+fn complain(faults: &[Diagnostic]) {
+    eprint!("{}", render_all(faults, colours()));
+}
+
+fn fail(error: impl std::fmt::Display) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}
+
+fn run_verb(args: &RunArgs) -> ExitCode {
+    let settings = match config::load(&args.config) {
+        Ok(settings) => settings,
+        Err(faults) => {
+            complain(&faults);
+            return ExitCode::from(WRONG);
+        }
+    };
+    let stages = match args.stage {
+        None => Stages::Both,
+        Some(Stage::Ingest) => Stages::Ingest,
+        Some(Stage::Reconcile) => Stages::Reconcile,
+    };
+    telemetry::install_logs();
+    match until_signal(settings, stages) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error),
+    }
+}
+
+fn until_signal(settings: Settings, stages: Stages) -> Result<(), Box<dyn std::error::Error>> {
+    let metrics = telemetry::install_metrics()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    tracing::info!(reconciliation = %settings.plan.reconciliation, rules = settings.plan.rules.len(), "starting");
+    runtime.block_on(async {
+        let stop = Arc::new(AtomicBool::new(false));
+        let signalled = tokio::spawn(stop_on_signal(Arc::clone(&stop)));
+        let status = Arc::new(ReconcileStatus::default());
+        let result = run(Arc::new(settings), stages, stop, status, metrics).await;
+        signalled.abort();
+        result
+    })?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn demo_verb(args: &DemoArgs) -> ExitCode {
+    let seconds = (!args.forever).then_some(args.seconds);
+    match demo(demo::Options { seconds, json: args.json }) {
+        Ok(summary) if summary.is_right() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => fail(error),
+    }
+}
+
+fn check_verb(args: &CheckArgs) -> ExitCode {
+    let (faults, settings) = match config::load(&args.config) {
+        Ok(settings) => (Vec::new(), Some(settings)),
+        Err(faults) => (faults, None),
+    };
+    let is_sound = settings.is_some();
+    let live = settings.as_ref().filter(|_| args.live).map(check::live).unwrap_or_default();
+    let faults = [faults, live].concat();
+    if args.json {
+        let errors: Vec<_> = faults.iter().map(Diagnostic::to_json).collect();
+        println!("{}", serde_json::json!({"ok": faults.is_empty(), "errors": errors}));
+    } else if let (true, Some(settings)) = (faults.is_empty(), &settings) {
+        say_sound(&args.config, settings, args.live);
+    } else {
+        complain(&faults);
+    }
+    match (is_sound, faults.is_empty()) {
+        (false, _) => ExitCode::from(WRONG),
+        (true, false) => ExitCode::FAILURE,
+        (true, true) => ExitCode::SUCCESS,
+    }
+}
+
+fn say_sound(path: &Path, settings: &Settings, live: bool) {
+    let names = |names: Vec<&str>| names.join(", ");
+    println!("{}: reconciliation {} is sound", path.display(), settings.plan.reconciliation);
+    println!("  sources  {}", names(settings.sources.iter().map(|source| &*source.name).collect()));
+    println!("  rules    {}", names(settings.plan.rules.iter().map(|rule| &*rule.id).collect()));
+    if live {
+        println!("  brokers and topics are what it says");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_verb_has_an_example() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            let help = verb.clone().render_long_help().to_string();
+            assert!(help.contains(&format!("evenkeel {}", verb.get_name())), "{help}");
+            assert!(help.contains("Example"), "{help}");
+        }
+    }
+}
