@@ -2,5 +2,6 @@
 
 mod embedded;
 mod real;
+mod sim;
 mod support;
 mod tidy;

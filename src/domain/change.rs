@@ -24,10 +24,10 @@ pub struct TopicPartition {
 ///
 /// * PostgreSQL: `transaction` is the LSN of the last commit before this transaction (`source.sequence[0]`; where
 ///   that is null, the row's own LSN), `row` is the row's LSN. Rows of one COPY page share one.
-/// * MariaDB, MySQL: `transaction` is the number of the GTID and `row` 0; without GTIDs, the binlog's file number
-///   and position.
+/// * MariaDB, MySQL: `transaction` is the number of the GTID and `row` 0, since another server's binlog has the
+///   transaction elsewhere; without GTIDs, the binlog's file number and position.
 ///
-/// Only positions of one connector and one epoch compare.
+/// Only positions of one connector and one epoch compare. [`Change::fingerprint`] tells apart what shares one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     pub transaction: u64,
@@ -86,6 +86,8 @@ pub struct Change {
     pub source_time: Instant,
     /// `None` for snapshot rows: they are never replays and take the place of the row before them.
     pub position: Option<Position>,
+    /// Tells apart the changes that share a position: equal only for the same change, sent again by the same server.
+    pub fingerprint: u32,
     /// Index into the block's origins.
     pub origin: usize,
     pub run: RunId,

@@ -75,6 +75,8 @@ pub struct Lane {
     pub last_offset: i64,
     /// The greatest place taken.
     pub place: Place,
+    /// Fingerprints of the changes taken at `place`, oldest first; bounded by [`SHARED_KEPT`].
+    pub shared: VecDeque<u32>,
     /// The greatest source time taken.
     pub latest: Instant,
     pub last_run: RunId,
@@ -84,6 +86,19 @@ pub struct Lane {
     pub proved: Place,
     /// Where judging may begin as far as this lane is concerned: its first mark, or the last row of its snapshot.
     pub baseline: Option<Instant>,
+}
+
+impl Lane {
+    fn stand(&mut self, place: Place, fingerprint: u32) {
+        if place != self.place {
+            self.shared.clear();
+            self.place = place;
+        }
+        if self.shared.len() >= SHARED_KEPT {
+            self.shared.pop_front();
+        }
+        self.shared.push_back(fingerprint);
+    }
 }
 
 /// What is remembered of one connector.
@@ -98,6 +113,10 @@ pub struct Flow {
     /// Both rise.
     pub proofs: VecDeque<(Place, Instant)>,
 }
+
+/// Changes of one lane and position beyond so many are not all told from their replays. A replay that is taken again
+/// says nothing new, unless its row changed again within the same transaction.
+const SHARED_KEPT: usize = 1024;
 
 /// More failovers than this within the changes still in flight are not told apart.
 const RUNS_KEPT: usize = 8;
@@ -144,6 +163,12 @@ impl Flow {
             self.proofs.remove(index);
         }
         self.proofs.insert(index, (place, from));
+    }
+
+    /// True where a promise's place lies below that of an earlier one, though its time does not: a connector that
+    /// reads its log again tells of the same times at the same places.
+    fn has_fallen(&self, place: Place, time: Instant) -> bool {
+        self.proofs.back().is_some_and(|(known, instant)| place < *known && time.next() > *instant)
     }
 
     fn lift(&self, place: Place) -> Instant {
@@ -222,6 +247,7 @@ impl Timeline {
             topic_partition: topic_partition.clone(),
             last_offset: -1,
             place: Place::default(),
+            shared: VecDeque::new(),
             latest: Instant::MIN,
             last_run: 0,
             mark: None,
@@ -276,10 +302,13 @@ impl Timeline {
                 place.epoch = flow.begin_epoch(change.run, lane.last_run);
                 admission = Admission::NewEpoch;
             }
+            if place == lane.place && lane.shared.contains(&change.fingerprint) {
+                return Admission::Replayed;
+            }
             if place < lane.proved {
                 admission = Admission::Late;
             }
-            lane.place = place;
+            lane.stand(place, change.fingerprint);
             lane.last_run = change.run;
         }
         lane.latest = lane.latest.max(change.source_time);
@@ -298,8 +327,7 @@ impl Timeline {
         if let Some(proof) = mark.proof {
             let flow = &mut self.flows[self.connector_of[lane.source]];
             let mut place = Place { epoch: flow.epoch_of(proof.run), position: proof.position };
-            let fallen = place < lane.proved || place < lane.place;
-            if fallen && mark.time > lane.latest && proof.run != 0 && proof.run != lane.last_run {
+            if flow.has_fallen(place, mark.time) && proof.run != 0 && proof.run != lane.last_run {
                 place.epoch = flow.begin_epoch(proof.run, lane.last_run);
             }
             lane.proved = lane.proved.max(place);

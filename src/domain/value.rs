@@ -7,6 +7,8 @@ use std::fmt;
 
 use bigdecimal::BigDecimal;
 
+use super::hash::continue_fnv1a;
+
 /// A declared column type. Two columns with the same type hold comparable values, whatever database each came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
@@ -94,6 +96,23 @@ impl Value {
 
     pub fn is_unknown(&self) -> bool {
         matches!(self, Value::Unknown)
+    }
+
+    /// Continues a hash with this value; equal values give equal hashes.
+    pub fn hash_onto(&self, hash: u64) -> u64 {
+        let hash = continue_fnv1a(hash, &[self.rank()]);
+        match self {
+            Value::Unknown | Value::Null => hash,
+            Value::Bool(value) => continue_fnv1a(hash, &[u8::from(*value)]),
+            Value::Int(number) | Value::Timestamp(number) | Value::Time(number) => {
+                continue_fnv1a(hash, &number.to_le_bytes())
+            }
+            Value::Decimal(decimal) => continue_fnv1a(hash, decimal.normalized().to_plain_string().as_bytes()),
+            Value::Text(text) | Value::Json(text) => continue_fnv1a(hash, text.as_bytes()),
+            Value::Bytes(bytes) => continue_fnv1a(hash, bytes),
+            Value::Date(days) => continue_fnv1a(hash, &days.to_le_bytes()),
+            Value::Uuid(bytes) => continue_fnv1a(hash, bytes),
+        }
     }
 
     fn rank(&self) -> u8 {

@@ -15,12 +15,12 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use self::envelope::{Envelope, Payload};
+use self::envelope::{Envelope, Payload, Source};
 use self::schema::SchemaCache;
 use self::shape::{Mask, SourceShape};
 use self::value::Cell;
 use crate::domain::change::{Change, Key, Operation, Proof, RunId};
-use crate::domain::hash::fnv1a;
+use crate::domain::hash::{continue_fnv1a, fnv1a};
 use crate::domain::instant::Instant;
 use crate::domain::value::{Type, Value};
 use crate::task::ingest::Decoded;
@@ -146,6 +146,7 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: R
         offset: 0,
         source_time,
         position: stand.position.filter(|_| streamed),
+        fingerprint: fingerprint(shape, source, &decided.operation),
         origin: 0,
         run,
         transaction: if streamed { stand.transaction } else { 0 },
@@ -154,6 +155,20 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: R
         operation: decided.operation,
     };
     Ok(Decoded { change, origin: stand.origin, streamed })
+}
+
+/// Rows of one COPY differ in their primary key, those of one GTID transaction in where the binlog has them.
+fn fingerprint(shape: &SourceShape, source: &Source<'_>, operation: &Operation) -> u32 {
+    let place = [source.pos.unwrap_or(0), source.row.unwrap_or(0)];
+    let hash = place.iter().fold(fnv1a(&[]), |hash, number| continue_fnv1a(hash, &number.to_le_bytes()));
+    let hash = match operation {
+        Operation::Upsert { columns, .. } => {
+            let row = shape.primary_key.iter().map(|column| &columns[*column]);
+            row.fold(continue_fnv1a(hash, b"u"), |hash, value| value.hash_onto(hash))
+        }
+        Operation::Delete { row } => row.iter().fold(continue_fnv1a(hash, b"d"), |hash, value| value.hash_onto(hash)),
+    };
+    (hash ^ (hash >> 32)) as u32
 }
 
 fn upsert(shape: &SourceShape, before: Option<Vec<Cell>>, after: Vec<Cell>) -> Result<Decided, Refusal> {

@@ -241,6 +241,7 @@ impl<'s> Driver<'s> {
             offset,
             source_time: at,
             position,
+            fingerprint: 0,
             origin: told.source,
             run: 1,
             transaction: position.map_or(0, |position| position.transaction),

@@ -145,7 +145,10 @@ pub(super) fn write_change(writer: &mut Writer, lane: usize, change: &Change, la
     writer.length(lane);
     write_offset(writer, lane, change.offset, last);
     write_time(writer, change.source_time, last);
-    writer.option(change.position, |writer, position| write_position(writer, position, last));
+    writer.option(change.position, |writer, position| {
+        write_position(writer, position, last);
+        writer.word(change.fingerprint);
+    });
     writer.length(change.origin);
     write_run(writer, change.run, last);
     writer.option((change.transaction != 0).then_some(change.transaction), Writer::fixed);
@@ -323,7 +326,8 @@ pub(super) fn read_change(
 ) -> Result<Change, WireError> {
     let offset = read_offset(reader, written, last)?;
     let source_time = read_time(reader, last)?;
-    let position = reader.option(|reader| read_position(reader, last))?;
+    let placed = reader.option(|reader| Ok((read_position(reader, last)?, reader.word()?)))?;
+    let (position, fingerprint) = placed.map_or((None, 0), |(position, fingerprint)| (Some(position), fingerprint));
     let origin = reader.narrow()?;
     let run = read_run(reader, last)?;
     let transaction = reader.option(Reader::fixed)?.unwrap_or(0);
@@ -338,6 +342,7 @@ pub(super) fn read_change(
         offset,
         source_time,
         position,
+        fingerprint,
         origin,
         run,
         transaction,

@@ -52,6 +52,10 @@ impl Writer {
         self.unsigned(length as u64);
     }
 
+    pub fn word(&mut self, number: u32) {
+        self.bytes.extend_from_slice(&number.to_le_bytes());
+    }
+
     pub fn fixed(&mut self, number: u64) {
         self.bytes.extend_from_slice(&number.to_le_bytes());
     }
@@ -224,6 +228,11 @@ impl<'a> Reader<'a> {
 
     pub fn narrow<T: TryFrom<u64>>(&mut self) -> Result<T, WireError> {
         T::try_from(self.unsigned()?).map_err(|_| self.damaged("a number is out of range"))
+    }
+
+    pub fn word(&mut self) -> Result<u32, WireError> {
+        let bytes = self.take(4)?;
+        Ok(u32::from_le_bytes(bytes.try_into().expect("four bytes were taken")))
     }
 
     pub fn fixed(&mut self) -> Result<u64, WireError> {

@@ -369,6 +369,8 @@ fn write_lane(writer: &mut Writer, lane: &Lane) {
     writer.unsigned(u64::from(lane.topic_partition.partition.unsigned_abs()));
     writer.signed(lane.last_offset);
     write_place(writer, lane.place);
+    writer.length(lane.shared.len());
+    lane.shared.iter().for_each(|fingerprint| writer.word(*fingerprint));
     writer.instant(lane.latest);
     writer.fixed(lane.last_run);
     writer.option(lane.mark, Writer::instant);
@@ -385,6 +387,7 @@ fn read_lane(reader: &mut Reader<'_>) -> Result<Lane, WireError> {
         topic_partition: TopicPartition { topic, partition: i32::try_from(partition).unwrap_or(i32::MAX) },
         last_offset: reader.signed()?,
         place: read_place(reader)?,
+        shared: reader.list(Reader::word)?.into(),
         latest: reader.instant()?,
         last_run: reader.fixed()?,
         mark: reader.option(Reader::instant)?,

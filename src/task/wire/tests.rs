@@ -59,6 +59,7 @@ fn change(offset: i64, operation: Operation) -> Change {
         offset,
         source_time: Instant(1_795_455_030_712_860 + offset),
         position: Some(Position { transaction: 22_234_720, row: 22_234_824 + offset as u64 }),
+        fingerprint: 0xDEAD_BEEF,
         origin: 1,
         run: 99,
         transaction: 5,
@@ -74,6 +75,7 @@ fn block() -> Block {
     let lane = |topic: &str, partition| TopicPartition { topic: topic.into(), partition };
     let snapshot = Change {
         position: None,
+        fingerprint: 0,
         run: 0,
         transaction: 0,
         key_before: Some(Key("7".into())),
@@ -161,6 +163,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
             topic_partition: TopicPartition { topic: "pay.pay.payments".into(), partition: 2 },
             last_offset: 24,
             place,
+            shared: [27, 28].into(),
             latest: Instant(25),
             last_run: 26,
             mark: Some(Instant(27)),

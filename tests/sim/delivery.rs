@@ -1,0 +1,228 @@
+//! Debezium's part: connectors that read the databases' logs, and topics that they fill with some delay, again after
+//! a crash, or not at all for a while.
+
+use std::collections::VecDeque;
+
+use super::dice::Dice;
+use super::world::{DATABASE, Micros, SECOND, Transaction, World};
+
+/// What stands at an offset of a topic-partition.
+#[derive(Clone, Copy, Debug)]
+pub enum Record {
+    /// Index into the database's snapshot.
+    Snapshot(usize),
+    /// Indexes of a transaction and of one of its edits, and the connector's run.
+    Edit { transaction: usize, edit: usize, run: u64 },
+    Heartbeat { transaction: usize, run: u64 },
+    Tombstone,
+}
+
+/// A topic-partition. Heartbeat tables have a lane each, of no source.
+#[derive(Debug)]
+pub struct Lane {
+    pub database: usize,
+    pub source: Option<usize>,
+    pub partition: i32,
+    /// Those that can be read.
+    pub records: Vec<Record>,
+    visible: Micros,
+}
+
+struct Flight {
+    number: u64,
+    lane: usize,
+    record: Record,
+    at: Micros,
+}
+
+/// What may go wrong, and by how much.
+#[derive(Clone, Copy, Debug)]
+pub struct Trouble {
+    /// Most microseconds until a record can be read; less than ingest's slack, or promises break.
+    pub delay: Micros,
+    /// Once in so many steps a connector crashes; 0 is never.
+    pub crashes: u64,
+    /// True where a crash may lose what came before a heartbeat that was delivered, until it is sent again.
+    pub breaks_promises: bool,
+    /// From when to when a connector stands still.
+    pub stall: Option<(usize, Micros, Micros)>,
+}
+
+pub struct Connector {
+    database: usize,
+    run: u64,
+    /// The next transaction and edit to send.
+    next: (usize, usize),
+    /// Sent, though not to be read yet.
+    flying: VecDeque<Flight>,
+    sent: u64,
+    /// The number of the last heartbeat that can be read.
+    told: u64,
+    down_until: Micros,
+    lag: Micros,
+}
+
+pub struct Delivery {
+    pub lanes: Vec<Lane>,
+    pub connectors: [Connector; 2],
+    pub trouble: Trouble,
+}
+
+/// Partitions of the topics of lines, orders and payments.
+pub const PARTITIONS: [i32; 3] = [2, 2, 3];
+
+impl Delivery {
+    pub fn new(dice: &mut Dice, world: &World, trouble: Trouble) -> Delivery {
+        let mut lanes = Vec::new();
+        for (source, partitions) in PARTITIONS.into_iter().enumerate() {
+            for partition in 0..partitions {
+                lanes.push(lane(DATABASE[source], Some(source), partition));
+            }
+        }
+        lanes.push(lane(0, None, 0));
+        lanes.push(lane(1, None, 0));
+        let mut connector = |database| Connector {
+            database,
+            run: 10 * (database as u64 + 1),
+            next: (0, 0),
+            flying: VecDeque::new(),
+            sent: 0,
+            told: 0,
+            down_until: 0,
+            lag: dice.between(1, 3 * SECOND),
+        };
+        let mut delivery = Delivery { connectors: [connector(0), connector(1)], lanes, trouble };
+        for database in 0..2 {
+            for (index, (table, id, _)) in world.databases[database].snapshot.iter().enumerate() {
+                let lane = delivery.lane_of(*table, *id);
+                delivery.lanes[lane].records.push(Record::Snapshot(index));
+            }
+        }
+        delivery
+    }
+
+    /// Debezium's topics are keyed by the primary key.
+    fn lane_of(&self, table: usize, id: i64) -> usize {
+        let before: i32 = PARTITIONS[..table].iter().sum();
+        (before + (id % i64::from(PARTITIONS[table])) as i32) as usize
+    }
+
+    pub fn heartbeats(&self, database: usize) -> &Lane {
+        &self.lanes[self.lanes.len() - 2 + database]
+    }
+
+    /// Lets both connectors and the brokers work up to an instant.
+    pub fn advance(&mut self, dice: &mut Dice, world: &World, now: Micros) {
+        for database in 0..2 {
+            self.arrive(database, now);
+            let stalled = self.trouble.stall.is_some_and(|(which, from, until)| which == database && from <= now && now < until);
+            if stalled || now < self.connectors[database].down_until {
+                continue;
+            }
+            if self.trouble.crashes > 0 && dice.once_in(self.trouble.crashes) {
+                self.crash(dice, world, database, now);
+                continue;
+            }
+            self.send(dice, world, database, now);
+            self.arrive(database, now);
+        }
+    }
+
+    fn send(&mut self, dice: &mut Dice, world: &World, database: usize, now: Micros) {
+        let log = &world.databases[database].log;
+        let mut budget = 1 + dice.below(40);
+        loop {
+            let connector = &self.connectors[database];
+            let (index, edit) = connector.next;
+            let Some(transaction) = log.get(index).filter(|t| t.commit + connector.lag <= now) else { return };
+            if budget == 0 {
+                return;
+            }
+            budget -= 1;
+            let (lane, record, tombstone) = match transaction.heartbeat {
+                Some(_) => (self.lanes.len() - 2 + database, Record::Heartbeat { transaction: index, run: connector.run }, false),
+                None => {
+                    let change = &transaction.edits[edit];
+                    let record = Record::Edit { transaction: index, edit, run: connector.run };
+                    (self.lane_of(change.table, change.id), record, change.after.is_none())
+                }
+            };
+            let at = self.lanes[lane].visible.max(now + dice.between(0, self.trouble.delay));
+            self.lanes[lane].visible = at;
+            let connector = &mut self.connectors[database];
+            connector.sent += 1;
+            connector.flying.push_back(Flight { number: connector.sent, lane, record, at });
+            if tombstone {
+                connector.flying.push_back(Flight { number: connector.sent, lane, record: Record::Tombstone, at });
+            }
+            connector.next = following(transaction, connector.next);
+        }
+    }
+
+    fn arrive(&mut self, database: usize, now: Micros) {
+        let connector = &mut self.connectors[database];
+        let mut flying = VecDeque::new();
+        for flight in connector.flying.drain(..) {
+            if flight.at > now {
+                flying.push_back(flight);
+                continue;
+            }
+            if matches!(flight.record, Record::Heartbeat { .. }) {
+                connector.told = connector.told.max(flight.number);
+            }
+            self.lanes[flight.lane].records.push(flight.record);
+        }
+        connector.flying = flying;
+    }
+
+    /// Some of what is flying is lost; the connector comes back with what was lost, and some of what was not.
+    fn crash(&mut self, dice: &mut Dice, world: &World, database: usize, now: Micros) {
+        let breaks = self.trouble.breaks_promises;
+        let connector = &mut self.connectors[database];
+        let honest = if breaks { 0 } else { connector.told };
+        let cut = honest + dice.below(connector.sent.saturating_sub(honest) + 1);
+        let mut resume = connector.next;
+        let mut kept = VecDeque::new();
+        let (sole, only_sole) = (dice.below(self.lanes.len() as u64) as usize, breaks && dice.once_in(2));
+        for flight in connector.flying.drain(..) {
+            let lost = flight.number > cut && (!only_sole || flight.lane == sole);
+            match (lost, flight.record) {
+                (false, _) => kept.push_back(flight),
+                (true, Record::Edit { transaction, edit, .. }) => resume = resume.min((transaction, edit)),
+                (true, Record::Heartbeat { transaction, .. }) => resume = resume.min((transaction, 0)),
+                (true, _) => {}
+            }
+        }
+        connector.flying = kept;
+        for _ in 0..dice.below(8) {
+            resume = preceding(&world.databases[database].log, resume);
+        }
+        connector.next = resume;
+        connector.run += 1;
+        connector.down_until = now + dice.between(1, 6 * SECOND);
+    }
+
+    /// True once everything up to an instant has been delivered.
+    pub fn is_done(&self, world: &World, until: Micros) -> bool {
+        self.connectors.iter().all(|connector| {
+            let next = world.databases[connector.database].log.get(connector.next.0);
+            connector.flying.is_empty() && next.is_some_and(|transaction| transaction.commit > until)
+        })
+    }
+}
+
+fn lane(database: usize, source: Option<usize>, partition: i32) -> Lane {
+    Lane { database, source, partition, records: Vec::new(), visible: 0 }
+}
+
+fn following(transaction: &Transaction, (index, edit): (usize, usize)) -> (usize, usize) {
+    if edit + 1 < transaction.edits.len() { (index, edit + 1) } else { (index + 1, 0) }
+}
+
+fn preceding(log: &[Transaction], (index, edit): (usize, usize)) -> (usize, usize) {
+    match (index, edit) {
+        (0, 0) => (0, 0),
+        (index, 0) => (index - 1, log[index - 1].edits.len().saturating_sub(1)),
+        (index, edit) => (index, edit - 1),
+    }
+}

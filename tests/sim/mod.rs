@@ -1,0 +1,164 @@
+//! The simulator: seeded histories of two databases, delivered as Debezium would, through the product's own ingest
+//! and task, crashed at any step; and an oracle that knows what must come of it, to the letter.
+//!
+//! `EVENKEEL_SEEDS` is how many seeds are tried, `EVENKEEL_SEED` tries one of them and tells what it was.
+
+mod delivery;
+mod dice;
+mod oracle;
+mod product;
+mod rules;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use self::delivery::{Delivery, Trouble};
+use self::dice::Dice;
+use self::oracle::{Oracle, Said, Verdict};
+use self::product::{Faults, Product, SLACK, STALL_AFTER};
+use self::world::{BEGIN, SECOND, World};
+
+const SEEDS: u64 = 2_000;
+
+#[test]
+fn sim_says_what_the_oracle_says() {
+    if let Some(seed) = number("EVENKEEL_SEED") {
+        simulate(seed);
+        return;
+    }
+    let seeds = number("EVENKEEL_SEEDS").unwrap_or(SEEDS);
+    let mut sums = Sums::default();
+    for seed in 1..=seeds {
+        match catch_unwind(AssertUnwindSafe(|| simulate(seed))) {
+            Ok(one) => sums.add(&one),
+            Err(_) => panic!(
+                "seed {seed} of {seeds}; to see it alone: EVENKEEL_SEED={seed} cargo test --test it -- --nocapture sim_"
+            ),
+        }
+    }
+    println!("{seeds} seeds: {sums:?}");
+    // A simulation in which nothing happens proves nothing.
+    let Sums { transactions, said, open, late, repeated, replayed, stalls, crashes } = sums;
+    let happened = [transactions, said, open, late, repeated, replayed, stalls, crashes];
+    assert!(seeds < 200 || happened.iter().all(|count| *count > seeds / 50), "{sums:?}");
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+/// What was simulated, so that it can be seen to have happened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    transactions: u64,
+    said: u64,
+    open: u64,
+    late: u64,
+    repeated: u64,
+    replayed: u64,
+    stalls: u64,
+    crashes: u64,
+}
+
+impl Sums {
+    fn add(&mut self, other: &Sums) {
+        self.transactions += other.transactions;
+        self.said += other.said;
+        self.open += other.open;
+        self.late += other.late;
+        self.repeated += other.repeated;
+        self.replayed += other.replayed;
+        self.stalls += other.stalls;
+        self.crashes += other.crashes;
+    }
+}
+
+/// Lives through one seed and compares.
+fn simulate(seed: u64) -> Sums {
+    let mut dice = Dice::new(seed);
+    let mut world = World::new(&mut dice);
+    let quiet = world.quiet_from;
+    let stall_from = BEGIN + dice.between(5, 20) * SECOND;
+    let stall = dice.once_in(3).then(|| {
+        let length = if dice.once_in(2) { STALL_AFTER + 20 * SECOND } else { 8 * SECOND };
+        (dice.below(2) as usize, stall_from, stall_from + length)
+    });
+    let breaks_promises = dice.once_in(4);
+    let trouble = Trouble {
+        delay: dice.pick(&[1, SECOND / 10, SLACK - 1]),
+        crashes: dice.pick(&[0, 30, 100]),
+        breaks_promises,
+        stall,
+    };
+    let faults = Faults { ingest: dice.pick(&[0, 20, 80]), task: dice.pick(&[0, 10, 60]), moves: dice.pick(&[0, 30]) };
+    let patience = rules::patience(&mut dice);
+    let mut delivery = Delivery::new(&mut dice, &world, trouble);
+    let mut product = Product::new(&mut dice, rules::plan(&patience), &delivery, faults);
+    let mut now = BEGIN;
+    let end = quiet.max(stall.map_or(0, |(_, _, until)| until)) + 30 * SECOND;
+    let mut steps = 0;
+    while now < end || !delivery.is_done(&world, end) || !product.has_settled(end) {
+        let longest = if dice.once_in(8) { 3 * SECOND } else { SECOND / 3 };
+        now += dice.between(1, longest);
+        steps += 1;
+        assert!(steps < 20_000, "it comes to no end: settled up to {:?}, wanted {end}", product.settled());
+        world.advance(&mut dice, now);
+        delivery.advance(&mut dice, &world, now);
+        if now > end {
+            delivery.trouble.crashes = 0;
+            product.faults = Faults::default();
+        }
+        product.step(&mut dice, &world, &delivery, now);
+    }
+    product.finish(&mut dice);
+    compare(&world, &delivery, &product, &patience, seed)
+}
+
+/// Two lives of an order, line by line.
+fn show(expected: &[Said], got: &[Said]) {
+    for index in 0..expected.len().max(got.len()) {
+        match (expected.get(index), got.get(index)) {
+            (Some(expected), Some(got)) if expected == got => println!("  {expected:?}"),
+            (expected, got) => {
+                expected.iter().for_each(|said| println!("- {said:?}"));
+                got.iter().for_each(|said| println!("+ {said:?}"));
+            }
+        }
+    }
+}
+
+fn compare(world: &World, delivery: &Delivery, product: &Product, patience: &[rules::Patience], seed: u64) -> Sums {
+    let told = number("EVENKEEL_SEED").is_some();
+    let partition_of = |key: i64| product.partition_of(key);
+    let honest = !delivery.trouble.breaks_promises;
+    let mut sums = Sums { crashes: product.crashes, stalls: product.stalls(), ..Sums::default() };
+    sums.transactions = world.databases.iter().map(|database| database.log.len() as u64).sum();
+    for (partition, log) in product.log.iter().enumerate() {
+        let oracle =
+            Oracle { world, lanes: &delivery.lanes, patience, partition_of: &partition_of, partition };
+        let verdict: Verdict = oracle.judge(&log.iter().map(|block| block.lines.clone()).collect::<Vec<_>>());
+        if honest {
+            assert_eq!(oracle.broken_promises(&log.iter().map(|b| b.lines.clone()).collect::<Vec<_>>()), [""; 0]);
+            assert_eq!(verdict.late, 0, "seed {seed}: nothing is late where no promise is broken");
+            assert!(!verdict.lifted, "seed {seed}: a change stands where its database says");
+        }
+        let said = product.said(partition);
+        for key in verdict.said.keys().chain(said.keys()) {
+            let (expected, got) = (verdict.said.get(key), said.get(key));
+            if told && expected != got {
+                show(expected.map_or(&[], Vec::as_slice), got.map_or(&[], Vec::as_slice));
+            }
+            assert!(expected == got, "seed {seed}, partition {partition}, order {key}: something else was said");
+        }
+        assert_eq!(product.open(partition), verdict.open, "seed {seed}, partition {partition}: what is open");
+        assert_eq!(product.reconcilers[partition].settled(), verdict.settled, "seed {seed}: settled");
+        sums.said += verdict.said.values().map(|said| said.len() as u64).sum::<u64>();
+        sums.open += verdict.open.len() as u64;
+        sums.late += verdict.late;
+        sums.repeated += product.reconcilers[partition].repeated;
+        sums.replayed += product.reconcilers[partition].replayed;
+    }
+    product.check_notices(delivery.trouble.stall);
+    sums
+}

@@ -1,0 +1,164 @@
+//! The rules under simulation, twice: as SQL for the product, and as plain Rust for the oracle.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use evenkeel::domain::catalog::{Catalog, Column, SourceTable};
+use evenkeel::domain::rule::{Escalation, Plan, Rule, SourcePlan};
+use evenkeel::domain::sql::Query;
+use evenkeel::domain::value::Type;
+
+use super::dice::Dice;
+use super::world::{Cell, Cells, KEY, LINES, Micros, ORDERS, PAYMENTS, SECOND};
+
+/// How patient a rule is.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    pub grace: Micros,
+    pub escalations: Vec<Micros>,
+    pub keep_open_for: Micros,
+    pub flap_window: Micros,
+}
+
+/// One key's rows, by table, in order of primary key.
+pub type Rows<'r> = [Vec<&'r Cells>; 3];
+
+pub struct Meaning {
+    pub id: &'static str,
+    sql: &'static str,
+    pub identity: &'static [usize],
+    pub answer: fn(&Rows<'_>) -> Vec<Cells>,
+}
+
+/// In order of id.
+pub const RULES: [Meaning; 5] = [
+    Meaning {
+        id: "a-missing",
+        sql: "SELECT o.id, o.status FROM orders o
+              LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'CAPTURED'
+              WHERE o.status = 'PAID' AND p.id IS NULL",
+        identity: &[],
+        answer: missing,
+    },
+    Meaning {
+        id: "b-amount",
+        sql: "SELECT o.id, o.total, SUM(p.amount) AS captured FROM orders o JOIN payments p ON o.id = p.order_id
+              WHERE p.status = 'CAPTURED' GROUP BY o.id, o.total HAVING SUM(p.amount) <> o.total",
+        identity: &[],
+        answer: amount,
+    },
+    Meaning {
+        id: "c-orphan",
+        sql: "SELECT p.id, p.amount FROM payments p LEFT JOIN orders o ON o.id = p.order_id
+              WHERE o.id IS NULL AND p.status = 'CAPTURED'",
+        identity: &[0],
+        answer: orphan,
+    },
+    Meaning {
+        id: "d-lines",
+        sql: "SELECT o.id, o.total, COALESCE(SUM(l.amount), 0) AS lines FROM orders o
+              LEFT JOIN lines l ON l.order_id = o.id WHERE o.status = 'PAID'
+              GROUP BY o.id, o.total HAVING COALESCE(SUM(l.amount), 0) <> o.total",
+        identity: &[],
+        answer: lines,
+    },
+    Meaning { id: "e-note", sql: "SELECT note FROM orders WHERE note <> 'fine'", identity: &[], answer: note },
+];
+
+fn number(cell: &Cell) -> i64 {
+    match cell {
+        Cell::Int(number) => *number,
+        other => panic!("{other:?} is no number"),
+    }
+}
+
+fn is(cell: &Cell, text: &str) -> bool {
+    matches!(cell, Cell::Text(known) if known == text)
+}
+
+fn captured<'r>(rows: &'r Rows<'_>) -> impl Iterator<Item = &'r Cells> {
+    rows[PAYMENTS].iter().copied().filter(|payment| is(&payment[2], "CAPTURED"))
+}
+
+fn missing(rows: &Rows<'_>) -> Vec<Cells> {
+    let paid = rows[ORDERS].iter().filter(|order| is(&order[1], "PAID") && captured(rows).next().is_none());
+    paid.map(|order| order[..2].to_vec()).collect()
+}
+
+fn amount(rows: &Rows<'_>) -> Vec<Cells> {
+    let sum: i64 = captured(rows).map(|payment| number(&payment[3])).sum();
+    let any = captured(rows).next().is_some();
+    let wrong = rows[ORDERS].iter().filter(|order| any && number(&order[2]) != sum);
+    wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect()
+}
+
+fn orphan(rows: &Rows<'_>) -> Vec<Cells> {
+    let lost = captured(rows).filter(|_| rows[ORDERS].is_empty());
+    lost.map(|payment| vec![payment[0].clone(), payment[3].clone()]).collect()
+}
+
+fn lines(rows: &Rows<'_>) -> Vec<Cells> {
+    let sum: i64 = rows[LINES].iter().map(|line| number(&line[2])).sum();
+    let wrong = rows[ORDERS].iter().filter(|order| is(&order[1], "PAID") && number(&order[2]) != sum);
+    wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect()
+}
+
+fn note(rows: &Rows<'_>) -> Vec<Cells> {
+    let bad = rows[ORDERS].iter().filter(|order| !is(&order[3], "fine"));
+    bad.map(|order| vec![order[3].clone()]).collect()
+}
+
+/// Patience for each rule, by chance.
+pub fn patience(dice: &mut Dice) -> Vec<Patience> {
+    let mut one = || {
+        let grace = dice.pick(&[0, 1, 2 * SECOND, 5 * SECOND, 10 * SECOND]);
+        let step = dice.between(1, 4) * SECOND;
+        let escalations = [vec![], vec![grace + step], vec![grace + step, grace + 2 * step]];
+        Patience {
+            grace,
+            escalations: escalations[dice.below(3) as usize].clone(),
+            keep_open_for: dice.pick(&[0, 0, 3 * SECOND]),
+            flap_window: dice.pick(&[0, 5 * SECOND, 30 * SECOND]),
+        }
+    };
+    RULES.iter().map(|_| one()).collect()
+}
+
+/// The product's plan. Lines come without before images; their rows must be found.
+pub fn plan(patience: &[Patience]) -> Arc<Plan> {
+    let table = |name: &str, columns: &[(&str, Type)], source: usize| SourceTable {
+        name: name.to_owned(),
+        columns: columns.iter().map(|(name, ty)| Column { name: (*name).to_owned(), ty: *ty }).collect(),
+        key: KEY[source],
+        primary_key: vec![0],
+    };
+    let int = Type::Int;
+    let catalog = Catalog {
+        sources: vec![
+            table("lines", &[("id", int), ("order_id", int), ("amount", int)], LINES),
+            table("orders", &[("id", int), ("status", Type::Text), ("total", int), ("note", Type::Text)], ORDERS),
+            table("payments", &[("id", int), ("order_id", int), ("status", Type::Text), ("amount", int)], PAYMENTS),
+        ],
+        lookups: Vec::new(),
+    };
+    let rules = RULES.iter().zip(patience).map(|(meaning, patience)| Rule {
+        id: meaning.id.into(),
+        version: "1".into(),
+        query: Query::compile(meaning.sql, &catalog).unwrap_or_else(|errors| panic!("{}: {errors:?}", meaning.id)),
+        grace_us: patience.grace,
+        escalations: patience
+            .escalations
+            .iter()
+            .map(|after_us| Escalation { after_us: *after_us, severity: "high".into() })
+            .collect(),
+        keep_open_for_us: patience.keep_open_for,
+        flap_window_us: patience.flap_window,
+        identity: meaning.identity.to_vec(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+    });
+    let rules = rules.collect();
+    let source = |connector, find_rows| SourcePlan { connector, find_rows, partial_history: false };
+    let sources = vec![source(0, true), source(0, false), source(1, false)];
+    Arc::new(Plan { reconciliation: "simulated".into(), catalog, sources, rules, heartbeat_us: 10 * SECOND })
+}

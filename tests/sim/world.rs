@@ -1,0 +1,265 @@
+//! Two databases as they truly are: their transactions, in commit order. Nothing here is late, lost or repeated.
+
+use std::collections::BTreeMap;
+
+use super::dice::Dice;
+
+pub type Micros = i64;
+
+pub const LINES: usize = 0;
+pub const ORDERS: usize = 1;
+pub const PAYMENTS: usize = 2;
+
+/// Index of the key column of each table; the primary key is column 0.
+pub const KEY: [usize; 3] = [1, 0, 1];
+
+/// The database of each table: 0 is the shop (commit times), 1 the payments (statement times).
+pub const DATABASE: [usize; 3] = [0, 0, 1];
+
+pub const SECOND: Micros = 1_000_000;
+
+/// When the databases begin; their first rows are there by then.
+pub const BEGIN: Micros = 1_000 * SECOND;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cell {
+    Null,
+    Int(i64),
+    Text(String),
+}
+
+pub type Cells = Vec<Cell>;
+
+fn text(text: &str) -> Cell {
+    Cell::Text(text.to_owned())
+}
+
+/// One row's change.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    pub table: usize,
+    pub id: i64,
+    pub before: Option<Cells>,
+    pub after: Option<Cells>,
+    /// What the connector will say about when: the commit (shop) or the statement (payments).
+    pub time: Micros,
+    /// True where the event carries a placeholder instead of the order's note.
+    pub note_left_out: bool,
+    pub position: (u64, u64),
+    /// Its number in its transaction.
+    pub ordinal: u32,
+}
+
+impl Edit {
+    pub fn key_of(table: usize, cells: &Option<Cells>) -> Option<i64> {
+        match cells.as_ref()?[KEY[table]] {
+            Cell::Int(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    pub fn keys(&self) -> [Option<i64>; 2] {
+        [Edit::key_of(self.table, &self.before), Edit::key_of(self.table, &self.after)]
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    pub number: u64,
+    pub commit: Micros,
+    pub edits: Vec<Edit>,
+    /// The heartbeat table's row, where this is a heartbeat: the database's clock at the statement.
+    pub heartbeat: Option<Micros>,
+    /// Where it begins, in commit order.
+    pub begin: (u64, u64),
+}
+
+/// One database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub log: Vec<Transaction>,
+    /// The rows that were there before the log: `(table, id, cells)`.
+    pub snapshot: Vec<(usize, i64, Cells)>,
+    next_commit: Micros,
+    next_heartbeat: Micros,
+}
+
+pub struct World {
+    pub databases: [Database; 2],
+    rows: BTreeMap<(usize, i64), Cells>,
+    orders: i64,
+    next_id: i64,
+    /// Most microseconds between two commits.
+    pace: Micros,
+    /// No changes beyond, only heartbeats.
+    pub quiet_from: Micros,
+}
+
+impl World {
+    pub fn new(dice: &mut Dice) -> World {
+        let database = || Database { log: Vec::new(), snapshot: Vec::new(), next_commit: BEGIN, next_heartbeat: BEGIN };
+        let mut world = World {
+            databases: [database(), database()],
+            rows: BTreeMap::new(),
+            orders: dice.between(2, 7),
+            next_id: 100,
+            pace: dice.between(1, 3) * SECOND,
+            quiet_from: BEGIN + dice.between(20, 60) * SECOND,
+        };
+        for _ in 0..dice.below(8) {
+            let table = dice.below(3) as usize;
+            if let Some((id, cells)) = world.invented(dice, table) {
+                world.rows.insert((table, id), cells.clone());
+                world.databases[DATABASE[table]].snapshot.push((table, id, cells));
+            }
+        }
+        for database in &mut world.databases {
+            database.next_commit += dice.between(1, SECOND);
+            database.next_heartbeat += dice.between(1, SECOND);
+        }
+        world
+    }
+
+    /// Lets both databases live up to an instant.
+    pub fn advance(&mut self, dice: &mut Dice, until: Micros) {
+        for database in 0..2 {
+            loop {
+                let Database { next_commit, next_heartbeat, .. } = self.databases[database];
+                if next_commit.min(next_heartbeat) > until {
+                    break;
+                }
+                if next_heartbeat <= next_commit {
+                    self.beat(dice, database, next_heartbeat);
+                } else {
+                    self.transact(dice, database, next_commit);
+                }
+            }
+        }
+    }
+
+    fn beat(&mut self, dice: &mut Dice, database: usize, commit: Micros) {
+        let number = self.databases[database].log.len() as u64 + 1;
+        let begin = begin_of(database, number);
+        let heartbeat = Some(commit - dice.between(1, 20));
+        let database = &mut self.databases[database];
+        database.log.push(Transaction { number, commit, edits: Vec::new(), heartbeat, begin });
+        database.next_heartbeat += dice.between(SECOND / 2, 2 * SECOND);
+        database.next_commit = database.next_commit.max(commit);
+    }
+
+    fn transact(&mut self, dice: &mut Dice, database: usize, commit: Micros) {
+        let number = self.databases[database].log.len() as u64 + 1;
+        let begin = begin_of(database, number);
+        let mut edits = Vec::new();
+        if commit <= self.quiet_from {
+            for _ in 0..1 + dice.below(4) * dice.below(2) {
+                self.edit(dice, database, &mut edits);
+            }
+        }
+        // A COPY's rows share one position; every row of a GTID transaction does.
+        let copied = dice.once_in(4);
+        let length = if dice.once_in(4) { 15 * SECOND } else { 5_000 };
+        let mut times: Vec<Micros> = edits.iter().map(|_| commit - dice.between(1, length)).collect();
+        times.sort_unstable();
+        for (index, (edit, statement)) in edits.iter_mut().zip(times).enumerate() {
+            edit.time = if database == 0 { commit } else { statement };
+            edit.ordinal = index as u32 + 1;
+            let row = if copied { 1 } else { 1 + index as u64 };
+            edit.position = if database == 0 { (begin.0, number * 1000 + row) } else { begin };
+        }
+        let gap = if dice.once_in(6) { 0 } else { dice.between(1, self.pace) };
+        let database = &mut self.databases[database];
+        if !edits.is_empty() {
+            database.log.push(Transaction { number, commit, edits, heartbeat: None, begin });
+        }
+        database.next_commit = commit + if database.next_commit > self.quiet_from { 3600 * SECOND } else { gap };
+        database.next_heartbeat = database.next_heartbeat.max(commit);
+    }
+
+    /// One statement of a transaction: mostly one edit, two where a primary key changes.
+    fn edit(&mut self, dice: &mut Dice, database: usize, edits: &mut Vec<Edit>) {
+        let table = match database {
+            0 if dice.once_in(2) => LINES,
+            0 => ORDERS,
+            _ => PAYMENTS,
+        };
+        let ids: Vec<i64> = self.rows.keys().filter(|(of, _)| *of == table).map(|(_, id)| *id).collect();
+        if ids.is_empty() || dice.once_in(3) {
+            if let Some((id, cells)) = self.invented(dice, table) {
+                self.put(table, id, Some(cells), false, edits);
+            }
+            return;
+        }
+        let id = dice.pick(&ids);
+        let mut cells = self.rows[&(table, id)].clone();
+        match dice.below(12) {
+            0 | 1 => self.put(table, id, None, false, edits),
+            2 => {
+                let new_id = if table == ORDERS { dice.between(1, self.orders) } else { self.fresh() };
+                if !self.rows.contains_key(&(table, new_id)) {
+                    self.put(table, id, None, false, edits);
+                    cells[0] = Cell::Int(new_id);
+                    self.put(table, new_id, Some(cells), false, edits);
+                }
+            }
+            3 | 4 if table != ORDERS => {
+                cells[1] = self.some_order(dice);
+                self.put(table, id, Some(cells), false, edits);
+            }
+            _ => {
+                let new = self.cells(dice, table, id);
+                let from = if table == PAYMENTS && dice.once_in(3) { 3 } else { 2 };
+                let keep_note = table == ORDERS && !dice.once_in(4);
+                match table {
+                    ORDERS => cells[1..3].clone_from_slice(&new[1..3]),
+                    _ => cells[from..].clone_from_slice(&new[from..]),
+                }
+                if table == ORDERS && !keep_note {
+                    cells[3] = new[3].clone();
+                }
+                self.put(table, id, Some(cells), keep_note, edits);
+            }
+        }
+    }
+
+    fn put(&mut self, table: usize, id: i64, after: Option<Cells>, note_left_out: bool, edits: &mut Vec<Edit>) {
+        let before = match &after {
+            Some(cells) => self.rows.insert((table, id), cells.clone()),
+            None => self.rows.remove(&(table, id)),
+        };
+        edits.push(Edit { table, id, before, after, time: 0, note_left_out, position: (0, 0), ordinal: 0 });
+    }
+
+    /// A new row, unless there is no room for one.
+    fn invented(&mut self, dice: &mut Dice, table: usize) -> Option<(i64, Cells)> {
+        let id = if table == ORDERS { dice.between(1, self.orders) } else { self.fresh() };
+        (!self.rows.contains_key(&(table, id))).then(|| (id, self.cells(dice, table, id)))
+    }
+
+    fn fresh(&mut self) -> i64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn some_order(&self, dice: &mut Dice) -> Cell {
+        if dice.once_in(6) { Cell::Null } else { Cell::Int(dice.between(1, self.orders + 1)) }
+    }
+
+    fn cells(&self, dice: &mut Dice, table: usize, id: i64) -> Cells {
+        let id = Cell::Int(id);
+        let amount = Cell::Int(dice.between(1, 3) * 5);
+        match table {
+            LINES => vec![id, self.some_order(dice), amount],
+            ORDERS => {
+                let status = text(dice.pick(&["PENDING", "PAID", "PAID"]));
+                vec![id, status, amount, text(dice.pick(&["fine", "bad", "worse"]))]
+            }
+            _ => vec![id, self.some_order(dice), text(dice.pick(&["PENDING", "CAPTURED", "CAPTURED"])), amount],
+        }
+    }
+}
+
+/// Where a transaction begins in commit order: PostgreSQL's `(end of the commit before, LSN)`, or a GTID's number.
+fn begin_of(database: usize, number: u64) -> (u64, u64) {
+    if database == 0 { (number * 1000, 0) } else { (number, 0) }
+}
