@@ -118,16 +118,6 @@ pub struct Mark {
     pub proof: Option<Proof>,
 }
 
-/// Ingest's verdict about a source topic-partition whose promise has not moved for longer than `stall_after`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StallNotice {
-    /// Index into the block's topic-partitions.
-    pub topic_partition: usize,
-    pub stalled: bool,
-    /// The machine's clock when ingest decided, microseconds since the epoch.
-    pub decided_at: Instant,
-}
-
 /// A record that could not be understood, whole, on its way to the quarantine topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
@@ -156,13 +146,17 @@ pub struct Topology {
 pub enum Entry {
     Change(Change),
     Mark(Mark),
-    Stall(StallNotice),
+    /// Ingest's verdict about a source topic-partition, an index into the block's: stalled where its promise has not
+    /// moved for longer than `stall_after`, until the promise is no older than that.
+    Stall { topic_partition: usize, stalled: bool },
     Reject(Reject),
 }
 
 /// Many lines of the changes log for one partition: one Kafka record. What its lines share stands in front.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
+    /// The machine's clock when ingest ended the round.
+    pub written_at: Instant,
     /// The topology of every source that a line speaks of.
     pub topologies: Vec<Topology>,
     pub topic_partitions: Vec<(SourceIndex, TopicPartition)>,

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::domain::change::{
-    Block, Change, Entry, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, StallNotice, TopicPartition,
+    Block, Change, Entry, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition,
     Topology,
 };
 use crate::domain::instant::Instant;
@@ -88,7 +88,8 @@ struct Lane {
     promised: Option<Instant>,
     /// The machine's time when the promise last moved, or the lane was assigned.
     moved_at: Instant,
-    stalled: bool,
+    /// What was last said about it; `None` where only another member may have.
+    stalled: Option<bool>,
 }
 
 /// Blocks to write, and how far the sources have been read once all of them are written.
@@ -165,7 +166,7 @@ impl Ingest {
             promise: None,
             promised: None,
             moved_at: now,
-            stalled: false,
+            stalled: None,
         };
         self.lanes.insert(id, lane);
     }
@@ -323,7 +324,7 @@ impl Ingest {
         }
         let mut round = Round::default();
         for (partition, builder) in self.blocks.iter_mut().enumerate() {
-            let mut block = std::mem::take(builder).block;
+            let mut block = Block { written_at: now, ..std::mem::take(builder).block };
             if block.entries.is_empty() {
                 continue;
             }
@@ -357,7 +358,7 @@ impl Ingest {
 fn at_lane(entry: Entry, topic_partition: usize) -> Entry {
     match entry {
         Entry::Mark(mark) => Entry::Mark(Mark { topic_partition, ..mark }),
-        Entry::Stall(notice) => Entry::Stall(StallNotice { topic_partition, ..notice }),
+        Entry::Stall { stalled, .. } => Entry::Stall { topic_partition, stalled },
         other => other,
     }
 }
@@ -385,25 +386,16 @@ impl Lane {
     /// What there is to write about the lane now; indexes are not set.
     fn say(&mut self, now: Instant, stall_after_us: i64) -> Vec<Entry> {
         let mut entries = Vec::new();
-        let mut notice = |stalled| {
-            entries.push(Entry::Stall(StallNotice { topic_partition: 0, stalled, decided_at: now }));
-        };
-        match self.promise {
-            Some((time, proof)) if self.promised.is_none_or(|promised| time > promised) => {
-                // The first promise after an assignment may end a stall that another member has said.
-                if self.stalled || self.promised.is_none() {
-                    notice(false);
-                }
-                self.stalled = false;
-                self.moved_at = now;
-                self.promised = Some(time);
-                entries.push(Entry::Mark(Mark { topic_partition: 0, time, proof }));
-            }
-            _ if !self.stalled && now.since(self.moved_at) > stall_after_us => {
-                notice(true);
-                self.stalled = true;
-            }
-            _ => {}
+        if let Some((time, proof)) = self.promise.filter(|(time, _)| self.promised.is_none_or(|known| *time > known)) {
+            self.moved_at = now;
+            self.promised = Some(time);
+            entries.push(Entry::Mark(Mark { topic_partition: 0, time, proof }));
+        }
+        let stands_still = now.since(self.moved_at) > stall_after_us;
+        let is_recent = self.promise.is_some_and(|(time, _)| now.since(time) <= stall_after_us);
+        if (stands_still || is_recent) && self.stalled != Some(stands_still) {
+            self.stalled = Some(stands_still);
+            entries.push(Entry::Stall { topic_partition: 0, stalled: stands_still });
         }
         entries
     }

@@ -10,7 +10,7 @@ use super::store::{Batch, MEMORY_KEY, Space, Store};
 use super::waiting::WaitingRoom;
 use super::wire::Writer;
 use super::wire::state::{Layout, Layouts, TaskMemory, decode_memory, encode_memory};
-use crate::domain::change::{Block, Change, Entry, Key, Operation, Origin, Reject, StallNotice};
+use crate::domain::change::{Block, Change, Entry, Key, Operation, Origin, Reject};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Effect, Happening, KeyState, Phase, Provenance, Row, Told, Window};
 use crate::domain::record::{Cause, Content, Discrepancy, Quarantined, Record, SideRow, SourceNotice};
@@ -179,6 +179,7 @@ impl<S: Store> Task<S> {
             return Ok(Vec::new());
         }
         let mut out = Outbox { offset, records: Vec::new() };
+        let written_at = block.written_at;
         for topology in &block.topologies {
             self.timeline.learn(topology);
         }
@@ -195,7 +196,9 @@ impl<S: Store> Task<S> {
                     self.admit(lane, change);
                 }
                 Entry::Mark(mark) => self.timeline.mark(lanes[mark.topic_partition], &mark),
-                Entry::Stall(notice) => self.stall(lanes[notice.topic_partition], &notice, &mut out),
+                Entry::Stall { topic_partition, stalled } => {
+                    self.stall(lanes[topic_partition], stalled, written_at, &mut out);
+                }
                 Entry::Reject(reject) => self.reject(lanes[reject.topic_partition], reject, &mut out),
             }
         }
@@ -227,18 +230,17 @@ impl<S: Store> Task<S> {
     }
 
     /// One partition of the changes log speaks for a source, so that its stall is said once.
-    fn stall(&mut self, lane: LaneIndex, notice: &StallNotice, out: &mut Outbox) {
+    fn stall(&mut self, lane: LaneIndex, stalled: bool, decided_at: Instant, out: &mut Outbox) {
         let source = self.timeline.lanes[lane].source;
         let any = |task: &Task<S>| {
             task.timeline.lanes.iter().zip(&task.stalled).any(|(lane, stalled)| lane.source == source && *stalled)
         };
         let before = any(self);
-        self.stalled[lane] = notice.stalled;
+        self.stalled[lane] = stalled;
         let after = any(self);
         let name = self.plan.catalog.sources[source].name.as_bytes();
         if before != after && partition_of(name, self.ownership.partitions) == self.ownership.partition {
             let frontier = self.timeline.frontier(source);
-            let decided_at = notice.decided_at;
             out.say(Content::Source(SourceNotice { source, stalled: after, frontier, decided_at }));
         }
     }

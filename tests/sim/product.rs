@@ -25,7 +25,7 @@ use super::rules::RULES;
 use super::world::{BEGIN, Cell, Cells, DATABASE, Edit, LINES, Micros, ORDERS, PAYMENTS, SECOND, World};
 
 pub const SLACK: Micros = 2 * SECOND;
-pub const STALL_AFTER: Micros = 20 * SECOND;
+pub const STALL_AFTER: Micros = 45 * SECOND;
 
 /// Partitions of the changes log.
 const LOG: i32 = 3;

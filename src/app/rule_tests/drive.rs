@@ -261,6 +261,7 @@ impl<'s> Driver<'s> {
         };
         let indexes = 0..sources.len();
         Block {
+            written_at: Instant::default(),
             topologies: indexes.clone().map(|source| Topology { source, topics: vec![(topic(source), 1)] }).collect(),
             topic_partitions: indexes
                 .clone()

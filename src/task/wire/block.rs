@@ -6,8 +6,8 @@
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::Catalog;
 use crate::domain::change::{
-    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, StallNotice,
-    TopicPartition, Topology,
+    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition,
+    Topology,
 };
 use crate::domain::instant::Instant;
 use crate::domain::value::Value;
@@ -27,6 +27,7 @@ pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
     let mut writer = Writer { bytes: Vec::with_capacity(256 + 96 * block.entries.len()) };
     writer.bytes.extend_from_slice(MAGIC);
     writer.byte(VERSION);
+    writer.instant(block.written_at);
     let mut used: Vec<SourceIndex> = block.topologies.iter().map(|topology| topology.source).collect();
     used.extend(block.topic_partitions.iter().map(|(source, _)| *source));
     used.sort_unstable();
@@ -119,11 +120,10 @@ fn write_entry(writer: &mut Writer, entry: &Entry, last: &mut Last) {
                 write_run(writer, proof.run, last);
             });
         }
-        Entry::Stall(notice) => {
+        Entry::Stall { topic_partition, stalled } => {
             writer.byte(STALL);
-            writer.length(notice.topic_partition);
-            writer.byte(u8::from(notice.stalled));
-            writer.instant(notice.decided_at);
+            writer.length(*topic_partition);
+            writer.byte(u8::from(*stalled));
         }
         Entry::Reject(reject) => {
             writer.byte(REJECT);
@@ -202,8 +202,8 @@ pub(super) struct SourceMap {
 pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Block, WireError> {
     let mut reader = Reader::new(WHAT, bytes);
     reader.head(MAGIC, VERSION)?;
+    let mut block = Block { written_at: reader.instant()?, ..Block::default() };
     let maps = reader.list(|reader| read_source(reader, catalog))?;
-    let mut block = Block::default();
     for _ in 0..reader.length()? {
         let local: usize = reader.narrow()?;
         let topics = reader.list(|reader| Ok((reader.text()?.into(), read_partition(reader)?)))?;
@@ -297,11 +297,7 @@ fn read_entry(
             })?;
             Entry::Mark(Mark { topic_partition: lane.unwrap_or(0), time, proof })
         }
-        STALL => Entry::Stall(StallNotice {
-            topic_partition: lane.unwrap_or(0),
-            stalled: reader.byte()? == 1,
-            decided_at: reader.instant()?,
-        }),
+        STALL => Entry::Stall { topic_partition: lane.unwrap_or(0), stalled: reader.byte()? == 1 },
         REJECT => Entry::Reject(Reject {
             topic_partition: lane.unwrap_or(0),
             offset: read_offset(reader, written, last)?,

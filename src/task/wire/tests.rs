@@ -9,7 +9,7 @@ use super::state::{
 };
 use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{
-    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, StallNotice, TopicPartition,
+    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, TopicPartition,
     Topology,
 };
 use crate::domain::instant::Instant;
@@ -82,6 +82,7 @@ fn block() -> Block {
         ..change(9, upsert.clone())
     };
     Block {
+        written_at: Instant(7),
         topologies: vec![Topology { source: 1, topics: vec![("pay.pay.payments".into(), 3)] }],
         topic_partitions: vec![(0, lane("shop.shop.orders", 3)), (1, lane("pay.pay.payments", 2))],
         origins: vec![Origin::None, Origin::Lsn, Origin::Gtid("0-1-".into()), Origin::Binlog("mysql-bin.".into())],
@@ -95,7 +96,7 @@ fn block() -> Block {
                 time: Instant(6),
                 proof: Some(Proof { position: Position { transaction: u64::MAX, row: 0 }, run: 98 }),
             }),
-            Entry::Stall(StallNotice { topic_partition: 0, stalled: true, decided_at: Instant(7) }),
+            Entry::Stall { topic_partition: 0, stalled: true },
             Entry::Reject(Reject {
                 topic_partition: 1,
                 offset: 13,
