@@ -148,7 +148,10 @@ pub enum Entry {
     Mark(Mark),
     /// Ingest's verdict about a source topic-partition, an index into the block's: stalled where its promise has not
     /// moved for longer than `stall_after`, until the promise is no older than that.
-    Stall { topic_partition: usize, stalled: bool },
+    Stall {
+        topic_partition: usize,
+        stalled: bool,
+    },
     Reject(Reject),
 }
 

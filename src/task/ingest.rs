@@ -16,8 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::domain::change::{
-    Block, Change, Entry, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition,
-    Topology,
+    Block, Change, Entry, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition, Topology,
 };
 use crate::domain::instant::Instant;
 use crate::domain::routing::partition_of;
@@ -386,7 +385,8 @@ impl Lane {
     /// What there is to write about the lane now; indexes are not set.
     fn say(&mut self, now: Instant, stall_after_us: i64) -> Vec<Entry> {
         let mut entries = Vec::new();
-        if let Some((time, proof)) = self.promise.filter(|(time, _)| self.promised.is_none_or(|known| *time > known)) {
+        if let Some((time, proof)) = self.promise.filter(|(time, _)| self.promised.is_none_or(|known| *time > known))
+        {
             self.moved_at = now;
             self.promised = Some(time);
             entries.push(Entry::Mark(Mark { topic_partition: 0, time, proof }));

@@ -12,8 +12,15 @@ pub enum Record {
     /// Index into the database's snapshot.
     Snapshot(usize),
     /// Indexes of a transaction and of one of its edits, and the connector's run.
-    Edit { transaction: usize, edit: usize, run: u64 },
-    Heartbeat { transaction: usize, run: u64 },
+    Edit {
+        transaction: usize,
+        edit: usize,
+        run: u64,
+    },
+    Heartbeat {
+        transaction: usize,
+        run: u64,
+    },
     Tombstone,
 }
 
@@ -115,7 +122,10 @@ impl Delivery {
     pub fn advance(&mut self, dice: &mut Dice, world: &World, now: Micros) {
         for database in 0..2 {
             self.arrive(database, now);
-            let stalled = self.trouble.stall.is_some_and(|(which, from, until)| which == database && from <= now && now < until);
+            let stalled = self
+                .trouble
+                .stall
+                .is_some_and(|(which, from, until)| which == database && from <= now && now < until);
             if stalled || now < self.connectors[database].down_until {
                 continue;
             }
@@ -140,7 +150,11 @@ impl Delivery {
             }
             budget -= 1;
             let (lane, record, tombstone) = match transaction.heartbeat {
-                Some(_) => (self.lanes.len() - 2 + database, Record::Heartbeat { transaction: index, run: connector.run }, false),
+                Some(_) => (
+                    self.lanes.len() - 2 + database,
+                    Record::Heartbeat { transaction: index, run: connector.run },
+                    false,
+                ),
                 None => {
                     let change = &transaction.edits[edit];
                     let record = Record::Edit { transaction: index, edit, run: connector.run };

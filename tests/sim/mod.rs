@@ -38,8 +38,8 @@ fn sim_says_what_the_oracle_says() {
     }
     println!("{seeds} seeds: {sums:?}");
     // A simulation in which nothing happens proves nothing.
-    let Sums { transactions, said, open, late, repeated, replayed, stalls, crashes } = sums;
-    let happened = [transactions, said, open, late, repeated, replayed, stalls, crashes];
+    let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances } = sums;
+    let happened = [transactions, said, open, late, repeated, replayed, stalls, disturbances];
     assert!(seeds < 200 || happened.iter().all(|count| *count > seeds / 50), "{sums:?}");
 }
 
@@ -58,7 +58,7 @@ struct Sums {
     repeated: u64,
     replayed: u64,
     stalls: u64,
-    crashes: u64,
+    disturbances: u64,
 }
 
 impl Sums {
@@ -70,7 +70,7 @@ impl Sums {
         self.repeated += other.repeated;
         self.replayed += other.replayed;
         self.stalls += other.stalls;
-        self.crashes += other.crashes;
+        self.disturbances += other.disturbances;
     }
 }
 
@@ -91,7 +91,8 @@ fn simulate(seed: u64) -> Sums {
         breaks_promises,
         stall,
     };
-    let faults = Faults { ingest: dice.pick(&[0, 20, 80]), task: dice.pick(&[0, 10, 60]), moves: dice.pick(&[0, 30]) };
+    let faults =
+        Faults { ingest: dice.pick(&[0, 20, 80]), task: dice.pick(&[0, 10, 60]), moves: dice.pick(&[0, 30]) };
     let patience = rules::patience(&mut dice);
     let mut delivery = Delivery::new(&mut dice, &world, trouble);
     let mut product = Product::new(&mut dice, rules::plan(&patience), &delivery, faults);
@@ -132,11 +133,10 @@ fn compare(world: &World, delivery: &Delivery, product: &Product, patience: &[ru
     let told = number("EVENKEEL_SEED").is_some();
     let partition_of = |key: i64| product.partition_of(key);
     let honest = !delivery.trouble.breaks_promises;
-    let mut sums = Sums { crashes: product.crashes, stalls: product.stalls(), ..Sums::default() };
+    let mut sums = Sums { disturbances: product.disturbances, stalls: product.stalls(), ..Sums::default() };
     sums.transactions = world.databases.iter().map(|database| database.log.len() as u64).sum();
     for (partition, log) in product.log.iter().enumerate() {
-        let oracle =
-            Oracle { world, lanes: &delivery.lanes, patience, partition_of: &partition_of, partition };
+        let oracle = Oracle { world, lanes: &delivery.lanes, patience, partition_of: &partition_of, partition };
         let verdict: Verdict = oracle.judge(&log.iter().map(|block| block.lines.clone()).collect::<Vec<_>>());
         if honest {
             assert_eq!(oracle.broken_promises(&log.iter().map(|b| b.lines.clone()).collect::<Vec<_>>()), [""; 0]);

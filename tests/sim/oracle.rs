@@ -111,7 +111,8 @@ impl Oracle<'_> {
     /// `log` is the partition's changes log, a list of lines for each block.
     pub fn judge(&self, log: &[Vec<Line>]) -> Verdict {
         let mut verdict = Verdict::default();
-        let mut lanes: Vec<LaneLaw> = self.lanes.iter().map(|_| LaneLaw { offset: -1, ..LaneLaw::default() }).collect();
+        let mut lanes: Vec<LaneLaw> =
+            self.lanes.iter().map(|_| LaneLaw { offset: -1, ..LaneLaw::default() }).collect();
         let mut waiting: [Vec<Taken>; 2] = Default::default();
         let mut proofs: [Vec<((u64, u64), Micros)>; 2] = Default::default();
         let mut reached = [Micros::MIN; 2];
@@ -305,8 +306,13 @@ impl Oracle<'_> {
             for (number, edit) in transaction.edits.iter().enumerate() {
                 let mine = edit.keys().into_iter().flatten().any(|key| (self.partition_of)(key) == self.partition);
                 let here = Some(edit.table) == self.lanes[lane].source
-                    && edit.id % i64::from(super::delivery::PARTITIONS[edit.table]) == i64::from(self.lanes[lane].partition);
-                if transaction.commit <= time && mine && here && !above.contains(&(DATABASE[edit.table], index, number)) {
+                    && edit.id % i64::from(super::delivery::PARTITIONS[edit.table])
+                        == i64::from(self.lanes[lane].partition);
+                if transaction.commit <= time
+                    && mine
+                    && here
+                    && !above.contains(&(DATABASE[edit.table], index, number))
+                {
                     return Some(format!("{lane}: {time} is promised without {transaction:?}"));
                 }
             }
@@ -360,7 +366,13 @@ impl Life<'_, '_> {
             self.fall_due(&mut story, Micros::MIN, at - 1);
             let deleted = self.apply(&mut story, &moment);
             if at >= self.baseline {
-                let reason = if moment.late { Event::Late } else if deleted { Event::Deleted } else { Event::Converged };
+                let reason = if moment.late {
+                    Event::Late
+                } else if deleted {
+                    Event::Deleted
+                } else {
+                    Event::Converged
+                };
                 self.confront(&mut story, at, reason);
                 self.fall_due(&mut story, at, at);
             }

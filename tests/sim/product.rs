@@ -86,7 +86,7 @@ pub struct Product {
     pub log: Vec<Vec<Logged>>,
     pub reconcilers: Vec<Reconciler>,
     pub faults: Faults,
-    pub crashes: u64,
+    pub disturbances: u64,
 }
 
 impl Product {
@@ -116,7 +116,7 @@ impl Product {
             log: (0..LOG).map(|_| Vec::new()).collect(),
             reconcilers,
             faults,
-            crashes: 0,
+            disturbances: 0,
             topics,
             plan,
         };
@@ -190,6 +190,7 @@ impl Product {
             let lane = dice.below(self.topics.len() as u64) as usize;
             let (owner, _) = self.owners[lane];
             if let (Some(source), topic_partition) = self.topics[lane].clone() {
+                self.disturbances += 1;
                 self.members[owner].ingest.revoke(source, &topic_partition);
                 self.assign(lane, 1 - owner, now);
             }
@@ -198,7 +199,7 @@ impl Product {
 
     /// A member dies and comes back with what is committed.
     fn restart(&mut self, member: usize, delivery: &Delivery, now: Micros) {
-        self.crashes += 1;
+        self.disturbances += 1;
         self.members[member] = self.member(delivery);
         for lane in 0..self.topics.len() {
             if self.owners[lane].0 == member {
@@ -334,7 +335,7 @@ impl Product {
     }
 
     fn kill(&mut self, partition: usize) {
-        self.crashes += 1;
+        self.disturbances += 1;
         let reconciler = &mut self.reconcilers[partition];
         reconciler.count();
         reconciler.unpublished.clear();
@@ -436,14 +437,16 @@ impl Product {
     }
 
     /// Each source that stood still for longer than the limit is said to have stalled once and to have recovered
-    /// once; no other source is. A member that is always killed before the limit has passed may not notice.
+    /// once; no other source is. Where members are
+    /// killed, or topic-partitions moved, before the limit has passed, nobody may notice.
     pub fn check_notices(&self, stall: Option<(usize, Micros, Micros)>) {
         let notices = self.notices();
         for source in [LINES, ORDERS, PAYMENTS] {
-            let said: Vec<bool> = notices.iter().filter(|(of, _)| *of == source).map(|(_, stalled)| *stalled).collect();
+            let said: Vec<bool> =
+                notices.iter().filter(|(of, _)| *of == source).map(|(_, stalled)| *stalled).collect();
             let long = |(database, from, until)| database == DATABASE[source] && until - from > STALL_AFTER;
             let expected: &[bool] = if stall.is_some_and(long) { &[true, false] } else { &[] };
-            let unnoticed = self.crashes > 0 && said.is_empty();
+            let unnoticed = self.disturbances > 0 && said.is_empty();
             assert!(said == expected || unnoticed, "{said:?} was said of source {source}, not {expected:?}");
         }
         let heartbeats = |reconciler: &Reconciler| {

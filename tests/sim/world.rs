@@ -89,21 +89,22 @@ pub struct World {
     rows: BTreeMap<(usize, i64), Cells>,
     orders: i64,
     next_id: i64,
-    /// Most microseconds between two commits.
-    pace: Micros,
+    /// Commits are so far apart, or a multiple. A coarse grain makes instants meet: changes, promises, deadlines.
+    grain: Micros,
     /// No changes beyond, only heartbeats.
     pub quiet_from: Micros,
 }
 
 impl World {
     pub fn new(dice: &mut Dice) -> World {
-        let database = || Database { log: Vec::new(), snapshot: Vec::new(), next_commit: BEGIN, next_heartbeat: BEGIN };
+        let database =
+            || Database { log: Vec::new(), snapshot: Vec::new(), next_commit: BEGIN, next_heartbeat: BEGIN };
         let mut world = World {
             databases: [database(), database()],
             rows: BTreeMap::new(),
             orders: dice.between(2, 7),
             next_id: 100,
-            pace: dice.between(1, 3) * SECOND,
+            grain: dice.pick(&[1, 1_000, SECOND / 2]),
             quiet_from: BEGIN + dice.between(20, 60) * SECOND,
         };
         for _ in 0..dice.below(8) {
@@ -114,7 +115,7 @@ impl World {
             }
         }
         for database in &mut world.databases {
-            database.next_commit += dice.between(1, SECOND);
+            database.next_commit += dice.between(1, 1 + SECOND / world.grain) * world.grain;
             database.next_heartbeat += dice.between(1, SECOND);
         }
         world
@@ -140,11 +141,15 @@ impl World {
     fn beat(&mut self, dice: &mut Dice, database: usize, commit: Micros) {
         let number = self.databases[database].log.len() as u64 + 1;
         let begin = begin_of(database, number);
-        let heartbeat = Some(commit - dice.between(1, 20));
+        let before = self.databases[database].log.last().map_or(0, |transaction| transaction.commit);
+        let told = self.databases[database].log.iter().filter_map(|transaction| transaction.heartbeat).next_back();
+        // The clock is read before the commit, at times in the very instant of the commit before.
+        let meets = before < commit && told.is_none_or(|told| told < before) && before > 0 && dice.once_in(2);
+        let heartbeat = Some(if meets { before } else { commit - dice.between(1, 20) });
         let database = &mut self.databases[database];
         database.log.push(Transaction { number, commit, edits: Vec::new(), heartbeat, begin });
         database.next_heartbeat += dice.between(SECOND / 2, 2 * SECOND);
-        database.next_commit = database.next_commit.max(commit);
+        database.next_commit = commit.max(database.next_commit);
     }
 
     fn transact(&mut self, dice: &mut Dice, database: usize, commit: Micros) {
@@ -159,7 +164,9 @@ impl World {
         // A COPY's rows share one position; every row of a GTID transaction does.
         let copied = dice.once_in(4);
         let length = if dice.once_in(4) { 15 * SECOND } else { 5_000 };
-        let mut times: Vec<Micros> = edits.iter().map(|_| commit - dice.between(1, length)).collect();
+        let grain = self.grain;
+        let mut times: Vec<Micros> =
+            edits.iter().map(|_| commit - (dice.between(1, length) / grain * grain).max(1)).collect();
         times.sort_unstable();
         for (index, (edit, statement)) in edits.iter_mut().zip(times).enumerate() {
             edit.time = if database == 0 { commit } else { statement };
@@ -167,7 +174,7 @@ impl World {
             let row = if copied { 1 } else { 1 + index as u64 };
             edit.position = if database == 0 { (begin.0, number * 1000 + row) } else { begin };
         }
-        let gap = if dice.once_in(6) { 0 } else { dice.between(1, self.pace) };
+        let gap = if dice.once_in(6) { 0 } else { dice.between(1, 2 * SECOND / grain) * grain };
         let database = &mut self.databases[database];
         if !edits.is_empty() {
             database.log.push(Transaction { number, commit, edits, heartbeat: None, begin });

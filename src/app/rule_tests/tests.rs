@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::{Outcome, test_file, text_report};
-use crate::app::config;
 use crate::app::diagnostic::render_all;
 
 fn root() -> PathBuf {

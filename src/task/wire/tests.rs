@@ -9,8 +9,7 @@ use super::state::{
 };
 use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{
-    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, TopicPartition,
-    Topology,
+    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, TopicPartition, Topology,
 };
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Reason, Row};
