@@ -15,7 +15,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use regex::Regex;
 
 use super::StageError;
-use super::settings::{Settings, TopicSelection};
+use super::settings::{HeartbeatSettings, Settings, TopicSelection};
 use crate::adapters::clock::now;
 use crate::adapters::debezium::{Decoder, Event, RUN_HEADER, Refusal, blot, run_of};
 use crate::adapters::kafka::Properties;
@@ -69,13 +69,20 @@ impl IngestStage {
         let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
         let group = &settings.topics.ingest_group;
         let member = Member::join(&properties, group, &patterns, false, settings.limits.fetch_bytes / 2)?;
-        let heartbeat = |connector: &super::settings::ConnectorSettings| match &connector.heartbeat {
-            Some(heartbeat) => {
-                let reader = PartitionReader::open(&properties, &heartbeat.topic, 0, 1 << 20)?;
-                reader.seek(Offset::End)?;
-                Ok(Some((reader, Decoder::new())))
-            }
-            None => Ok(None),
+        let present = admin.topics()?;
+        let heartbeat = |connector: &super::settings::ConnectorSettings| {
+            let Some(HeartbeatSettings { topic, .. }) = &connector.heartbeat else { return Ok(None) };
+            let reader = PartitionReader::open(&properties, topic, 0, 1 << 20)?;
+            let committed = member.committed(&[(topic.clone(), 0)])?;
+            let from = match (committed.first(), present.contains_key(topic)) {
+                (Some((_, _, offset)), true) => {
+                    let (start, end) = reader.bounds()?;
+                    Offset::Offset((*offset).clamp(start, end))
+                }
+                _ => Offset::Beginning,
+            };
+            reader.seek(from)?;
+            Ok(Some((reader, Decoder::new())))
         };
         let heartbeats: Result<_, StageError> = settings.connectors.iter().map(heartbeat).collect();
         let mut stage = IngestStage {
@@ -203,7 +210,9 @@ impl IngestStage {
             };
             while let Reading::Message(message) = reader.poll(Duration::ZERO)? {
                 match decoder.heartbeat(&heartbeat.shape, message.payload(), run(&message)) {
-                    Ok(Some(beat)) => self.ingest.heartbeat(connector, beat.time, beat.proof, now()),
+                    Ok(Some(beat)) => {
+                        self.ingest.heartbeat(connector, beat.time, beat.proof, message.offset(), now());
+                    }
                     Ok(None) => {}
                     Err(Refusal { reason, detail }) => {
                         tracing::warn!(topic = heartbeat.topic, reason, detail, "a heartbeat row was not understood");
@@ -257,7 +266,12 @@ impl IngestStage {
         }
         if let Some((_, offsets)) = offsets {
             let held = offsets.into_iter().filter(|(id, _)| self.ingest.holds(id));
-            let offsets: Vec<_> = held.map(|(id, offset)| (id.topic.into(), id.partition, offset)).collect();
+            let mut offsets: Vec<_> = held.map(|(id, offset)| (id.topic.into(), id.partition, offset)).collect();
+            for (connector, settings) in self.settings.connectors.iter().enumerate() {
+                if let (Some(heartbeat), Some(from)) = (&settings.heartbeat, self.ingest.heartbeats_from(connector)) {
+                    offsets.push((heartbeat.topic.clone(), 0, from));
+                }
+            }
             self.member.commit(&offsets);
         }
         Ok(())

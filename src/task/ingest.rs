@@ -65,6 +65,7 @@ struct Beat {
 struct Seen {
     time: Instant,
     proof: Proof,
+    offset: i64,
 }
 
 /// A promise that is given when everything below `end` has been read.
@@ -106,7 +107,7 @@ const TARGETS: usize = 16;
 /// A connector's heartbeats that wait for their slack; further ones replace the newest.
 const BEATS: usize = 64;
 
-/// Heartbeats of a connector that are remembered for changes yet to be read; the oldest are forgotten.
+/// Heartbeats of a connector that are remembered for changes yet to be read; of more, every other one is forgotten.
 const SEEN: usize = 256;
 
 /// The synchronous heart of an ingest member.
@@ -220,8 +221,8 @@ impl Ingest {
         }
     }
 
-    /// Takes a streamed row of a connector's heartbeat table.
-    pub fn heartbeat(&mut self, connector: ConnectorIndex, time: Instant, proof: Proof, now: Instant) {
+    /// Takes a streamed row of a connector's heartbeat table, which stands at `offset` of its topic.
+    pub fn heartbeat(&mut self, connector: ConnectorIndex, time: Instant, proof: Proof, offset: i64, now: Instant) {
         let proof = Proof { position: Position { row: 0, ..proof.position }, ..proof };
         for lane in self.lanes.values_mut().filter(|lane| self.plan.sources[lane.source].connector == connector) {
             if lane.has_passed(proof) {
@@ -229,15 +230,31 @@ impl Ingest {
             }
         }
         let seen = &mut self.seen[connector];
-        seen.push_back(Seen { time, proof });
+        seen.push_back(Seen { time, proof, offset });
         if seen.len() > SEEN {
-            seen.pop_front();
+            let mut number = 0;
+            seen.retain(|_| {
+                number += 1;
+                number % 2 == 1
+            });
         }
         if self.beats.iter().filter(|beat| beat.connector == connector).count() >= BEATS {
             let newest = self.beats.iter().rposition(|beat| beat.connector == connector);
             self.beats.remove(newest.expect("there are beats of the connector"));
         }
         self.beats.push_back(Beat { connector, time, proof, seen_at: now });
+    }
+
+    /// Where the reading of a connector's heartbeats is to begin after a restart: every later one may still be needed
+    /// by a topic-partition that is behind. `None` where nothing is known.
+    pub fn heartbeats_from(&mut self, connector: ConnectorIndex) -> Option<i64> {
+        let lanes = self.lanes.values().filter(|lane| self.plan.sources[lane.source].connector == connector);
+        let promised = lanes.map(|lane| lane.promised.unwrap_or(Instant::MIN)).min()?;
+        let seen = &mut self.seen[connector];
+        while seen.get(1).is_some_and(|second| second.time <= promised) {
+            seen.pop_front();
+        }
+        seen.front().map(|first| first.offset)
     }
 
     /// The topic-partitions whose end offsets are to be asked for now. The answers go to [`Ingest::ends`] together

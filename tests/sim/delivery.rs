@@ -22,6 +22,8 @@ pub enum Record {
         run: u64,
     },
     Tombstone,
+    /// Something that nobody understands.
+    Garbage,
 }
 
 /// A topic-partition. Heartbeat tables have a lane each, of no source.
@@ -169,6 +171,9 @@ impl Delivery {
             if tombstone {
                 connector.flying.push_back(Flight { number: connector.sent, lane, record: Record::Tombstone, at });
             }
+            if dice.once_in(100) && self.lanes[lane].source.is_some() {
+                connector.flying.push_back(Flight { number: connector.sent, lane, record: Record::Garbage, at });
+            }
             connector.next = following(transaction, connector.next);
         }
     }
@@ -222,7 +227,7 @@ impl Delivery {
             let log = &world.databases[connector.database].log;
             let flying = connector.flying.iter().filter_map(|flight| match flight.record {
                 Record::Edit { transaction, .. } | Record::Heartbeat { transaction, .. } => Some(transaction),
-                Record::Snapshot(_) | Record::Tombstone => None,
+                Record::Snapshot(_) | Record::Tombstone | Record::Garbage => None,
             });
             let mut left = flying.chain([connector.next.0]);
             left.all(|index| log.get(index).is_none_or(|transaction| transaction.commit > until))

@@ -112,7 +112,7 @@ fn simulate(seed: u64) -> Sums {
         }
         product.step(&mut dice, &world, &delivery, now);
     }
-    product.finish(&mut dice);
+    product.finish(&mut dice, now);
     compare(&world, &delivery, &product, &patience, seed)
 }
 
@@ -160,5 +160,6 @@ fn compare(world: &World, delivery: &Delivery, product: &Product, patience: &[ru
         sums.replayed += product.reconcilers[partition].replayed;
     }
     product.check_notices(delivery.trouble.stall);
+    product.check_quarantine(delivery);
     sums
 }

@@ -193,7 +193,7 @@ impl Oracle<'_> {
                 late = change.position < law.proved;
             }
             Record::Snapshot(_) => law.latest = law.latest.max(super::world::BEGIN),
-            Record::Heartbeat { .. } | Record::Tombstone => panic!("no change stands at {lane}:{offset}"),
+            other => panic!("{other:?} stands at {lane}:{offset}, no change"),
         }
         Some(Taken { lane, offset, record, floor, late })
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evenkeel::domain::change::{
-    Block, Change, Entry, Key, Operation, Origin, Position, Proof, TopicPartition, Topology,
+    Block, Change, Entry, Key, Operation, Origin, Position, Proof, Reject, TopicPartition, Topology,
 };
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::key_state::{Event as Said_, Reason};
@@ -83,6 +83,8 @@ pub struct Product {
     /// For each lane, which member reads it, and its next offset there.
     owners: Vec<(usize, usize)>,
     committed: Vec<i64>,
+    /// Where each database's heartbeats are read from after a restart.
+    heartbeats: [i64; 2],
     pub log: Vec<Vec<Logged>>,
     pub reconcilers: Vec<Reconciler>,
     pub faults: Faults,
@@ -113,6 +115,7 @@ impl Product {
             members: Vec::new(),
             owners: topics.iter().map(|_| (0, 0)).collect(),
             committed: vec![0; topics.len()],
+            heartbeats: [0, 0],
             log: (0..LOG).map(|_| Vec::new()).collect(),
             reconcilers,
             faults,
@@ -121,7 +124,7 @@ impl Product {
             plan,
         };
         for member in 0..2 {
-            let new = product.member(delivery);
+            let new = product.member();
             product.members.push(new);
             for lane in (0..product.topics.len()).filter(|lane| lane % 2 == member) {
                 product.assign(lane, member, BEGIN);
@@ -130,14 +133,14 @@ impl Product {
         product
     }
 
-    fn member(&self, delivery: &Delivery) -> Member {
+    fn member(&self) -> Member {
         let patience = Patience { slack_us: SLACK, stall_after_us: STALL_AFTER };
         let mut ingest =
             Ingest::new(Arc::clone(&self.plan), LOG, vec![true, false], vec![true, false, false], patience);
         for source in 0..PARTITIONS.len() {
             ingest.learn(self.topology(source));
         }
-        Member { ingest, heartbeats: [0, 1].map(|database| delivery.heartbeats(database).records.len()) }
+        Member { ingest, heartbeats: self.heartbeats.map(|offset| offset as usize) }
     }
 
     fn topology(&self, source: usize) -> Topology {
@@ -167,13 +170,13 @@ impl Product {
 
     /// One step of everything.
     pub fn step(&mut self, dice: &mut Dice, world: &World, delivery: &Delivery, now: Micros) {
-        self.move_lanes(dice, delivery, now);
+        self.move_lanes(dice, now);
         for member in 0..self.members.len() {
             self.read(dice, world, delivery, member, now);
             self.beat(world, delivery, member, now);
             self.ask_ends(dice, delivery, member, now);
             if dice.once_in(2) {
-                self.write(dice, delivery, member, now);
+                self.write(dice, member, now);
             }
         }
         for partition in 0..self.reconcilers.len() {
@@ -181,10 +184,10 @@ impl Product {
         }
     }
 
-    fn move_lanes(&mut self, dice: &mut Dice, delivery: &Delivery, now: Micros) {
+    fn move_lanes(&mut self, dice: &mut Dice, now: Micros) {
         if self.faults.ingest > 0 && dice.once_in(self.faults.ingest) {
             let member = dice.below(2) as usize;
-            self.restart(member, delivery, now);
+            self.restart(member, now);
         }
         if self.faults.moves > 0 && dice.once_in(self.faults.moves) {
             let lane = dice.below(self.topics.len() as u64) as usize;
@@ -198,9 +201,9 @@ impl Product {
     }
 
     /// A member dies and comes back with what is committed.
-    fn restart(&mut self, member: usize, delivery: &Delivery, now: Micros) {
+    fn restart(&mut self, member: usize, now: Micros) {
         self.disturbances += 1;
-        self.members[member] = self.member(delivery);
+        self.members[member] = self.member();
         for lane in 0..self.topics.len() {
             if self.owners[lane].0 == member {
                 self.assign(lane, member, now);
@@ -231,13 +234,13 @@ impl Product {
             let records = &delivery.heartbeats(database).records;
             let next = &mut self.members[member].heartbeats[database];
             let from = std::mem::replace(next, records.len());
-            for record in &records[from..] {
+            for (offset, record) in (from as i64..).zip(&records[from..]) {
                 let Record::Heartbeat { transaction, run } = *record else { continue };
                 let transaction = &world.databases[database].log[transaction];
                 let (number, row) = transaction.begin;
                 let proof = Proof { position: Position { transaction: number, row: row + 1 }, run };
                 let time = Instant(transaction.heartbeat.expect("it is a heartbeat"));
-                self.members[member].ingest.heartbeat(database, time, proof, Instant(now));
+                self.members[member].ingest.heartbeat(database, time, proof, offset, Instant(now));
             }
         }
     }
@@ -260,7 +263,7 @@ impl Product {
     }
 
     /// A member writes its round; it may die in the middle, or before it commits.
-    fn write(&mut self, dice: &mut Dice, delivery: &Delivery, member: usize, now: Micros) {
+    fn write(&mut self, dice: &mut Dice, member: usize, now: Micros) {
         let round = self.members[member].ingest.collect(Instant(now));
         let dies = self.faults.ingest > 0 && dice.once_in(self.faults.ingest);
         let written = if dies { dice.below(round.blocks.len() as u64 + 1) as usize } else { round.blocks.len() };
@@ -270,13 +273,18 @@ impl Product {
             self.log[*partition as usize].push(Logged { bytes, lines });
         }
         if dies {
-            self.restart(member, delivery, now);
+            self.restart(member, now);
             return;
         }
         for (topic_partition, offset) in round.read_to {
             let lane = self.topics.iter().position(|(_, known)| *known == topic_partition).expect("it is a lane");
             if self.owners[lane].0 == member {
                 self.committed[lane] = offset;
+            }
+        }
+        for database in 0..2 {
+            if let Some(offset) = self.members[member].ingest.heartbeats_from(database) {
+                self.heartbeats[database] = offset;
             }
         }
     }
@@ -346,7 +354,10 @@ impl Product {
     }
 
     /// Everything that is in the log is applied and published.
-    pub fn finish(&mut self, dice: &mut Dice) {
+    pub fn finish(&mut self, dice: &mut Dice, now: Micros) {
+        for member in 0..self.members.len() {
+            self.write(dice, member, now);
+        }
         for partition in 0..self.reconcilers.len() {
             while self.apply(partition) {}
             self.publish(partition);
@@ -421,6 +432,29 @@ impl Product {
             open.into_iter().map(move |(rule, identity)| (key, rule, identity))
         };
         last.into_iter().flat_map(each).collect()
+    }
+
+    /// Everything that was not understood is in quarantine, once.
+    pub fn check_quarantine(&self, delivery: &Delivery) {
+        let published = self.reconcilers.iter().flat_map(|reconciler| &reconciler.published);
+        let mut quarantined: Vec<(usize, i64)> = published
+            .filter_map(|record| match &record.content {
+                Content::Quarantine(one) => {
+                    let is_it = |known: &TopicPartition| known.topic == one.topic && known.partition == one.partition;
+                    let lane = self.topics.iter().position(|(_, known)| is_it(known));
+                    Some((lane.expect("it is a lane"), one.offset))
+                }
+                _ => None,
+            })
+            .collect();
+        quarantined.sort_unstable();
+        let garbage = |(lane, records): (usize, &super::delivery::Lane)| {
+            let records = records.records[..self.owners[lane].1].iter().enumerate();
+            let offsets = records.filter(|(_, record)| matches!(record, Record::Garbage));
+            offsets.map(|(offset, _)| (lane, offset as i64)).collect::<Vec<_>>()
+        };
+        let expected: Vec<(usize, i64)> = delivery.lanes.iter().enumerate().flat_map(garbage).collect();
+        assert_eq!(quarantined, expected, "what is in quarantine");
     }
 
     fn notices(&self) -> Vec<(usize, bool)> {
@@ -518,6 +552,16 @@ fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, offset:
             Reading::Change(Box::new(Decoded { change, origin, streamed: true }))
         }
         Record::Tombstone | Record::Heartbeat { .. } => Reading::Nothing,
+        Record::Garbage => Reading::Reject(Box::new(Reject {
+            topic_partition: 0,
+            offset,
+            timestamp: Instant(BEGIN),
+            key: None,
+            value: Some([0xFF, lane as u8].into()),
+            masked: false,
+            reason: "not_json".into(),
+            detail: "it is garbage".into(),
+        })),
     }
 }
 
