@@ -21,7 +21,7 @@ use crate::adapters::debezium::{Decoder, Event, RUN_HEADER, Refusal, blot, run_o
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::changes::{ChangesWriter, PartitionReader, Reading, passing};
-use crate::adapters::kafka::group::{Member, Movement};
+use crate::adapters::kafka::group::{Member, Movement, committed_of};
 use crate::adapters::telemetry;
 use crate::domain::change::{Operation, Reject, SourceIndex, TopicPartition, Topology};
 use crate::domain::instant::Instant;
@@ -73,11 +73,10 @@ impl IngestStage {
         let heartbeat = |connector: &super::settings::ConnectorSettings| {
             let Some(HeartbeatSettings { topic, .. }) = &connector.heartbeat else { return Ok(None) };
             let reader = PartitionReader::open(&properties, topic, 0, 1 << 20)?;
-            let committed = member.committed(&[(topic.clone(), 0)])?;
-            let from = match (committed.first(), present.contains_key(topic)) {
-                (Some((_, _, offset)), true) => {
+            let from = match (committed_of(&properties, group, topic, 0)?, present.contains_key(topic)) {
+                (Some(offset), true) => {
                     let (start, end) = reader.bounds()?;
-                    Offset::Offset((*offset).clamp(start, end))
+                    Offset::Offset(offset.clamp(start, end))
                 }
                 _ => Offset::Beginning,
             };

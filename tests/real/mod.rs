@@ -8,6 +8,7 @@
 // Tests of other suites use parts of this; what only they will use is not dead.
 #![allow(dead_code, unused_imports, reason = "a harness offers more than its own test uses")]
 
+mod binary;
 mod connect;
 mod error;
 mod jvm;
@@ -17,6 +18,7 @@ mod postgres;
 mod process;
 mod product;
 mod selftest;
+mod shipped;
 mod source;
 mod stack;
 mod topics;

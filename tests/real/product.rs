@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use evenkeel::app::demo::settings::settings;
+use evenkeel::app::demo::settings::{FILE, settings};
 use evenkeel::app::run::create_topics;
 use evenkeel::app::settings::{Settings, TopicSelection};
 
@@ -75,40 +75,41 @@ impl Scene {
 }
 
 /// An instant of the orders' database from now, RFC 3339 in UTC with microseconds.
-fn instant(stack: &Stack, seconds: u32) -> Result<String> {
+pub fn instant(stack: &Stack, seconds: u32) -> Result<String> {
     let asked = format!(
         "select to_char((clock_timestamp() + interval '{seconds} s') at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
     );
     Ok(stack.pg(&asked)?[0][0].clone().expect("an instant"))
 }
 
-fn pairs(list: &[(&str, &str)]) -> BTreeSet<(String, String)> {
+pub fn pairs(list: &[(&str, &str)]) -> BTreeSet<(String, String)> {
     list.iter().map(|(rule, key)| ((*rule).to_owned(), (*key).to_owned())).collect()
 }
 
 /// Waits until everything written so far is beyond every grace, then holds what is open against the truth.
-fn compare(stack: &Stack, watch: &mut Watch) -> Result {
+fn compare(stack: &Stack, scene: &Scene, watch: &mut Watch) -> Result {
     let beyond = instant(stack, BEYOND_GRACES)?;
     watch.until("settling beyond every grace", LIMIT, |watch| watch.has_settled(PARTITIONS, &beyond))?;
-    let truth = truth(stack)?;
+    let config = serde_saphyr::from_str(FILE).expect("the demo's configuration is YAML");
+    let truth = truth(stack, &[config], &scene.settings.plan.catalog.lookups)?;
     assert_eq!(watch.open_by_rule(&truth), truth, "what is open is what PostgreSQL says");
     Ok(())
 }
 
-fn pg_order(id: i64, status: &str, total: &str) -> String {
+pub fn pg_order(id: i64, status: &str, total: &str) -> String {
     format!(
         "insert into shop.orders (order_id, customer_id, payment_status, total) values ({id}, 1, '{status}', {total});"
     )
 }
 
-fn capture(id: i64, order: &str, status: &str, amount: &str) -> String {
+pub fn capture(id: i64, order: &str, status: &str, amount: &str) -> String {
     format!(
         "insert into pay.payments (id, order_id, kind, status, amount) values ({id}, {order}, 'CAPTURE', '{status}', {amount});"
     )
 }
 
 /// What happens in the databases after the snapshot: honest lives, and one of each fault.
-fn play(stack: &Stack) -> Result {
+pub fn play(stack: &Stack) -> Result {
     stack.pg(&pg_order(3, "PENDING", "10.00"))?;
     stack.maria(&capture(103, "3", "PENDING", "10.00"))?;
     stack.maria("update pay.payments set status = 'CAPTURED', captured_at = now(6) where id = 103")?;
@@ -162,7 +163,7 @@ fn snapshot_then_stream(name: &str, with_schemas: bool) -> Result {
     let mut watch = scene.watch(&stack)?;
     let product = Product::start(scene.settings.clone());
     play(&stack)?;
-    compare(&stack, &mut watch)?;
+    compare(&stack, &scene, &mut watch)?;
     let expected = pairs(&[
         ("paid-without-payment", "2"),
         ("paid-without-payment", "12"),
@@ -228,7 +229,7 @@ fn stall() -> Result {
 
     stack.resume_connector(&scene.pay.prefix)?;
     watch.until("the recovery is said", LIMIT, |watch| watch.stalls.len() == 2)?;
-    compare(&stack, &mut watch)?;
+    compare(&stack, &scene, &mut watch)?;
     assert_eq!(watch.stalls, ["source_stalled payments", "source_recovered payments"], "each exactly once");
     assert_eq!(watch.ever_opened(), pairs(&[("paid-without-payment", "3")]), "{:?}", watch.events);
     scene.end(&stack, product)

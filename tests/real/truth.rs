@@ -2,22 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel::app::demo::settings::FILE;
-use serde_json::Value;
+use evenkeel::domain::catalog::LookupTable;
+use evenkeel::domain::value::Value;
+use serde_json::Value as Json;
 
 use super::{Result, Stack};
 
 /// For each rule, the keys for which it returns rows now.
 pub type Truth = BTreeMap<String, BTreeSet<String>>;
 
-/// Copies both sides into a schema of PostgreSQL and asks every rule of the demo's configuration.
-pub fn truth(stack: &Stack) -> Result<Truth> {
-    let config: Value = serde_saphyr::from_str(FILE).expect("the demo's configuration is YAML");
+/// Copies both sides into a schema of PostgreSQL and asks every rule of some rule files.
+pub fn truth(stack: &Stack, files: &[Json], lookups: &[LookupTable]) -> Result<Truth> {
     stack.pg("drop schema if exists truth cascade; create schema truth;
         create table truth.orders as select * from shop.orders;
         alter table truth.orders add primary key (order_id);
         create table truth.payments(id bigint primary key, order_id bigint, kind text, status text, amount numeric(12,2), currency text);
-        create table truth.allowed_statuses(order_status text, payment_kind text, payment_status text)")?;
+        create table truth.lines (line_id bigint, order_id bigint, amount numeric(12,2));
+        do $$ begin if to_regclass('shop.lines') is not null then
+            insert into truth.lines select * from shop.lines; end if; end $$")?;
     let quoted = |value: &Option<String>| match value {
         Some(text) => format!("'{}'", text.replace('\'', "''")),
         None => "null".to_owned(),
@@ -26,13 +28,16 @@ pub fn truth(stack: &Stack) -> Result<Truth> {
         let values: Vec<String> = row.iter().map(quoted).collect();
         stack.pg(&format!("insert into truth.payments values ({})", values.join(", ")))?;
     }
-    for row in config["lookups"]["allowed_statuses"]["rows"].as_array().expect("rows") {
-        let values: Vec<String> =
-            row.as_array().expect("a row").iter().map(|v| v.to_string().replace('"', "'")).collect();
-        stack.pg(&format!("insert into truth.allowed_statuses values ({})", values.join(", ")))?;
+    for LookupTable { name, columns, rows } in lookups {
+        let columns: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name, column.ty)).collect();
+        stack.pg(&format!("create table truth.{name} ({})", columns.join(", ")))?;
+        for row in rows {
+            let values: Vec<String> = row.iter().map(literal).collect();
+            stack.pg(&format!("insert into truth.{name} values ({})", values.join(", ")))?;
+        }
     }
     let mut truth = Truth::new();
-    for rule in config["rules"].as_array().expect("rules") {
+    for rule in files.iter().flat_map(|file| file["rules"].as_array().into_iter().flatten()) {
         let (id, sql) = (rule["id"].as_str().expect("an id"), rule["sql"].as_str().expect("a query"));
         let asked =
             format!("set search_path = truth; select distinct order_id from ({sql}) rule where order_id is not null");
@@ -42,4 +47,14 @@ pub fn truth(stack: &Stack) -> Result<Truth> {
     }
     stack.pg("set search_path = public; drop schema truth cascade")?;
     Ok(truth)
+}
+
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Decimal(decimal) => decimal.to_plain_string(),
+        Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
+        other => panic!("{other:?} stands in no lookup table of these tests"),
+    }
 }

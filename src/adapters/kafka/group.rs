@@ -10,7 +10,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::admin::ANSWER;
-use super::{Context, KafkaFailure, Properties};
+use super::{Context, KafkaFailure, Properties, Quiet};
 
 /// A partition given to this member or taken from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +142,23 @@ impl Member {
         let watermarks = self.consumer.fetch_watermarks(topic, partition, ANSWER);
         Ok(watermarks.context(|| format!("asking for the bounds of {topic}:{partition}"))?.0)
     }
+}
+
+/// The offset that a group has committed for a partition, asked for by somebody who is no member: a member's request
+/// waits while the group rebalances.
+pub fn committed_of(
+    properties: &Properties,
+    group: &str,
+    topic: &str,
+    partition: i32,
+) -> Result<Option<i64>, KafkaFailure> {
+    let what = || format!("reading the offset that {group} has committed for {topic}:{partition}");
+    let asker: BaseConsumer<Quiet> =
+        properties.with(&[("group.id", group)]).create_with_context(Quiet).context(what)?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, partition);
+    let committed = asker.committed_offsets(list, ANSWER).context(what)?;
+    Ok(offsets_of(&committed).first().map(|(_, _, offset)| *offset))
 }
 
 fn offsets_of(list: &TopicPartitionList) -> Vec<(String, i32, i64)> {
