@@ -5,6 +5,7 @@
 
 mod delivery;
 mod dice;
+mod events;
 mod oracle;
 mod product;
 mod rules;

@@ -4,25 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use evenkeel::domain::change::{
-    Block, Change, Entry, Key, Operation, Origin, Position, Proof, Reject, TopicPartition, Topology,
-};
+use evenkeel::domain::change::{Block, Entry, Key, Position, Proof, TopicPartition, Topology};
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::key_state::{Event as Said_, Reason};
 use evenkeel::domain::record::{Cause, Content, Discrepancy, Record as Output, SideRow};
 use evenkeel::domain::routing::{Ownership, partition_of};
 use evenkeel::domain::rule::Plan;
 use evenkeel::domain::value::Value;
-use evenkeel::task::ingest::{Decoded, Ingest, Patience, Reading};
+use evenkeel::task::ingest::{Ingest, Patience};
 use evenkeel::task::reconcile::Task;
 use evenkeel::task::store::MemoryStore;
 use evenkeel::task::wire::block;
 
 use super::delivery::{Delivery, PARTITIONS, Record};
 use super::dice::Dice;
+use super::events::read;
 use super::oracle::{Event, Line, Said, Sided};
 use super::rules::RULES;
-use super::world::{BEGIN, Cell, Cells, DATABASE, Edit, LINES, Micros, ORDERS, PAYMENTS, SECOND, World};
+use super::world::{BEGIN, Cell, Cells, DATABASE, LINES, Micros, ORDERS, PAYMENTS, SECOND, World};
 
 pub const SLACK: Micros = 2 * SECOND;
 pub const STALL_AFTER: Micros = 45 * SECOND;
@@ -515,86 +514,4 @@ fn cells(values: &[Value]) -> Cells {
         other => panic!("{other:?} is not simulated"),
     };
     values.iter().map(cell).collect()
-}
-
-fn values(cells: &Cells) -> Box<[Value]> {
-    let value = |cell: &Cell| match cell {
-        Cell::Null => Value::Null,
-        Cell::Int(number) => Value::Int(*number),
-        Cell::Text(text) => Value::text(text.as_str()),
-    };
-    cells.iter().map(value).collect()
-}
-
-/// A record as the decoder would give it.
-fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, offset: i64) -> Reading {
-    let database = delivery.lanes[lane].database;
-    match record {
-        Record::Snapshot(index) => {
-            let (table, id, cells) = &world.databases[database].snapshot[index];
-            let edit = Edit {
-                table: *table,
-                id: *id,
-                before: None,
-                after: Some(cells.clone()),
-                time: BEGIN,
-                note_left_out: false,
-                position: (0, 0),
-                ordinal: 0,
-            };
-            let change = Change { position: None, transaction: 0, ..change(&edit, database, 0, 1, offset) };
-            Reading::Change(Box::new(Decoded { change, origin: Origin::None, streamed: false }))
-        }
-        Record::Edit { transaction, edit, run } => {
-            let transaction = &world.databases[database].log[transaction];
-            let change = change(&transaction.edits[edit], database, transaction.number, run, offset);
-            let origin = if database == 0 { Origin::Lsn } else { Origin::Gtid("0-1-".into()) };
-            Reading::Change(Box::new(Decoded { change, origin, streamed: true }))
-        }
-        Record::Tombstone | Record::Heartbeat { .. } => Reading::Nothing,
-        Record::Garbage => Reading::Reject(Box::new(Reject {
-            topic_partition: 0,
-            offset,
-            timestamp: Instant(BEGIN),
-            key: None,
-            value: Some([0xFF, lane as u8].into()),
-            masked: false,
-            reason: "not_json".into(),
-            detail: "it is garbage".into(),
-        })),
-    }
-}
-
-/// Lines have no before image; payments have a whole one; an order's key is its primary key.
-fn change(edit: &Edit, database: usize, transaction: u64, run: u64, offset: i64) -> Change {
-    let [before, after] = edit.keys().map(|key| key.map(|key| Key(key.to_string().into())));
-    let (key, key_before) = match (edit.table, edit.after.is_some()) {
-        (LINES, true) => (after, None),
-        (LINES, false) => (None, None),
-        (_, true) => (after.clone(), before.filter(|before| Some(before) != after.as_ref())),
-        (_, false) => (before, None),
-    };
-    let operation = match &edit.after {
-        None => Operation::Delete { row: [Value::Int(edit.id)].into() },
-        Some(cells) => {
-            let mut columns = values(cells);
-            let unchanged: &[u16] = if edit.note_left_out { &[3] } else { &[] };
-            unchanged.iter().for_each(|column| columns[usize::from(*column)] = Value::Unknown);
-            Operation::Upsert { columns, unchanged: unchanged.into(), row_before: None }
-        }
-    };
-    let (number, row) = edit.position;
-    Change {
-        topic_partition: 0,
-        offset,
-        source_time: Instant(edit.time),
-        position: Some(Position { transaction: number, row }),
-        fingerprint: edit.ordinal,
-        origin: 0,
-        run,
-        transaction: transaction * 2 + database as u64,
-        key,
-        key_before,
-        operation,
-    }
 }

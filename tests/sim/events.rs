@@ -1,0 +1,91 @@
+//! What the decoder would make of a record: the simulated connectors' events as the product takes them.
+
+use evenkeel::domain::change::{Change, Key, Operation, Origin, Position, Reject};
+use evenkeel::domain::instant::Instant;
+use evenkeel::domain::value::Value;
+use evenkeel::task::ingest::{Decoded, Reading};
+
+use super::delivery::{Delivery, Record};
+use super::world::{BEGIN, Cell, Cells, Edit, LINES, World};
+
+fn values(cells: &Cells) -> Box<[Value]> {
+    let value = |cell: &Cell| match cell {
+        Cell::Null => Value::Null,
+        Cell::Int(number) => Value::Int(*number),
+        Cell::Text(text) => Value::text(text.as_str()),
+    };
+    cells.iter().map(value).collect()
+}
+
+/// A record as the decoder would give it.
+pub fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, offset: i64) -> Reading {
+    let database = delivery.lanes[lane].database;
+    match record {
+        Record::Snapshot(index) => {
+            let (table, id, cells) = &world.databases[database].snapshot[index];
+            let edit = Edit {
+                table: *table,
+                id: *id,
+                before: None,
+                after: Some(cells.clone()),
+                time: BEGIN,
+                note_left_out: false,
+                position: (0, 0),
+                ordinal: 0,
+            };
+            let change = Change { position: None, transaction: 0, ..change(&edit, database, 0, 1, offset) };
+            Reading::Change(Box::new(Decoded { change, origin: Origin::None, streamed: false }))
+        }
+        Record::Edit { transaction, edit, run } => {
+            let transaction = &world.databases[database].log[transaction];
+            let change = change(&transaction.edits[edit], database, transaction.number, run, offset);
+            let origin = if database == 0 { Origin::Lsn } else { Origin::Gtid("0-1-".into()) };
+            Reading::Change(Box::new(Decoded { change, origin, streamed: true }))
+        }
+        Record::Tombstone | Record::Heartbeat { .. } => Reading::Nothing,
+        Record::Garbage => Reading::Reject(Box::new(Reject {
+            topic_partition: 0,
+            offset,
+            timestamp: Instant(BEGIN),
+            key: None,
+            value: Some([0xFF, lane as u8].into()),
+            masked: false,
+            reason: "not_json".into(),
+            detail: "it is garbage".into(),
+        })),
+    }
+}
+
+/// Lines have no before image; payments have a whole one; an order's key is its primary key.
+fn change(edit: &Edit, database: usize, transaction: u64, run: u64, offset: i64) -> Change {
+    let [before, after] = edit.keys().map(|key| key.map(|key| Key(key.to_string().into())));
+    let (key, key_before) = match (edit.table, edit.after.is_some()) {
+        (LINES, true) => (after, None),
+        (LINES, false) => (None, None),
+        (_, true) => (after.clone(), before.filter(|before| Some(before) != after.as_ref())),
+        (_, false) => (before, None),
+    };
+    let operation = match &edit.after {
+        None => Operation::Delete { row: [Value::Int(edit.id)].into() },
+        Some(cells) => {
+            let mut columns = values(cells);
+            let unchanged: &[u16] = if edit.note_left_out { &[3] } else { &[] };
+            unchanged.iter().for_each(|column| columns[usize::from(*column)] = Value::Unknown);
+            Operation::Upsert { columns, unchanged: unchanged.into(), row_before: None }
+        }
+    };
+    let (number, row) = edit.position;
+    Change {
+        topic_partition: 0,
+        offset,
+        source_time: Instant(edit.time),
+        position: Some(Position { transaction: number, row }),
+        fingerprint: edit.ordinal,
+        origin: 0,
+        run,
+        transaction: transaction * 2 + database as u64,
+        key,
+        key_before,
+        operation,
+    }
+}
