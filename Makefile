@@ -40,7 +40,7 @@ mutate: packages ## break the core line by line and show that the simulator noti
 	tests/mutate.sh
 
 bench: stack ## end-to-end throughput beside the bare floor
-	cargo bench
+	cargo bench --bench catch_up
 
 docs: packages ## write the generated parts of the docs anew
 	UPDATE_DOCS=1 cargo test --test it tidy_metrics

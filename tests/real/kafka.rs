@@ -8,8 +8,8 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::error::Result;
-use super::jvm::Jars;
-use super::process::{Service, free_ports};
+use super::jvm::{Jars, LOG_SETTINGS};
+use super::process::{Folder, Service, free_ports};
 
 /// A session of three seconds lets a broker that was killed come back at once; Kafka's nine make it wait.
 const SETTINGS: &str = "\
@@ -93,5 +93,26 @@ impl Kafka {
 
     pub fn stop(&self) -> Result {
         self.service.stop("TERM", Duration::from_secs(30))
+    }
+}
+
+/// A broker and nothing else, for benches. Dropped in order: the broker, then its folder.
+pub struct Broker {
+    kafka: Kafka,
+    _folder: Folder,
+}
+
+impl Broker {
+    pub fn start() -> Result<Broker> {
+        let folder = Folder::create()?;
+        let log_settings = folder.path().join("log4j2.properties");
+        fs::write(&log_settings, LOG_SETTINGS)?;
+        let kafka = Kafka::launch(&Jars::find()?, folder.path(), &log_settings, "1g")?;
+        kafka.wait_ready()?;
+        Ok(Broker { kafka, _folder: folder })
+    }
+
+    pub fn bootstrap(&self) -> String {
+        self.kafka.bootstrap()
     }
 }

@@ -9,6 +9,7 @@
 #![allow(dead_code, unused_imports, reason = "a harness offers more than its own test uses")]
 
 mod binary;
+mod conformance;
 mod connect;
 mod error;
 mod jvm;
@@ -26,6 +27,7 @@ mod truth;
 mod watch;
 
 pub use error::{Error, Result, wait_until};
+pub use kafka::Broker;
 pub use source::Source;
 pub use stack::{Stack, StackOptions, Turn, stack};
-pub use topics::{Record, TopicReader};
+pub use topics::{Record, TopicReader, create as create_topics};

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::dice::Dice;
 use super::world::{DATABASE, Micros, SECOND, Transaction, World};
+use crate::support::dice::Dice;
 
 /// What stands at an offset of a topic-partition.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,6 @@
 //! `EVENKEEL_SEEDS` is how many seeds are tried, `EVENKEEL_SEED` tries one of them and tells what it was.
 
 mod delivery;
-mod dice;
 mod events;
 mod oracle;
 mod product;
@@ -14,10 +13,10 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use self::delivery::{Delivery, Trouble};
-use self::dice::Dice;
 use self::oracle::{Oracle, Said, Verdict};
 use self::product::{Faults, Product, SLACK, STALL_AFTER};
 use self::world::{BEGIN, SECOND, World};
+use crate::support::dice::Dice;
 
 const SEEDS: u64 = 2_000;
 

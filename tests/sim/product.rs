@@ -17,11 +17,11 @@ use evenkeel::task::store::MemoryStore;
 use evenkeel::task::wire::block;
 
 use super::delivery::{Delivery, PARTITIONS, Record};
-use super::dice::Dice;
 use super::events::read;
 use super::oracle::{Event, Line, Said, Sided};
 use super::rules::RULES;
 use super::world::{BEGIN, Cell, Cells, DATABASE, LINES, Micros, ORDERS, PAYMENTS, SECOND, World};
+use crate::support::dice::Dice;
 
 pub const SLACK: Micros = 2 * SECOND;
 pub const STALL_AFTER: Micros = 45 * SECOND;

@@ -8,8 +8,8 @@ use evenkeel::domain::rule::{Escalation, Plan, Rule, SourcePlan};
 use evenkeel::domain::sql::Query;
 use evenkeel::domain::value::Type;
 
-use super::dice::Dice;
 use super::world::{Cell, Cells, KEY, LINES, Micros, ORDERS, PAYMENTS, SECOND};
+use crate::support::dice::Dice;
 
 /// How patient a rule is.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::dice::Dice;
+use crate::support::dice::Dice;
 
 pub type Micros = i64;
 

@@ -1,4 +1,5 @@
-//! What several suites need: the schemas of the output, and a product that runs on threads.
+//! What several suites need: chance, the schemas of the output, and a product that runs on threads.
 
+pub mod dice;
 pub mod product;
 pub mod schemas;

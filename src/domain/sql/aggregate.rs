@@ -93,5 +93,9 @@ fn best(inputs: Vec<Value>, wanted: Ordering) -> Value {
 }
 
 fn sum(inputs: &[Value]) -> BigDecimal {
-    inputs.iter().filter_map(to_decimal).reduce(|sum, value| sum + value).unwrap_or_default()
+    let add = |sum: BigDecimal, value: BigDecimal| {
+        let scale = sum.fractional_digit_count().max(value.fractional_digit_count());
+        (sum + value).with_scale(scale)
+    };
+    inputs.iter().filter_map(to_decimal).reduce(add).unwrap_or_default()
 }

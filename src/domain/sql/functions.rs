@@ -43,8 +43,8 @@ pub fn call(function: Function, arguments: &[Cow<'_, Value>]) -> Result<Value, E
     let first = &*arguments[0];
     if let Value::Text(text) = first {
         return Ok(match function {
-            Function::Upper => Value::text(text.to_uppercase()),
-            Function::Lower => Value::text(text.to_lowercase()),
+            Function::Upper => Value::text(by_letter(text, char::to_uppercase)),
+            Function::Lower => Value::text(by_letter(text, char::to_lowercase)),
             Function::Trim => Value::text(text.trim_matches(' ')),
             _ => Value::Int(i64::try_from(text.chars().count()).map_err(|_| EvalError::OutOfRange("length"))?),
         });
@@ -65,6 +65,15 @@ pub fn call(function: Function, arguments: &[Cow<'_, Value>]) -> Result<Value, E
         Function::Floor => decimal.with_scale_round(0, RoundingMode::Floor),
         _ => round(&decimal, scale),
     })))
+}
+
+/// Letter by letter, as the C library's locales do it: what would become several letters stays.
+fn by_letter<M: ExactSizeIterator<Item = char>>(text: &str, map: impl Fn(char) -> M) -> String {
+    let one = |letter: char| {
+        let mut mapped = map(letter);
+        if mapped.len() == 1 { mapped.next().unwrap_or(letter) } else { letter }
+    };
+    text.chars().map(one).collect()
 }
 
 /// A scale below 0 rounds before the point; what is shown has scale 0.

@@ -52,16 +52,16 @@ pub fn integers(operator: Operator, left: i64, right: i64) -> Result<i64, EvalEr
 }
 
 pub fn decimals(operator: Operator, left: &BigDecimal, right: &BigDecimal) -> Result<BigDecimal, EvalError> {
+    let (left_scale, right_scale) = (left.fractional_digit_count(), right.fractional_digit_count());
+    let greater = left_scale.max(right_scale);
+    // The library forgets the scale of a zero.
     let result = match operator {
-        Operator::Add => left + right,
-        Operator::Subtract => left - right,
-        Operator::Multiply => left * right,
+        Operator::Add => (left + right).with_scale(greater),
+        Operator::Subtract => (left - right).with_scale(greater),
+        Operator::Multiply => (left * right).with_scale(left_scale + right_scale),
         Operator::Divide | Operator::Modulo if right.is_zero() => return Err(EvalError::DivisionByZero),
         Operator::Divide => divide(left, right),
-        Operator::Modulo => {
-            let scale = left.fractional_digit_count().max(right.fractional_digit_count());
-            (left % right).with_scale(scale)
-        }
+        Operator::Modulo => (left % right).with_scale(greater),
     };
     if result.digits() > MAX_DIGITS { Err(EvalError::OutOfRange("numeric")) } else { Ok(result) }
 }

@@ -304,3 +304,15 @@ fn refusals_say_where_and_why() {
     let deep = format!("SELECT {}1{} AS x FROM orders", "(".repeat(5000), ")".repeat(5000));
     assert!(answer(&deep, "", "").contains("nested too deeply"));
 }
+
+#[test]
+fn a_zero_keeps_its_scale() {
+    let sql = "SELECT order_id, (total - total) * 1 AS nothing, SUM(total) - SUM(total) AS sum FROM orders GROUP BY order_id, total";
+    assert_eq!(answer(sql, "1, PAID, 10.00, null", ""), "1, 0.00, 0.00");
+}
+
+#[test]
+fn letters_change_case_one_by_one() {
+    let sql = "SELECT order_id, UPPER(payment_status) AS upper FROM orders";
+    assert_eq!(answer(sql, "1, größe, 10.00, null", ""), "1, GRÖßE");
+}
