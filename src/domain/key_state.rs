@@ -184,15 +184,18 @@ impl KeyState {
             while let Some(effect) = effects.next_if(|effect| effect.at == now) {
                 touched.late |= effect.late;
                 touched.deleted |= matches!(effect.operation, Operation::Delete { .. });
-                touched.any = true;
+                touched.sources |= bit(effect.source);
                 self.apply(plan, effect);
             }
             if now < window.baseline {
                 continue;
             }
-            if touched.any || !self.judged {
+            if !self.judged {
                 self.judged = true;
-                self.judge(plan, now, window.baseline, touched.reason(), out);
+                touched.sources = u64::MAX;
+            }
+            if touched.sources != 0 {
+                self.judge(plan, now, window.baseline, &touched, out);
             }
             self.pass(plan, now, out);
         }
@@ -226,8 +229,9 @@ impl KeyState {
         }
     }
 
-    /// Asks every rule and brings the episodes in line with the answers.
-    fn judge(&mut self, plan: &Plan, now: Instant, baseline: Instant, reason: Reason, out: &mut Told) {
+    /// Asks every rule that reads what was touched and brings the episodes in line with the answers.
+    fn judge(&mut self, plan: &Plan, now: Instant, baseline: Instant, touched: &Touched, out: &mut Told) {
+        let reason = touched.reason();
         self.end_removed_rules(plan, now, out);
         let mut answers = Vec::new();
         {
@@ -235,6 +239,9 @@ impl KeyState {
                 self.rows.iter().map(|rows| rows.iter().map(|row| &*row.columns).collect()).collect();
             let tables: Vec<&[&[Value]]> = slices.iter().map(Vec::as_slice).collect();
             for (index, rule) in plan.rules.iter().enumerate() {
+                if rule.query.sources().iter().all(|source| touched.sources & bit(*source) == 0) {
+                    continue;
+                }
                 let answer = match self.absence_unsure(plan, rule, baseline) {
                     true => Answer { rows: Vec::new(), cannot_compare: Some(Cause::Unknown) },
                     false => rule.query.evaluate(&tables),
@@ -386,9 +393,15 @@ pub struct Window {
 
 #[derive(Default)]
 struct Touched {
-    any: bool,
+    /// A [`bit`] for each source.
+    sources: u64,
     late: bool,
     deleted: bool,
+}
+
+/// A source's bit; those beyond the 63rd share one.
+fn bit(source: SourceIndex) -> u64 {
+    1 << source.min(63)
 }
 
 impl Touched {

@@ -22,6 +22,8 @@ pub struct Block {
     pub grouping: Option<Grouping>,
     pub output: Vec<Expr>,
     pub distinct: bool,
+    /// A row of unknown values, as long as the longest of the items'.
+    pub unknown_row: OutputRow,
 }
 
 /// Something that FROM names.
@@ -82,7 +84,8 @@ impl Block {
             }
         };
         let width = self.items.len();
-        let first = rows_of(0).into_iter().map(|row| {
+        let rows = rows_of(0).into_iter().filter(|row| self.may_pass(row));
+        let first = rows.map(|row| {
             let mut items: Items<'_> = vec![None; width].into();
             items[0] = Some(row);
             items
@@ -113,6 +116,18 @@ impl Block {
             rows.dedup();
         }
         Ok(Rows { rows, unsure })
+    }
+
+    /// False where WHERE rejects a row of the first item whatever is joined to it: the joined values are taken for
+    /// unknown, and an unknown value never decides. Most rows of most keys need no join at all then.
+    fn may_pass(&self, row: &[Value]) -> bool {
+        let Some(filter) = self.filter.as_ref().filter(|_| !self.joins.iter().any(|join| join.keep_right)) else {
+            return true;
+        };
+        let mut items = [Some(&*self.unknown_row); 8];
+        items[0] = Some(row);
+        let Some(items) = items.get(..self.items.len()) else { return true };
+        !matches!(holds(filter, Tuple { items, group: NO_GROUP }), Ok(Some(false)))
     }
 
     fn plain(&self, tuples: &[Items<'_>]) -> Result<Vec<OutputRow>, EvalError> {

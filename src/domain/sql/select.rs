@@ -135,7 +135,10 @@ impl Compiler<'_> {
         });
         let distinct = matches!(select.distinct, Some(Distinct::Distinct));
         let output = output.into_iter().map(|(typed, _)| typed.expr).collect();
-        Some(Compiled { block: Block { items, joins, filter, grouping, output, distinct }, columns, key })
+        let longest = scope.items.iter().map(|item| item.columns.len()).max().unwrap_or(0);
+        let unknown_row = vec![Value::Unknown; longest].into();
+        let block = Block { items, joins, filter, grouping, output, distinct, unknown_row };
+        Some(Compiled { block, columns, key })
     }
 
     fn add_item(&mut self, factor: &TableFactor, scope: &mut Scope, items: &mut Vec<Item>) -> Option<()> {
