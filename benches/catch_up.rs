@@ -209,6 +209,7 @@ fn consumer(bootstrap: &str, topics: &[(&str, i32)]) -> Result<BaseConsumer> {
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
         .set("queued.max.messages.kbytes", "16384")
+        .set("fetch.queue.backoff.ms", "20")
         .create()?;
     let mut list = rdkafka::TopicPartitionList::new();
     for (topic, partitions) in topics {

@@ -154,6 +154,8 @@ impl PartitionReader {
             ("isolation.level", "read_committed"),
             ("enable.partition.eof", "true"),
             ("queued.max.messages.kbytes", &fetch_kbytes),
+            // How long a full queue is left alone; the default of a second starves the reader.
+            ("fetch.queue.backoff.ms", "20"),
             ("fetch.message.max.bytes", "1048576"),
             ("allow.auto.create.topics", "false"),
         ]);

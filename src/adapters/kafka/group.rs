@@ -81,6 +81,8 @@ impl Member {
             ("isolation.level", "read_committed"),
             ("partition.assignment.strategy", "cooperative-sticky"),
             ("queued.max.messages.kbytes", &fetch_kbytes),
+            // How long a full queue is left alone; the default of a second starves the reader.
+            ("fetch.queue.backoff.ms", "20"),
             ("allow.auto.create.topics", "false"),
         ]);
         let context = GroupContext { movements: Mutex::new(Vec::new()), hold };
