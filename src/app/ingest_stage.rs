@@ -47,7 +47,7 @@ pub struct IngestStage {
     /// For each connector with a heartbeat table, who reads it.
     heartbeats: Vec<Option<(PartitionReader, Decoder)>>,
     /// The topics read, each with its source and partition count.
-    topics: BTreeMap<String, (SourceIndex, i32)>,
+    topics: BTreeMap<Arc<str>, (SourceIndex, i32)>,
     /// Where each assigned topic-partition is expected to go on, to notice gaps.
     expected: BTreeMap<TopicPartition, i64>,
     /// Offsets to commit once a round is acknowledged.
@@ -143,8 +143,8 @@ impl IngestStage {
             match member.poll(timeout) {
                 None => return Ok(()),
                 Some(Ok(message)) => {
-                    let Some((source, _)) = topics.get(message.topic()) else { continue };
-                    let id = TopicPartition { topic: message.topic().into(), partition: message.partition() };
+                    let Some((topic, (source, _))) = topics.get_key_value(message.topic()) else { continue };
+                    let id = TopicPartition { topic: Arc::clone(topic), partition: message.partition() };
                     check_gap(member, expected, &id, message.offset())?;
                     *bytes_taken += message.payload_len() + message.key_len();
                     let reading = understand(settings, *source, &mut decoders[*source], &message);
@@ -179,13 +179,13 @@ impl IngestStage {
         if assigned.is_empty() {
             return Ok(());
         }
-        if assigned.iter().any(|(topic, _)| !self.topics.contains_key(topic)) {
+        if assigned.iter().any(|(topic, _)| !self.topics.contains_key(&**topic)) {
             self.look_up()?;
         }
         let committed = self.member.committed(&assigned)?;
         tracing::info!(partitions = assigned.len(), resumed = committed.len(), "source partitions assigned");
         for (topic, partition) in assigned {
-            let Some((source, _)) = self.topics.get(&topic) else { continue };
+            let Some((source, _)) = self.topics.get(&*topic) else { continue };
             let offset = committed.iter().find(|(name, number, _)| *name == topic && *number == partition);
             let id = TopicPartition { topic: topic.clone().into(), partition };
             let offset = match offset {
@@ -265,7 +265,7 @@ impl IngestStage {
         }
         if let Some((_, offsets)) = offsets {
             let held = offsets.into_iter().filter(|(id, _)| self.ingest.holds(id));
-            let mut offsets: Vec<_> = held.map(|(id, offset)| (id.topic.into(), id.partition, offset)).collect();
+            let mut offsets: Vec<_> = held.map(|(id, offset)| (id.topic.to_string(), id.partition, offset)).collect();
             for (connector, settings) in self.settings.connectors.iter().enumerate() {
                 if let (Some(heartbeat), Some(from)) = (&settings.heartbeat, self.ingest.heartbeats_from(connector)) {
                     offsets.push((heartbeat.topic.clone(), 0, from));
@@ -285,7 +285,7 @@ impl IngestStage {
                 tracing::warn!(source = settings.name, "no topic of the source exists yet; its verdicts are held");
             }
             for (topic, partitions) in &matching {
-                self.topics.insert(topic.clone(), (source, *partitions));
+                self.topics.insert(topic.as_str().into(), (source, *partitions));
             }
             let topics = matching.into_iter().map(|(topic, count)| (topic.into(), count)).collect();
             self.ingest.learn(Topology { source, topics });

@@ -290,7 +290,7 @@ impl Worker {
                 self.publish(&records)?;
                 self.report();
             }
-            if dirty && flushed.elapsed() >= flush_every {
+            if dirty && (flushed.elapsed() >= flush_every || self.task.wants_flush()) {
                 self.flush()?;
                 flushed = Moment::now();
                 dirty = false;

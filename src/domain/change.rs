@@ -2,6 +2,8 @@
 //!
 //! Must not know: how a block is laid out in bytes (`task::wire`), how an event was decoded (`adapters::debezium`).
 
+use std::sync::Arc;
+
 use super::instant::Instant;
 use super::value::Value;
 
@@ -16,7 +18,7 @@ pub type SourceIndex = usize;
 /// One partition of one source topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
-    pub topic: Box<str>,
+    pub topic: Arc<str>,
     pub partition: i32,
 }
 
@@ -138,7 +140,7 @@ pub struct Reject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     pub source: SourceIndex,
-    pub topics: Vec<(Box<str>, i32)>,
+    pub topics: Vec<(Arc<str>, i32)>,
 }
 
 /// One line of the changes log.

@@ -155,6 +155,16 @@ impl KeyState {
         self.episodes.iter().filter_map(|episode| episode.due(plan)).min()
     }
 
+    /// Roughly what the state takes in memory, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let values = |values: &[Value]| values.iter().map(Value::bytes).sum::<usize>();
+        let rows: usize = self.rows.iter().flatten().map(|row| size_of::<Row>() + values(&row.columns)).sum();
+        let evidence = |episode: &Episode| episode.evidence.iter().map(|row| values(row)).sum::<usize>();
+        let episodes: usize = self.episodes.iter().map(|one| size_of::<Episode>() + evidence(one)).sum();
+        let lists = self.rows.len() * size_of::<Vec<Row>>();
+        size_of::<KeyState>() + lists + rows + episodes + self.memories.len() * size_of::<Memory>()
+    }
+
     /// What is open now, each as if it had just been said.
     pub fn open(&self, plan: &Plan) -> impl Iterator<Item = Happening> {
         let said = self.episodes.iter().filter(|episode| episode.phase != Phase::Pending);

@@ -2,6 +2,8 @@
 //!
 //! Must not know: JSON, Avro, CloudEvents, Kafka.
 
+use std::sync::Arc;
+
 use super::change::Key;
 use super::instant::Instant;
 use super::key_state::{Event, Evidence};
@@ -67,7 +69,7 @@ pub struct SideRow {
     pub source_time: Instant,
     /// LSN, GTID, or file and position; empty where unknown.
     pub position: String,
-    pub topic: Box<str>,
+    pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
 }
@@ -87,7 +89,7 @@ pub struct SourceNotice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
     pub source: usize,
-    pub topic: Box<str>,
+    pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
     pub timestamp: Instant,

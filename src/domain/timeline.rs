@@ -15,6 +15,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 use super::change::{Change, Mark, Position, RunId, SourceIndex, TopicPartition, Topology};
 use super::instant::Instant;
@@ -186,7 +187,7 @@ pub struct Timeline {
     pub lanes: Vec<Lane>,
     lane_of: BTreeMap<(SourceIndex, TopicPartition), LaneIndex>,
     /// For each source, its topics and their partition counts, as far as the log has said.
-    pub topologies: Vec<Vec<(Box<str>, i32)>>,
+    pub topologies: Vec<Vec<(Arc<str>, i32)>>,
     /// For each lane, the changes that wait, in log order.
     pub waiting: Vec<VecDeque<Waiting>>,
     settled: Option<Instant>,
@@ -215,7 +216,7 @@ impl Timeline {
         connector_of: Vec<ConnectorIndex>,
         mut flows: Vec<Flow>,
         lanes: Vec<Lane>,
-        topologies: Vec<Vec<(Box<str>, i32)>>,
+        topologies: Vec<Vec<(Arc<str>, i32)>>,
         settled: Option<Instant>,
         baseline: Option<Instant>,
     ) -> Timeline {

@@ -98,6 +98,18 @@ impl Value {
         matches!(self, Value::Unknown)
     }
 
+    /// Roughly what the value takes in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        // Allocators round up: to sixteen bytes, or so.
+        let apart = match self {
+            Value::Text(text) | Value::Json(text) => text.len() + 8,
+            Value::Bytes(bytes) => bytes.len() + 8,
+            Value::Decimal(_) => size_of::<BigDecimal>() + 24,
+            _ => 0,
+        };
+        size_of::<Value>() + apart
+    }
+
     /// Continues a hash with this value; equal values give equal hashes.
     pub fn hash_onto(&self, hash: u64) -> u64 {
         let hash = continue_fnv1a(hash, &[self.rank()]);

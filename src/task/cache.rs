@@ -52,11 +52,11 @@ pub enum StateError<E: std::error::Error> {
 /// How many keys are read at once.
 const PAGE: usize = 4096;
 
-/// A rough count of what a decoded state takes beyond its encoded bytes.
-const ENTRY_OVERHEAD: usize = 256;
+/// What an entry takes beside its state: the key, thrice, and the map's own.
+const ENTRY_OVERHEAD: usize = 192;
 
 impl KeyCache {
-    /// `budget` bounds the clean entries, in bytes; dirty ones stay until they are flushed.
+    /// `budget` bounds the entries, in bytes; dirty ones beyond it stay until they are flushed.
     pub fn new(budget: usize) -> KeyCache {
         KeyCache {
             entries: HashMap::new(),
@@ -83,7 +83,7 @@ impl KeyCache {
                 return Ok(None);
             };
             let (state, stored_due) = decode_key(&bytes, layouts)?;
-            let size = bytes.len() * 2 + ENTRY_OVERHEAD;
+            let size = state.heap_bytes() + ENTRY_OVERHEAD;
             self.bytes += size;
             let entry = Entry { state, dirty: false, stored_due, used: self.uses, bytes: size };
             self.entries.insert(key.clone(), entry);
@@ -98,6 +98,7 @@ impl KeyCache {
     /// Puts a state back, changed.
     pub fn put(&mut self, key: &Key, state: KeyState, plan: &Plan) {
         self.uses += 1;
+        let bytes = state.heap_bytes() + ENTRY_OVERHEAD;
         if let Some(due) = state.due(plan) {
             self.due.insert((due, key.clone()));
         }
@@ -106,12 +107,13 @@ impl KeyCache {
         }
         match self.entries.get_mut(key) {
             Some(entry) => {
+                self.bytes = self.bytes + bytes - entry.bytes;
+                entry.bytes = bytes;
                 entry.state = state;
                 entry.dirty = true;
                 entry.used = self.uses;
             }
             None => {
-                let bytes = ENTRY_OVERHEAD * 2;
                 self.bytes += bytes;
                 let entry = Entry { state, dirty: true, stored_due: None, used: self.uses, bytes };
                 self.entries.insert(key.clone(), entry);
@@ -172,9 +174,6 @@ impl KeyCache {
             let entry = self.entries.get_mut(&key).expect("a dirty key has an entry");
             let due = entry.state.due(plan);
             let bytes = encode_key(&entry.state, due, layouts);
-            self.bytes -= entry.bytes;
-            entry.bytes = bytes.len() * 2 + ENTRY_OVERHEAD;
-            self.bytes += entry.bytes;
             batch.put(Space::Keys, key.0.as_bytes().to_vec(), bytes);
             if due != entry.stored_due {
                 if let Some(stored) = entry.stored_due {
@@ -208,6 +207,11 @@ impl KeyCache {
     /// Roughly what the cache holds, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// True where the cache holds more than it may, and a flush would help.
+    pub fn is_full(&self) -> bool {
+        self.bytes > self.budget && !self.dirty.is_empty()
     }
 }
 

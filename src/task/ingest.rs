@@ -199,10 +199,7 @@ impl Ingest {
                         lane.offer(time, Some(Proof { position: begin, run }));
                     } else {
                         lane.last = Some(Proof { position, run });
-                        let seen = &self.seen[self.plan.sources[source].connector];
-                        if let Some(passed) = seen.iter().rev().find(|seen| lane.has_passed(seen.proof)) {
-                            lane.offer(passed.time, Some(passed.proof));
-                        }
+                        lane.pass(&self.seen[self.plan.sources[source].connector]);
                     }
                 }
                 lane.reach();
@@ -230,6 +227,10 @@ impl Ingest {
             }
         }
         let seen = &mut self.seen[connector];
+        // A connector that reads its log again tells of the same times again.
+        if seen.back().is_some_and(|last| time <= last.time) {
+            return;
+        }
         seen.push_back(Seen { time, proof, offset });
         if seen.len() > SEEN {
             let mut number = 0;
@@ -384,6 +385,17 @@ impl Lane {
     /// against each other: a failover may lie between them.
     fn has_passed(&self, proof: Proof) -> bool {
         self.last.is_some_and(|last| last.run == proof.run && last.position >= proof.position)
+    }
+
+    /// Takes the promise of the last heartbeat that has been passed. Those of another run are stepped over.
+    fn pass(&mut self, seen: &VecDeque<Seen>) {
+        let known = self.promise.map_or(Instant::MIN, |(time, _)| time);
+        let later = seen.range(seen.partition_point(|seen| seen.time <= known)..);
+        let run = self.last.map(|last| last.run);
+        let passed = later.filter(|seen| Some(seen.proof.run) == run).take_while(|seen| self.has_passed(seen.proof));
+        if let Some(Seen { time, proof, .. }) = passed.last().copied() {
+            self.offer(time, Some(proof));
+        }
     }
 
     fn offer(&mut self, time: Instant, proof: Option<Proof>) {

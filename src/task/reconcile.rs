@@ -163,6 +163,11 @@ impl<S: Store> Task<S> {
         self.cache.bytes()
     }
 
+    /// True where memory calls for a [`Task::flush`].
+    pub fn wants_flush(&self) -> bool {
+        self.cache.is_full()
+    }
+
     pub fn store(&self) -> &S {
         &self.store
     }
@@ -414,7 +419,10 @@ impl<S: Store> Task<S> {
     /// Adds a key's episodes to the tallies, or takes them away.
     fn tally(&mut self, state: &KeyState, change: i64) {
         for episode in &state.episodes {
-            let tally = self.tallies.entry(episode.rule.clone()).or_default();
+            let tally = match self.tallies.get_mut(&episode.rule) {
+                Some(tally) => tally,
+                None => self.tallies.entry(episode.rule.clone()).or_default(),
+            };
             match episode.phase {
                 Phase::Pending => tally.pending += change,
                 Phase::Open | Phase::Ending { .. } => tally.open += change,

@@ -99,7 +99,7 @@ pub fn patience(root: &Section<'_>) -> Option<Patience> {
 }
 
 const DEFAULT_LIMITS: Limits = Limits {
-    cache_bytes: 256 << 20,
+    cache_bytes: 128 << 20,
     rocksdb_bytes: 256 << 20,
     fetch_bytes: 64 << 20,
     block_bytes: 256 << 10,

@@ -253,7 +253,7 @@ impl<'s> Driver<'s> {
 
     fn block(&self) -> Block {
         let sources = &self.plan.catalog.sources;
-        let topic = |source: usize| -> Box<str> { format!("story.{}", sources[source].name).into() };
+        let topic = |source: usize| -> Arc<str> { format!("story.{}", sources[source].name).into() };
         let origin = |source: usize| match self.settings.sources[source].shape.connector {
             ConnectorKind::Postgresql => Origin::Lsn,
             ConnectorKind::Mysql => Origin::Binlog("mysql-bin.".into()),

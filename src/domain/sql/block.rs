@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::aggregate::{Aggregate, accumulate};
 use super::error::EvalError;
-use super::expr::{Expr, Tuple};
+use super::expr::{Compared, Comparison, Expr, Tuple, compared};
 use crate::domain::value::Value;
 
 /// A row of output.
@@ -41,7 +41,17 @@ pub struct Join {
     pub keep_left: bool,
     /// Rows of the right side without a match are kept.
     pub keep_right: bool,
-    pub on: Expr,
+    on: Expr,
+    /// Columns that `on` wants equal: a row in which two of them surely differ is passed over without asking `on`.
+    probes: Vec<Probe>,
+}
+
+/// A column of an earlier item and one of the joined row.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    item: usize,
+    left: usize,
+    right: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +73,13 @@ const NO_GROUP: &[Value] = &[];
 
 impl Block {
     pub fn evaluate(&self, tables: &[&[&[Value]]]) -> Result<Rows, EvalError> {
+        // Nothing comes of nothing, whatever would be joined to it.
+        if let Item::Source(first) = self.items[0]
+            && !tables[first].iter().any(|row| self.may_pass(row))
+            && !self.joins.iter().any(|join| join.keep_right)
+        {
+            return Ok(Rows { rows: Vec::new(), unsure: false });
+        }
         let derived: Result<Vec<Option<Rows>>, EvalError> = self
             .items
             .iter()
@@ -187,6 +204,13 @@ impl Block {
 }
 
 impl Join {
+    /// Joins the item at place `at` to those before it.
+    pub fn new(keep_left: bool, keep_right: bool, on: Expr, at: usize) -> Join {
+        let mut probes = Vec::new();
+        add_probes(&on, at, &mut probes);
+        Join { keep_left, keep_right, on, probes }
+    }
+
     fn apply<'a>(
         &self,
         left: Vec<Items<'a>>,
@@ -200,7 +224,15 @@ impl Join {
         let mut right_state = vec![(false, false); right.len()];
         for mut items in left {
             let (mut matched, mut doubtful) = (false, false);
-            for (row, state) in right.iter().zip(&mut right_state) {
+            let probed: Vec<(Option<&'a [Value]>, Probe)> =
+                self.probes.iter().map(|probe| (items[probe.item], *probe)).collect();
+            let differs = |row: &[Value]| {
+                probed.iter().any(|(left, probe)| {
+                    let compared = left.map(|left| compared(&left[probe.left], &row[probe.right]));
+                    matches!(compared, Some(Compared::Ordered(ordering)) if ordering.is_ne())
+                })
+            };
+            for (row, state) in right.iter().zip(&mut right_state).filter(|(row, _)| !differs(row)) {
                 items[at] = Some(row);
                 match holds(&self.on, Tuple { items: &items, group: NO_GROUP })? {
                     Some(true) => {
@@ -231,6 +263,25 @@ impl Join {
             }
         }
         Ok(joined)
+    }
+}
+
+fn add_probes(on: &Expr, at: usize, probes: &mut Vec<Probe>) {
+    match on {
+        Expr::And(left, right) => {
+            add_probes(left, at, probes);
+            add_probes(right, at, probes);
+        }
+        Expr::Compare(Comparison::Equal, left, right) => match (&**left, &**right) {
+            (Expr::Column { item, column: left }, Expr::Column { item: own, column: right })
+            | (Expr::Column { item: own, column: right }, Expr::Column { item, column: left })
+                if *own == at && *item != at =>
+            {
+                probes.push(Probe { item: *item, left: *left, right: *right });
+            }
+            _ => {}
+        },
+        _ => {}
     }
 }
 

@@ -90,7 +90,7 @@ impl Compiler<'_> {
                     let error = SqlError::new(from.relation.span(), "tables are joined with JOIN … ON the key");
                     return self.fail(error.hint("A comma would pair every order with every payment."));
                 }
-                joins.push(Join { keep_left: false, keep_right: false, on: Expr::Constant(Value::Bool(true)) });
+                joins.push(Join::new(false, false, Expr::Constant(Value::Bool(true)), joins.len() + 1));
             }
             for join in &from.joins {
                 let added = self.add_item(&join.relation, &mut scope, &mut items).is_some();
@@ -238,7 +238,7 @@ impl Compiler<'_> {
             let hint = format!("Add {own} = {}: a rule sees one key's rows at a time.", others.join(" or "));
             return self.fail(SqlError::new(join.span(), message).hint(hint));
         }
-        Some(Join { keep_left, keep_right, on })
+        Some(Join::new(keep_left, keep_right, on, last))
     }
 
     fn using(&mut self, join: &ast::Join, names: &[ast::ObjectName], scope: &mut Scope) -> Option<Expr> {

@@ -3,6 +3,8 @@
 //! Must not know: which store. Every value begins with its version and the number of the column layout it was
 //! written under; the memory lists the layouts, so that a column may be added or dropped without rewriting state.
 
+use std::sync::Arc;
+
 use super::block::{DELETE, Last, SourceMap, UPSERT, read_change, read_origin, write_change, write_origin};
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::Catalog;
@@ -225,7 +227,7 @@ pub struct TaskMemory {
     pub stalled: Vec<bool>,
     /// For each lane, the numbers of its first waiting change and of the one after the last written.
     pub waiting: Vec<(u64, u64)>,
-    pub topologies: Vec<Vec<(Box<str>, i32)>>,
+    pub topologies: Vec<Vec<(Arc<str>, i32)>>,
     pub settled: Option<Instant>,
     pub baseline: Option<Instant>,
     /// For each rule with any, its id and its disagreements pending and open.
