@@ -27,7 +27,7 @@ use crate::adapters::telemetry;
 use crate::domain::key_state::Event;
 use crate::domain::record::{Cause, Content, Record};
 use crate::domain::routing::Ownership;
-use crate::task::reconcile::{Counts, Task};
+use crate::task::reconcile::{Counts, Limits, Task};
 use crate::task::wire::block;
 
 /// Blocks applied before their records are published together.
@@ -253,7 +253,7 @@ impl Worker {
         let store = RocksStore::open(&path, &seat.memory)?;
         let share = settings.limits.cache_bytes / topics.partitions.max(1) as usize;
         let ownership = Ownership { partition: *partition, partitions: topics.partitions };
-        let task = Task::open(Arc::clone(&settings.plan), ownership, store, share)?;
+        let task = Task::open(Arc::clone(&settings.plan), ownership, store, Limits::memory(share))?;
         let outputs = OutputTopics {
             discrepancies: topics.discrepancies.clone(),
             open: topics.open.clone(),
@@ -315,6 +315,16 @@ impl Worker {
                     let block = block.map_err(|source| StageError::Block { partition, offset, source })?;
                     records.extend(self.task.apply(offset, block)?);
                     blocks += 1;
+                    while self.task.is_settling() {
+                        if self.task.wants_flush() {
+                            self.publish(&std::mem::take(&mut records))?;
+                            self.flush()?;
+                        }
+                        records.extend(self.task.proceed()?);
+                    }
+                    if self.task.wants_flush() {
+                        break;
+                    }
                 }
                 Reading::End => {
                     self.seat.status.phase.store(1, Ordering::Relaxed);
@@ -388,7 +398,7 @@ impl Worker {
         }
         let set = |name: &'static str, value: f64| gauge!(name, "partition" => partition.clone()).set(value);
         set(telemetry::WAITING, self.task.waiting() as f64);
-        set(telemetry::CACHE_BYTES, self.task.cache_bytes() as f64);
+        set(telemetry::CACHE_BYTES, self.task.memory_bytes() as f64);
         set(telemetry::KEYS, self.task.store().keys() as f64);
         set(telemetry::STATE_BYTES, self.task.store().disk_bytes() as f64);
     }

@@ -102,6 +102,21 @@ pub struct Change {
     pub operation: Operation,
 }
 
+impl Change {
+    /// Roughly what the change takes in memory beside itself, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let values = |values: &[Value]| values.iter().map(Value::bytes).sum::<usize>();
+        let rows = match &self.operation {
+            Operation::Delete { row } => values(row),
+            Operation::Upsert { columns, unchanged, row_before } => {
+                values(columns) + 2 * unchanged.len() + row_before.as_deref().map_or(0, values)
+            }
+        };
+        let keys = [&self.key, &self.key_before];
+        rows + keys.into_iter().flatten().map(|key| key.0.len() + 8).sum::<usize>()
+    }
+}
+
 /// Proof behind a mark: the start of the transaction that proved it, in its connector's commit order. Every
 /// transaction that starts before it is above the mark; every one at or after it was committed after the mark's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

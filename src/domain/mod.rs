@@ -7,6 +7,7 @@ pub mod change;
 pub mod hash;
 pub mod instant;
 pub mod key_state;
+pub mod queue;
 pub mod record;
 pub mod routing;
 pub mod rule;

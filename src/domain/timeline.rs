@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use super::change::{Change, Mark, Position, RunId, SourceIndex, TopicPartition, Topology};
 use super::instant::Instant;
+use super::queue::{Queue, Waiting};
 
 /// Index of a connector in the reconciliation's declaration.
 pub type ConnectorIndex = usize;
@@ -57,14 +58,12 @@ pub struct Settled {
     pub change: Change,
 }
 
-/// A change that waits for the settled time to reach it.
+/// A stretch of the timeline: everything up to `until` that was not settled before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    pub place: Place,
-    /// No `at` before this: the instant after the lane's mark when the change came.
-    pub floor: Instant,
-    pub late: bool,
-    pub change: Change,
+pub struct Stride {
+    pub until: Instant,
+    /// In timeline order: by `at`, then by connector, then in commit order.
+    pub changes: Vec<Settled>,
 }
 
 /// What is remembered of one topic-partition.
@@ -189,7 +188,7 @@ pub struct Timeline {
     /// For each source, its topics and their partition counts, as far as the log has said.
     pub topologies: Vec<Vec<(Arc<str>, i32)>>,
     /// For each lane, the changes that wait, in log order.
-    pub waiting: Vec<VecDeque<Waiting>>,
+    pub waiting: Vec<Queue>,
     settled: Option<Instant>,
     baseline: Option<Instant>,
 }
@@ -210,8 +209,7 @@ impl Timeline {
         }
     }
 
-    /// A timeline as it was remembered; `waiting` is to be refilled by the caller, in order, through
-    /// [`Timeline::restore_waiting`].
+    /// A timeline as it was remembered; its queues are for the caller to fill.
     pub fn restore(
         connector_of: Vec<ConnectorIndex>,
         mut flows: Vec<Flow>,
@@ -231,11 +229,6 @@ impl Timeline {
             timeline.add_lane(lane);
         }
         timeline
-    }
-
-    /// Puts back a change that waited when the timeline was remembered.
-    pub fn restore_waiting(&mut self, lane: LaneIndex, waiting: Waiting) {
-        self.waiting[lane].push_back(waiting);
     }
 
     /// The lane of a topic-partition, made at first sight.
@@ -261,7 +254,7 @@ impl Timeline {
         let index = self.lanes.len();
         self.lane_of.insert((lane.source, lane.topic_partition.clone()), index);
         self.lanes.push(lane);
-        self.waiting.push(VecDeque::new());
+        self.waiting.push(Queue::default());
         index
     }
 
@@ -315,7 +308,7 @@ impl Timeline {
         lane.latest = lane.latest.max(change.source_time);
         let floor = lane.mark.map_or(Instant::MIN, Instant::next);
         let late = admission == Admission::Late;
-        self.waiting[lane_index].push_back(Waiting { place: lane.place, floor, late, change });
+        self.waiting[lane_index].push(Waiting { place: lane.place, floor, late, change });
         admission
     }
 
@@ -368,83 +361,44 @@ impl Timeline {
         self.baseline
     }
 
-    /// Moves the settled time as far as the marks allow and gives back what it passed, in timeline order: by `at`,
-    /// then in commit order.
-    pub fn settle(&mut self) -> Vec<Settled> {
+    /// As far as the marks let the settled time come; `None` until every topic-partition has one. Never falls.
+    pub fn reach(&self) -> Option<Instant> {
         let frontiers: Option<Vec<Instant>> = (0..self.connector_of.len()).map(|s| self.frontier(s)).collect();
-        let Some(reach) = frontiers.and_then(|all| all.into_iter().min()) else {
-            return Vec::new();
+        frontiers?.into_iter().min().max(self.settled)
+    }
+
+    /// Moves the settled time on, over `limit` changes and the rest of the last one's instant, or as far as the marks
+    /// allow; `None` where it is there. `fetch` brings waiting changes of a lane from a number on, of those that are
+    /// away, one or more.
+    pub fn stride<E>(
+        &mut self,
+        limit: usize,
+        mut fetch: impl FnMut(LaneIndex, u64) -> Result<Vec<Waiting>, E>,
+    ) -> Result<Option<Stride>, E> {
+        let Some(reach) = self.reach().filter(|reach| self.settled.is_none_or(|known| *reach > known)) else {
+            return Ok(None);
         };
-        if self.settled.is_some_and(|known| reach <= known) {
-            return Vec::new();
-        }
-        self.settled = Some(reach);
         if self.baseline.is_none() {
             self.baseline = self.lanes.iter().filter_map(|lane| lane.baseline).max();
         }
-        let mut settled = Vec::new();
+        let mut merges = Vec::new();
         for connector in 0..self.flows.len() {
-            self.settle_connector(connector, reach, &mut settled);
-            self.forget_proofs(connector);
+            merges.push(Merge::begin(self, connector, &mut fetch)?);
         }
-        settled.sort_by_key(|settled| settled.at);
-        settled
-    }
-
-    /// Merges the connector's lanes in commit order, a transaction at a time, until one lies beyond `reach`.
-    fn settle_connector(&mut self, connector: ConnectorIndex, reach: Instant, settled: &mut Vec<Settled>) {
-        let lanes: Vec<LaneIndex> =
-            (0..self.lanes.len()).filter(|l| self.connector_of[self.lanes[*l].source] == connector).collect();
-        let mut taken = vec![0; self.lanes.len()];
-        let mut heads = BinaryHeap::new();
-        for lane in lanes {
-            if let Some(first) = self.waiting[lane].front() {
-                heads.push(Reverse((first.place, lane, 0)));
+        let mut changes: Vec<Settled> = Vec::new();
+        let until = loop {
+            let heads = merges.iter_mut().filter_map(|merge| Some((merge.group.as_ref()?.at, merge)));
+            let next = heads.min_by_key(|(at, _)| *at).filter(|(at, _)| *at <= reach);
+            let Some((at, merge)) = next else { break reach };
+            if let Some(last) = changes.last().filter(|last| changes.len() >= limit && last.at < at) {
+                break last.at;
             }
-        }
-        let mut group: Vec<(LaneIndex, usize)> = Vec::new();
-        let mut order: Vec<(LaneIndex, Instant)> = Vec::new();
-        while let Some(Reverse((place, lane, index))) = heads.pop() {
-            group.clear();
-            group.push((lane, index));
-            let first = &self.waiting[lane][index];
-            let transaction = first.change.transaction;
-            let mut at = first.change.source_time.max(first.floor);
-            self.push_head(&mut heads, lane, index + 1);
-            while let Some(Reverse((next_place, next_lane, next_index))) = heads.peek().copied() {
-                let next = &self.waiting[next_lane][next_index];
-                let same = transaction != 0 && next.change.transaction == transaction;
-                if !same || next_place.epoch != place.epoch {
-                    break;
-                }
-                at = at.max(next.change.source_time).max(next.floor);
-                group.push((next_lane, next_index));
-                heads.pop();
-                self.push_head(&mut heads, next_lane, next_index + 1);
-            }
-            let flow = &mut self.flows[connector];
-            at = at.max(flow.reached).max(flow.lift(place));
-            if at > reach {
-                break;
-            }
-            flow.reached = at;
-            for (lane, _) in &group {
-                taken[*lane] += 1;
-                order.push((*lane, at));
-            }
-        }
-        let mut drained: Vec<VecDeque<Waiting>> =
-            taken.iter().zip(&mut self.waiting).map(|(count, lane)| lane.drain(..count).collect()).collect();
-        for (lane, at) in order {
-            let waiting = drained[lane].pop_front().expect("a lane gives as many changes as were counted");
-            settled.push(Settled { at, late: waiting.late, lane, change: waiting.change });
-        }
-    }
-
-    fn push_head(&self, heads: &mut BinaryHeap<Reverse<(Place, LaneIndex, usize)>>, lane: LaneIndex, index: usize) {
-        if let Some(next) = self.waiting[lane].get(index) {
-            heads.push(Reverse((next.place, lane, index)));
-        }
+            merge.take(self, &mut changes);
+            merge.advance(self, &mut fetch)?;
+        };
+        self.settled = Some(until);
+        (0..self.flows.len()).for_each(|connector| self.forget_proofs(connector));
+        Ok(Some(Stride { until, changes }))
     }
 
     /// Drops proofs that no change still to be settled can be lifted by, except the last of them.
@@ -460,5 +414,89 @@ impl Timeline {
         let proofs = &mut self.flows[connector].proofs;
         let needed = proofs.partition_point(|(place, _)| *place <= least).saturating_sub(1);
         proofs.drain(..needed);
+    }
+}
+
+/// The changes of one connector that share a transaction, next in commit order.
+struct Group {
+    at: Instant,
+    /// Their lanes, in commit order; of each lane they are the first that wait.
+    lanes: Vec<LaneIndex>,
+}
+
+/// Merges a connector's lanes in commit order.
+struct Merge {
+    connector: ConnectorIndex,
+    /// For each lane, the place and the number of its first change that is in no group yet.
+    heads: BinaryHeap<Reverse<(Place, LaneIndex, u64)>>,
+    group: Option<Group>,
+}
+
+impl Merge {
+    fn begin<E>(
+        timeline: &mut Timeline,
+        connector: ConnectorIndex,
+        fetch: &mut impl FnMut(LaneIndex, u64) -> Result<Vec<Waiting>, E>,
+    ) -> Result<Merge, E> {
+        let mut merge = Merge { connector, heads: BinaryHeap::new(), group: None };
+        for lane in 0..timeline.lanes.len() {
+            if timeline.connector_of[timeline.lanes[lane].source] == connector {
+                let first = timeline.waiting[lane].first();
+                merge.push(timeline, lane, first, fetch)?;
+            }
+        }
+        merge.advance(timeline, fetch)?;
+        Ok(merge)
+    }
+
+    fn push<E>(
+        &mut self,
+        timeline: &mut Timeline,
+        lane: LaneIndex,
+        number: u64,
+        fetch: &mut impl FnMut(LaneIndex, u64) -> Result<Vec<Waiting>, E>,
+    ) -> Result<(), E> {
+        if let Some(next) = timeline.waiting[lane].get(number, |from| fetch(lane, from))? {
+            self.heads.push(Reverse((next.place, lane, number)));
+        }
+        Ok(())
+    }
+
+    /// Finds the next group.
+    fn advance<E>(
+        &mut self,
+        timeline: &mut Timeline,
+        fetch: &mut impl FnMut(LaneIndex, u64) -> Result<Vec<Waiting>, E>,
+    ) -> Result<(), E> {
+        self.group = None;
+        let Some(Reverse((place, ..))) = self.heads.peek().copied() else { return Ok(()) };
+        let flow = &timeline.flows[self.connector];
+        let mut group = Group { at: flow.reached.max(flow.lift(place)), lanes: Vec::new() };
+        let mut transaction = None;
+        while let Some(Reverse((next_place, lane, number))) = self.heads.peek().copied() {
+            let next = timeline.waiting[lane].get(number, |from| fetch(lane, from))?;
+            let next = next.expect("a head is a change that waits");
+            let same = transaction.is_none_or(|known| known != 0 && known == next.change.transaction);
+            if !same || next_place.epoch != place.epoch {
+                break;
+            }
+            transaction = Some(next.change.transaction);
+            group.at = group.at.max(next.change.source_time).max(next.floor);
+            group.lanes.push(lane);
+            self.heads.pop();
+            self.push(timeline, lane, number + 1, fetch)?;
+        }
+        self.group = Some(group);
+        Ok(())
+    }
+
+    /// Takes the group out of the lanes' queues.
+    fn take(&mut self, timeline: &mut Timeline, settled: &mut Vec<Settled>) {
+        let Some(Group { at, lanes }) = self.group.take() else { return };
+        timeline.flows[self.connector].reached = at;
+        for lane in lanes {
+            let Waiting { late, change, .. } = timeline.waiting[lane].pop().expect("a group is of changes that wait");
+            settled.push(Settled { at, late, lane, change });
+        }
     }
 }

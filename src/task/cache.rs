@@ -121,51 +121,68 @@ impl KeyCache {
         }
     }
 
-    /// Keys that are due at or before `until`, in key order.
-    pub fn due<S: Store>(&mut self, until: Instant, store: &S) -> Result<BTreeSet<Key>, StateError<S::Error>> {
-        let mut keys: BTreeSet<Key> =
-            self.due.iter().take_while(|(due, _)| *due <= until).map(|(_, key)| key.clone()).collect();
-        if until < self.stored_due_from {
-            return Ok(keys);
+    /// The first `limit` of the keys that are due at or before `until`, by deadline, then by key.
+    pub fn due<S: Store>(
+        &mut self,
+        until: Instant,
+        limit: usize,
+        store: &S,
+    ) -> Result<Vec<Key>, StateError<S::Error>> {
+        let dirty = self.due.iter().take_while(|(due, _)| *due <= until).take(limit);
+        let mut keys: BTreeSet<(Instant, Key)> = dirty.cloned().collect();
+        if until >= self.stored_due_from {
+            let next = self.add_stored_due(until, limit, store, &mut keys)?;
+            // What was found beyond the limit is due still.
+            self.stored_due_from = if keys.len() > limit { Instant::MIN } else { next };
         }
+        Ok(keys.into_iter().take(limit).map(|(_, key)| key).collect())
+    }
+
+    /// Adds up to `limit` keys; gives the next deadline of the store's, or the least where there is more to find.
+    fn add_stored_due<S: Store>(
+        &self,
+        until: Instant,
+        limit: usize,
+        store: &S,
+        keys: &mut BTreeSet<(Instant, Key)>,
+    ) -> Result<Instant, StateError<S::Error>> {
         let mut from = Vec::new();
+        let mut found = 0;
         loop {
             let page = store.scan(Space::Deadlines, &from, None, PAGE).map_err(StateError::Store)?;
             for (listed, _) in &page {
                 let (due, key) = read_deadline(listed);
                 if due > until {
-                    self.stored_due_from = due;
-                    return Ok(keys);
+                    return Ok(due);
                 }
                 if !self.dirty.contains(&key) {
-                    keys.insert(key);
+                    keys.insert((due, key));
+                    found += 1;
+                }
+                if found == limit {
+                    return Ok(Instant::MIN);
                 }
             }
             match page.last() {
-                Some((last, _)) if page.len() == PAGE => {
-                    from.clone_from(last);
-                    from.push(0);
-                }
-                _ => {
-                    self.stored_due_from = Instant::MAX;
-                    return Ok(keys);
-                }
+                Some((last, _)) if page.len() == PAGE => from = [last.as_slice(), &[0]].concat(),
+                _ => return Ok(Instant::MAX),
             }
         }
     }
 
-    /// Every key that the cache or the store knows.
-    pub fn every_key<S: Store>(&self, store: &S) -> Result<BTreeSet<Key>, StateError<S::Error>> {
-        let mut keys = self.dirty.clone();
-        let mut from = Vec::new();
-        loop {
-            let page = store.scan(Space::Keys, &from, None, PAGE).map_err(StateError::Store)?;
-            keys.extend(page.iter().map(|(key, _)| Key(String::from_utf8_lossy(key).into())));
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => from = [last.as_slice(), &[0]].concat(),
-                _ => return Ok(keys),
-            }
-        }
+    /// The first `limit` keys after one, or of all, that the cache or the store knows; in key order.
+    pub fn keys_after<S: Store>(
+        &self,
+        after: Option<&Key>,
+        limit: usize,
+        store: &S,
+    ) -> Result<Vec<Key>, StateError<S::Error>> {
+        let from = after.map_or(Vec::new(), |key| [key.0.as_bytes(), &[0]].concat());
+        let stored = store.scan(Space::Keys, &from, None, limit).map_err(StateError::Store)?;
+        let dirty = self.dirty.iter().filter(|key| after.is_none_or(|after| *key > after)).cloned();
+        let mut keys: BTreeSet<Key> = dirty.collect();
+        keys.extend(stored.iter().map(|(key, _)| Key(String::from_utf8_lossy(key).into())));
+        Ok(keys.into_iter().take(limit).collect())
     }
 
     /// Adds every dirty key to the batch. The caller writes the batch or fails for good.
@@ -175,13 +192,13 @@ impl KeyCache {
             let due = entry.state.due(plan);
             let bytes = encode_key(&entry.state, due, layouts);
             batch.put(Space::Keys, key.0.as_bytes().to_vec(), bytes);
+            self.stored_due_from = self.stored_due_from.min(due.unwrap_or(Instant::MAX));
             if due != entry.stored_due {
                 if let Some(stored) = entry.stored_due {
                     batch.delete(Space::Deadlines, deadline(stored, &key));
                 }
                 if let Some(due) = due {
                     batch.put(Space::Deadlines, deadline(due, &key), Vec::new());
-                    self.stored_due_from = self.stored_due_from.min(due);
                 }
                 entry.stored_due = due;
             }

@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod ingest;
 pub mod reconcile;
+pub mod rows;
 pub mod store;
 pub mod waiting;
 pub mod wire;

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cache::{KeyCache, StateError};
+use super::rows::RowIndex;
 use super::store::{Batch, MEMORY_KEY, Space, Store};
 use super::waiting::WaitingRoom;
-use super::wire::Writer;
 use super::wire::state::{Layout, Layouts, TaskMemory, decode_memory, encode_memory};
 use crate::domain::change::{Block, Change, Entry, Key, Operation, Origin, Reject};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Effect, Happening, KeyState, Phase, Provenance, Row, Told, Window};
+use crate::domain::queue::Queue;
 use crate::domain::record::{Cause, Content, Discrepancy, Quarantined, Record, SideRow, SourceNotice};
 use crate::domain::routing::{Ownership, partition_of};
 use crate::domain::rule::Plan;
@@ -38,6 +39,22 @@ pub struct Tally {
     pub open: i64,
 }
 
+/// What a task may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Memory for key states and waiting changes together, bytes. What was touched since the last flush stays.
+    pub memory_bytes: usize,
+    /// Changes settled and keys looked at in one step.
+    pub step: usize,
+}
+
+impl Limits {
+    /// `memory_bytes` in steps of a usual size.
+    pub fn memory(memory_bytes: usize) -> Limits {
+        Limits { memory_bytes, step: 4096 }
+    }
+}
+
 /// The reconciliation of one partition of the changes log.
 pub struct Task<S: Store> {
     plan: Arc<Plan>,
@@ -46,15 +63,22 @@ pub struct Task<S: Store> {
     layouts: Layouts,
     timeline: Timeline,
     waiting: WaitingRoom,
-    /// For each lane, how many changes were settled since the last flush.
-    settled_since: Vec<u64>,
     origins: Vec<Origin>,
     stalled: Vec<bool>,
     cache: KeyCache,
-    /// Row lookups not yet in the store: encoded row → key, `None` where the row is gone.
-    rows: BTreeMap<Vec<u8>, Option<Key>>,
+    rows: RowIndex,
+    limits: Limits,
     next_offset: i64,
+    /// How many records the block at `next_offset` has caused so far.
+    said: u32,
+    /// True where the block at `next_offset` was applied in part.
+    is_settling: bool,
+    /// Fingerprint of the rules under which every key was last judged.
     rules: u64,
+    /// Where the rules have changed: the fingerprint of the new ones, and the last key that was judged anew.
+    sweep: Option<(u64, Key)>,
+    /// The settled time up to which every key has lived.
+    lived: Option<Instant>,
     heartbeat: Option<Instant>,
     counts: Counts,
     /// By rule id.
@@ -64,12 +88,12 @@ pub struct Task<S: Store> {
 }
 
 impl<S: Store> Task<S> {
-    /// Opens the task over what its store remembers. `cache_bytes` bounds the clean part of its cache.
+    /// Opens the task over what its store remembers.
     pub fn open(
         plan: Arc<Plan>,
         ownership: Ownership,
         store: S,
-        cache_bytes: usize,
+        limits: Limits,
     ) -> Result<Task<S>, StateError<S::Error>> {
         let connectors = plan.sources.iter().map(|source| source.connector).collect();
         let memory = store.get(Space::Memory, MEMORY_KEY).map_err(StateError::Store)?;
@@ -77,13 +101,17 @@ impl<S: Store> Task<S> {
             layouts: Layouts::new(Vec::new(), &plan.catalog),
             timeline: Timeline::new(connectors),
             waiting: WaitingRoom::default(),
-            settled_since: Vec::new(),
             origins: Vec::new(),
             stalled: Vec::new(),
-            cache: KeyCache::new(cache_bytes),
-            rows: BTreeMap::new(),
+            cache: KeyCache::new(limits.memory_bytes / 2),
+            rows: RowIndex::default(),
+            limits,
             next_offset: 0,
+            said: 0,
+            is_settling: false,
             rules: plan.fingerprint(),
+            sweep: None,
+            lived: None,
             heartbeat: None,
             counts: Counts::default(),
             tallies: BTreeMap::new(),
@@ -115,11 +143,14 @@ impl<S: Store> Task<S> {
             memory.settled,
             memory.baseline,
         );
-        self.waiting = WaitingRoom::restore(memory.waiting, &mut self.timeline, &self.store, &self.layouts)?;
+        self.waiting = WaitingRoom::restore(memory.waiting, &mut self.timeline, &self.store)?;
         self.origins = memory.origins;
         self.stalled = memory.stalled;
         self.next_offset = memory.next_offset;
+        self.said = memory.said;
         self.rules = memory.rules;
+        self.sweep = memory.sweep;
+        self.lived = memory.lived;
         self.heartbeat = memory.heartbeat;
         let tally = |(rule, pending, open)| (rule, Tally { pending, open });
         self.tallies = memory.tallies.into_iter().map(tally).collect();
@@ -155,17 +186,22 @@ impl<S: Store> Task<S> {
     }
 
     /// How many changes wait for the settled time to reach them.
-    pub fn waiting(&self) -> usize {
-        self.timeline.waiting.iter().map(|lane| lane.len()).sum()
+    pub fn waiting(&self) -> u64 {
+        self.timeline.waiting.iter().map(Queue::len).sum()
     }
 
-    pub fn cache_bytes(&self) -> usize {
-        self.cache.bytes()
+    /// Roughly what key states and waiting changes take in memory, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.cache.bytes() + self.waiting_bytes()
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.timeline.waiting.iter().map(Queue::bytes).sum()
     }
 
     /// True where memory calls for a [`Task::flush`].
     pub fn wants_flush(&self) -> bool {
-        self.cache.is_full()
+        self.cache.is_full() || self.waiting_bytes() > self.limits.memory_bytes / 2
     }
 
     pub fn store(&self) -> &S {
@@ -178,12 +214,19 @@ impl<S: Store> Task<S> {
     }
 
     /// Applies the block at a changes-log offset; gives what is to be published, in order. A block below
-    /// [`Task::next_offset`] was applied before and gives nothing. After an error the task must be dropped.
+    /// [`Task::next_offset`] was applied before and gives nothing. While [`Task::is_settling`], [`Task::proceed`] is
+    /// to be called before the next block. After an error the task must be dropped.
     pub fn apply(&mut self, offset: i64, block: Block) -> Result<Vec<Record>, StateError<S::Error>> {
         if offset < self.next_offset {
             return Ok(Vec::new());
         }
-        let mut out = Outbox { offset, records: Vec::new() };
+        assert!(!self.is_settling, "the block before is not finished");
+        if offset > self.next_offset {
+            self.next_offset = offset;
+            self.said = 0;
+        }
+        self.is_settling = true;
+        let mut out = self.outbox();
         let written_at = block.written_at;
         for topology in &block.topologies {
             self.timeline.learn(topology);
@@ -207,8 +250,34 @@ impl<S: Store> Task<S> {
                 Entry::Reject(reject) => self.reject(lanes[reject.topic_partition], reject, &mut out),
             }
         }
-        self.settle(&mut out)?;
-        self.next_offset = offset + 1;
+        self.step(out)
+    }
+
+    /// True where the last block has more to give: a block may settle hours of changes, of which a task takes one step
+    /// at a time, so that memory is bounded. Between steps the task may be flushed as it may between blocks; opened
+    /// again, it takes the same block and goes on where it was.
+    pub fn is_settling(&self) -> bool {
+        self.is_settling
+    }
+
+    /// Goes on with the last block; gives what is to be published, in order.
+    pub fn proceed(&mut self) -> Result<Vec<Record>, StateError<S::Error>> {
+        let out = self.outbox();
+        if self.is_settling { self.step(out) } else { Ok(Vec::new()) }
+    }
+
+    fn outbox(&self) -> Outbox {
+        Outbox { offset: self.next_offset, said: self.said, records: Vec::new() }
+    }
+
+    fn step(&mut self, mut out: Outbox) -> Result<Vec<Record>, StateError<S::Error>> {
+        let is_done = if self.sweeps() { self.sweep(&mut out)? } else { self.settle(&mut out)? };
+        self.said = out.said;
+        if is_done {
+            self.is_settling = false;
+            self.next_offset += 1;
+            self.said = 0;
+        }
         Ok(out.records)
     }
 
@@ -271,33 +340,79 @@ impl<S: Store> Task<S> {
         })));
     }
 
-    fn settle(&mut self, out: &mut Outbox) -> Result<(), StateError<S::Error>> {
-        let before = self.timeline.settled();
-        let settled = self.timeline.settle();
-        let (Some(until), Some(baseline)) = (self.timeline.settled(), self.timeline.baseline()) else {
-            return Ok(());
-        };
-        if before == Some(until) {
-            return Ok(());
-        }
+    /// Moves the settled time on by a stride, or looks at more of the keys that are due in it. True where nothing is
+    /// left to do.
+    fn settle(&mut self, out: &mut Outbox) -> Result<bool, StateError<S::Error>> {
         let mut touched: BTreeMap<Key, Vec<Effect>> = BTreeMap::new();
-        self.settled_since.resize(self.timeline.lanes.len(), 0);
-        for one in settled {
-            self.settled_since[one.lane] += 1;
-            self.spread(one, &mut touched)?;
-        }
-        if until >= baseline {
-            if self.rules != self.plan.fingerprint() {
-                self.judge_all_again(&mut touched)?;
+        if self.lived == self.timeline.settled() {
+            let Task { timeline, waiting, store, layouts, .. } = self;
+            let sources: Vec<usize> = timeline.lanes.iter().map(|lane| lane.source).collect();
+            let fetch = |lane: LaneIndex, number| waiting.fetch((lane, number), sources[lane], store, layouts);
+            let Some(stride) = timeline.stride(self.limits.step, fetch)? else { return Ok(true) };
+            for one in stride.changes {
+                self.spread(one, &mut touched)?;
             }
-            for key in self.cache.due(until, &self.store)? {
+        }
+        let (Some(until), Some(baseline)) = (self.timeline.settled(), self.timeline.baseline()) else {
+            return Ok(true);
+        };
+        let mut are_all = true;
+        if until >= baseline {
+            let due = self.cache.due(until, self.limits.step, &self.store)?;
+            are_all = due.len() < self.limits.step;
+            for key in due {
                 touched.entry(key).or_default();
             }
         }
-        let from = before.map_or(baseline, |before| before.max(baseline));
+        let from = self.lived.map_or(baseline, |lived| lived.max(baseline));
         self.advance_keys(touched, Window { baseline, from, until }, out)?;
-        self.beat(until, out);
-        Ok(())
+        if !are_all {
+            return Ok(false);
+        }
+        self.lived = Some(until);
+        let is_done = self.timeline.reach() == Some(until);
+        if is_done {
+            self.beat(until, out);
+        }
+        Ok(is_done)
+    }
+
+    /// True where the rules have changed since every key was judged.
+    fn sweeps(&mut self) -> bool {
+        let now = self.plan.fingerprint();
+        if self.rules == now || self.lived != self.timeline.settled() {
+            return false;
+        }
+        let nothing_was_judged = self.lived.is_none_or(|lived| self.timeline.baseline().is_none_or(|b| lived < b));
+        if nothing_was_judged {
+            self.rules = now;
+        }
+        !nothing_was_judged
+    }
+
+    /// After a change of the rules, judges more of the keys anew, as of the settled time. False: the block itself is
+    /// still to be settled.
+    fn sweep(&mut self, out: &mut Outbox) -> Result<bool, StateError<S::Error>> {
+        let (Some(lived), Some(baseline)) = (self.lived, self.timeline.baseline()) else { return Ok(false) };
+        let now = self.plan.fingerprint();
+        let after = self.sweep.as_ref().filter(|(rules, _)| *rules == now).map(|(_, key)| key);
+        let page = self.cache.keys_after(after, self.limits.step, &self.store)?;
+        let are_all = page.len() < self.limits.step;
+        let mut touched = BTreeMap::new();
+        self.sweep = page.last().map(|last| (now, last.clone()));
+        for key in page {
+            if let Some(mut state) = self.cache.take(&key, &self.store, &self.layouts, &self.plan)? {
+                state.judged = false;
+                self.cache.put(&key, state, &self.plan);
+            }
+            touched.insert(key, Vec::new());
+        }
+        self.advance_keys(touched, Window { baseline, from: lived, until: lived }, out)?;
+        if are_all {
+            self.rules = now;
+            self.sweep = None;
+        }
+        Ok(false)
     }
 
     /// Turns a settled change into what it does to the keys of this partition.
@@ -324,16 +439,16 @@ impl<S: Store> Task<S> {
         };
         let is_delete = matches!(change.operation, Operation::Delete { .. });
         let key_before = match (find, is_delete) {
-            (true, _) => self.find_row(source, &row_before)?,
+            (true, _) => self.rows.find(source, &row_before, &self.store).map_err(StateError::Store)?,
             (false, true) => change.key.clone(),
             (false, false) => change.key_before.clone(),
         };
         let key_after = if is_delete { None } else { change.key.clone().filter(|key| self.ownership.owns(key)) };
         if find {
-            self.rows.insert(row_id(source, &row_before), None);
+            self.rows.learn(source, &row_before, None);
             if let (Some(key), Operation::Upsert { columns, .. }) = (&key_after, &change.operation) {
-                let row = row_id(source, &self.row_of(source, columns));
-                self.rows.insert(row, Some(key.clone()));
+                let row = self.row_of(source, columns);
+                self.rows.learn(source, &row, Some(key.clone()));
             }
         }
         let mut effect = |key: Key, operation| {
@@ -352,34 +467,13 @@ impl<S: Store> Task<S> {
         self.plan.catalog.sources[source].primary_key.iter().map(|column| columns[*column].clone()).collect()
     }
 
-    fn find_row(&self, source: usize, row: &[Value]) -> Result<Option<Key>, StateError<S::Error>> {
-        let id = row_id(source, row);
-        if let Some(known) = self.rows.get(&id) {
-            return Ok(known.clone());
-        }
-        let stored = self.store.get(Space::Rows, &id).map_err(StateError::Store)?;
-        Ok(stored.map(|key| Key(String::from_utf8_lossy(&key).into())))
-    }
-
-    /// After a change of the rules, every key is judged anew.
-    fn judge_all_again(&mut self, touched: &mut BTreeMap<Key, Vec<Effect>>) -> Result<(), StateError<S::Error>> {
-        for key in self.cache.every_key(&self.store)? {
-            if let Some(mut state) = self.cache.take(&key, &self.store, &self.layouts, &self.plan)? {
-                state.judged = false;
-                self.cache.put(&key, state, &self.plan);
-            }
-            touched.entry(key).or_default();
-        }
-        self.rules = self.plan.fingerprint();
-        Ok(())
-    }
-
     fn advance_keys(
         &mut self,
         touched: BTreeMap<Key, Vec<Effect>>,
         window: Window,
         out: &mut Outbox,
     ) -> Result<(), StateError<S::Error>> {
+        let settled = self.timeline.reach().unwrap_or(window.until);
         let mut said: Vec<(Key, Happening)> = Vec::new();
         let mut open: Vec<Content> = Vec::new();
         for (key, effects) in touched {
@@ -402,14 +496,14 @@ impl<S: Store> Task<S> {
                 self.cannot_compare[rule] += 1;
             }
             if !told.happenings.is_empty() {
-                open.push(self.open_of(&key, &state, window.until));
+                open.push(self.open_of(&key, &state, settled));
             }
             said.extend(told.happenings.into_iter().map(|happening| (key.clone(), happening)));
             self.cache.put(&key, state, &self.plan);
         }
         said.sort_by_key(|(_, happening)| happening.at);
         for (key, happening) in said {
-            let discrepancy = self.discrepancy(&key, happening, window.until);
+            let discrepancy = self.discrepancy(&key, happening, settled);
             out.say(Content::Discrepancy(Box::new(discrepancy)));
         }
         open.into_iter().for_each(|content| out.say(content));
@@ -482,50 +576,44 @@ impl<S: Store> Task<S> {
     pub fn flush(&mut self) -> Result<(), StateError<S::Error>> {
         let mut batch = Batch::default();
         self.cache.flush(&mut batch, &self.layouts, &self.plan);
-        for (row, key) in std::mem::take(&mut self.rows) {
-            match key {
-                Some(key) => batch.put(Space::Rows, row, key.0.as_bytes().to_vec()),
-                None => batch.delete(Space::Rows, row),
-            }
-        }
-        let settled = std::mem::take(&mut self.settled_since);
-        self.waiting.flush(&self.timeline, &settled, &mut batch, &self.layouts);
+        self.rows.flush(&mut batch);
+        self.waiting.flush(&self.timeline, &mut batch, &self.layouts);
         let memory = TaskMemory {
             next_offset: self.next_offset,
+            said: self.said,
             rules: self.rules,
+            sweep: self.sweep.clone(),
             heartbeat: self.heartbeat,
             layouts: self.layouts.list().to_vec(),
             origins: self.origins.clone(),
             flows: self.timeline.flows.clone(),
             lanes: self.timeline.lanes.clone(),
             stalled: self.stalled.clone(),
-            waiting: self.waiting.numbers(),
+            waiting: WaitingRoom::numbers(&self.timeline),
             topologies: self.timeline.topologies.clone(),
             settled: self.timeline.settled(),
+            lived: self.lived,
             baseline: self.timeline.baseline(),
             tallies: self.tallies.iter().map(|(rule, tally)| (rule.clone(), tally.pending, tally.open)).collect(),
         };
         batch.put(Space::Memory, MEMORY_KEY.to_vec(), encode_memory(&memory));
-        self.store.write(batch).map_err(StateError::Store)
+        self.store.write(batch).map_err(StateError::Store)?;
+        WaitingRoom::put_away(&mut self.timeline, self.limits.memory_bytes / 2);
+        Ok(())
     }
 }
 
-/// The records that one changes-log offset causes.
+/// Records that one changes-log offset causes.
 struct Outbox {
     offset: i64,
+    /// How many it has caused, with those of the steps before.
+    said: u32,
     records: Vec<Record>,
 }
 
 impl Outbox {
     fn say(&mut self, content: Content) {
-        let number = u32::try_from(self.records.len()).expect("a block causes fewer than four billion records");
-        self.records.push(Record { cause: Cause { offset: self.offset, number }, content });
+        self.records.push(Record { cause: Cause { offset: self.offset, number: self.said }, content });
+        self.said = self.said.checked_add(1).expect("a block causes fewer than four billion records");
     }
-}
-
-fn row_id(source: usize, row: &[Value]) -> Vec<u8> {
-    let mut writer = Writer::default();
-    writer.bytes.extend_from_slice(&(source as u16).to_be_bytes());
-    writer.values(row);
-    writer.bytes
 }

@@ -12,7 +12,7 @@ use evenkeel::domain::routing::{Ownership, partition_of};
 use evenkeel::domain::rule::Plan;
 use evenkeel::domain::value::Value;
 use evenkeel::task::ingest::{Ingest, Patience};
-use evenkeel::task::reconcile::Task;
+use evenkeel::task::reconcile::{Limits, Task};
 use evenkeel::task::store::MemoryStore;
 use evenkeel::task::wire::block;
 
@@ -76,7 +76,7 @@ impl Reconciler {
 
 pub struct Product {
     plan: Arc<Plan>,
-    cache_bytes: usize,
+    limits: Limits,
     topics: Vec<(Option<usize>, TopicPartition)>,
     members: Vec<Member>,
     /// For each lane, which member reads it, and its next offset there.
@@ -101,16 +101,17 @@ impl Product {
                 (lane.source, TopicPartition { topic, partition: lane.partition })
             })
             .collect();
-        let cache_bytes = dice.pick(&[0, 500, 1 << 20]);
+        let limits =
+            Limits { memory_bytes: dice.pick(&[0, 1000, 20_000, 1 << 20]), step: dice.pick(&[1, 3, 20, 4096]) };
         let open = |partition| {
             let ownership = Ownership { partition, partitions: LOG };
-            let task = Task::open(Arc::clone(&plan), ownership, MemoryStore::default(), cache_bytes);
+            let task = Task::open(Arc::clone(&plan), ownership, MemoryStore::default(), limits);
             let task = task.expect("an empty store can be opened");
             Reconciler { ownership, task, published: Vec::new(), unpublished: Vec::new(), repeated: 0, replayed: 0 }
         };
         let reconcilers = (0..LOG).map(open).collect();
         let mut product = Product {
-            cache_bytes,
+            limits,
             members: Vec::new(),
             owners: topics.iter().map(|_| (0, 0)).collect(),
             committed: vec![0; topics.len()],
@@ -323,6 +324,10 @@ impl Product {
 
     fn apply(&mut self, partition: usize) -> bool {
         let Reconciler { task, unpublished, .. } = &mut self.reconcilers[partition];
+        if task.is_settling() {
+            unpublished.extend(task.proceed().expect("a store in memory does not fail"));
+            return true;
+        }
         let offset = task.next_offset();
         let Some(logged) = self.log[partition].get(offset as usize) else { return false };
         let block = block::decode(&logged.bytes, &self.plan.catalog).expect("what was encoded can be decoded");
@@ -346,7 +351,7 @@ impl Product {
         let reconciler = &mut self.reconcilers[partition];
         reconciler.count();
         reconciler.unpublished.clear();
-        let open = |store| Task::open(Arc::clone(&self.plan), reconciler.ownership, store, self.cache_bytes);
+        let open = |store| Task::open(Arc::clone(&self.plan), reconciler.ownership, store, self.limits);
         let nothing = open(MemoryStore::default()).expect("an empty store can be opened");
         let store = std::mem::replace(&mut reconciler.task, nothing).into_store();
         reconciler.task = open(store).expect("what was written can be read");

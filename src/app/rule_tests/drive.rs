@@ -19,7 +19,7 @@ use crate::domain::record::{Content, Discrepancy, Record};
 use crate::domain::routing::Ownership;
 use crate::domain::rule::Plan;
 use crate::domain::value::Value;
-use crate::task::reconcile::Task;
+use crate::task::reconcile::{Limits, Task};
 use crate::task::store::MemoryStore;
 
 /// Between two transactions' positions there is room for late ones.
@@ -273,7 +273,10 @@ impl<'s> Driver<'s> {
     }
 
     fn apply(&mut self, block: Block) {
-        let records = self.task.apply(self.next_block, block).expect("a store in memory does not fail");
+        let mut records = self.task.apply(self.next_block, block).expect("a store in memory does not fail");
+        while self.task.is_settling() {
+            records.extend(self.task.proceed().expect("a store in memory does not fail"));
+        }
         self.next_block += 1;
         if self.restarts {
             self.task.flush().expect("a store in memory does not fail");
@@ -293,5 +296,6 @@ impl<'s> Driver<'s> {
 }
 
 fn open(plan: &Arc<Plan>, store: MemoryStore) -> Task<MemoryStore> {
-    Task::open(Arc::clone(plan), Ownership::WHOLE, store, 1 << 20).expect("the store was written for this plan")
+    Task::open(Arc::clone(plan), Ownership::WHOLE, store, Limits::memory(1 << 20))
+        .expect("the store was written for this plan")
 }

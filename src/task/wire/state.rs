@@ -8,10 +8,11 @@ use std::sync::Arc;
 use super::block::{DELETE, Last, SourceMap, UPSERT, read_change, read_origin, write_change, write_origin};
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::Catalog;
-use crate::domain::change::{Origin, Position, TopicPartition};
+use crate::domain::change::{Key, Origin, Position, TopicPartition};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Reason, Row};
-use crate::domain::timeline::{Flow, Lane, Place, Waiting};
+use crate::domain::queue::Waiting;
+use crate::domain::timeline::{Flow, Lane, Place};
 
 const VERSION: u8 = 1;
 const KEY_STATE: &str = "key state";
@@ -215,8 +216,13 @@ fn read_episode(reader: &mut Reader<'_>) -> Result<Episode, WireError> {
 pub struct TaskMemory {
     /// The changes-log offset to read next.
     pub next_offset: i64,
+    /// How many records that block has caused already: it was applied in part.
+    pub said: u32,
     /// Fingerprint of the rules under which every key was last judged.
     pub rules: u64,
+    /// Where the rules have changed: the fingerprint of those under which keys are being judged anew, and the last one
+    /// that was.
+    pub sweep: Option<(u64, Key)>,
     /// The settled time at which the last heartbeat record was said.
     pub heartbeat: Option<Instant>,
     pub layouts: Vec<Layout>,
@@ -225,10 +231,12 @@ pub struct TaskMemory {
     pub lanes: Vec<Lane>,
     /// For each lane, whether it is stalled.
     pub stalled: Vec<bool>,
-    /// For each lane, the numbers of its first waiting change and of the one after the last written.
+    /// For each lane, the numbers of its first waiting change and of the one after the last.
     pub waiting: Vec<(u64, u64)>,
     pub topologies: Vec<Vec<(Arc<str>, i32)>>,
     pub settled: Option<Instant>,
+    /// The settled time up to which every key has lived.
+    pub lived: Option<Instant>,
     pub baseline: Option<Instant>,
     /// For each rule with any, its id and its disagreements pending and open.
     pub tallies: Vec<(Box<str>, i64, i64)>,
@@ -239,7 +247,12 @@ pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
     writer.bytes.extend_from_slice(MAGIC);
     writer.byte(VERSION);
     writer.signed(memory.next_offset);
+    writer.unsigned(u64::from(memory.said));
     writer.fixed(memory.rules);
+    writer.option(memory.sweep.as_ref(), |writer, (rules, key)| {
+        writer.fixed(*rules);
+        writer.text(&key.0);
+    });
     writer.option(memory.heartbeat, Writer::instant);
     writer.length(memory.layouts.len());
     for layout in &memory.layouts {
@@ -270,6 +283,7 @@ pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
         }
     }
     writer.option(memory.settled, Writer::instant);
+    writer.option(memory.lived, Writer::instant);
     writer.option(memory.baseline, Writer::instant);
     writer.length(memory.tallies.len());
     for (rule, pending, open) in &memory.tallies {
@@ -284,7 +298,9 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
     let mut reader = Reader::new(TASK_MEMORY, bytes);
     reader.head(MAGIC, VERSION)?;
     let next_offset = reader.signed()?;
+    let said = reader.narrow()?;
     let rules = reader.fixed()?;
+    let sweep = reader.option(|reader| Ok((reader.fixed()?, Key(reader.text()?.into()))))?;
     let heartbeat = reader.option(Reader::instant)?;
     let layouts = reader.list(|reader| {
         let source = |reader: &mut Reader<'_>| {
@@ -310,12 +326,15 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
         })
     })?;
     let settled = reader.option(Reader::instant)?;
+    let lived = reader.option(Reader::instant)?;
     let baseline = reader.option(Reader::instant)?;
     let tallies = reader.list(|reader| Ok((reader.text()?.into(), reader.signed()?, reader.signed()?)))?;
     reader.end()?;
     Ok(TaskMemory {
         next_offset,
+        said,
         rules,
+        sweep,
         heartbeat,
         layouts,
         origins,
@@ -325,6 +344,7 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
         waiting,
         topologies,
         settled,
+        lived,
         baseline,
         tallies,
     })

@@ -13,7 +13,8 @@ use crate::domain::change::{
 };
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Reason, Row};
-use crate::domain::timeline::{Flow, Lane, Place, Waiting};
+use crate::domain::queue::Waiting;
+use crate::domain::timeline::{Flow, Lane, Place};
 use crate::domain::value::{Type, Value};
 
 fn catalog(columns: &[&str]) -> Catalog {
@@ -148,7 +149,9 @@ fn memory(layouts: &Layouts) -> TaskMemory {
     let place = Place { epoch: 1, position: Position { transaction: 2, row: 3 } };
     TaskMemory {
         next_offset: 17,
+        said: 33,
         rules: 18,
+        sweep: Some((34, Key("4711".into()))),
         heartbeat: Some(Instant(19)),
         layouts: layouts.list().to_vec(),
         origins: vec![Origin::Gtid("0-1-".into())],
@@ -174,6 +177,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
         waiting: vec![(28, 29)],
         topologies: vec![vec![("shop.shop.orders".into(), 4)], vec![]],
         settled: Some(Instant(30)),
+        lived: Some(Instant(35)),
         baseline: None,
         tallies: vec![("paid".into(), 1, 2)],
     }
