@@ -34,6 +34,9 @@ const LOOK_UP: Duration = Duration::from_secs(30);
 /// How often end offsets may be asked for.
 const ASK: Duration = Duration::from_millis(200);
 
+/// How often offsets are committed. What a restart reads again is dropped by its offset.
+const COMMIT: Duration = Duration::from_secs(1);
+
 /// Rounds that may be on their way to the changes log; then reading waits.
 const ROUNDS_IN_FLIGHT: usize = 8;
 
@@ -50,8 +53,10 @@ pub struct IngestStage {
     topics: BTreeMap<Arc<str>, (SourceIndex, i32)>,
     /// Where each assigned topic-partition is expected to go on, to notice gaps.
     expected: BTreeMap<TopicPartition, i64>,
-    /// Offsets to commit once a round is acknowledged.
+    /// For each round that is on its way, how far the sources are read once it is acknowledged.
     to_commit: VecDeque<(u64, Vec<(TopicPartition, i64)>)>,
+    /// What the last acknowledged round allows to commit, until it is.
+    acknowledged: Option<Vec<(TopicPartition, i64)>>,
     bytes_taken: usize,
 }
 
@@ -91,6 +96,7 @@ impl IngestStage {
             topics: BTreeMap::new(),
             expected: BTreeMap::new(),
             to_commit: VecDeque::new(),
+            acknowledged: None,
             bytes_taken: 0,
             admin,
             member,
@@ -104,7 +110,7 @@ impl IngestStage {
     /// Works until told to stop; then writes and commits what was read.
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), StageError> {
         let linger = Duration::from_millis(self.settings.limits.linger_ms);
-        let (mut round, mut ask, mut look_up) = (Moment::now(), Moment::now(), Moment::now());
+        let [mut round, mut ask, mut commit, mut look_up] = [Moment::now(); 4];
         while !stop.load(Ordering::Relaxed) {
             self.follow_movements()?;
             let wait = linger.saturating_sub(round.elapsed()).min(Duration::from_millis(20));
@@ -113,6 +119,10 @@ impl IngestStage {
             if ask.elapsed() >= ASK {
                 ask = Moment::now();
                 self.ask_ends()?;
+            }
+            if commit.elapsed() >= COMMIT {
+                commit = Moment::now();
+                self.commit();
             }
             if look_up.elapsed() >= LOOK_UP {
                 look_up = Moment::now();
@@ -123,15 +133,16 @@ impl IngestStage {
                 round = Moment::now();
                 self.write_round()?;
             }
-            self.commit_acknowledged()?;
+            self.hear(Duration::ZERO)?;
             while self.writer.in_flight() > ROUNDS_IN_FLIGHT && !stop.load(Ordering::Relaxed) {
-                std::thread::park_timeout(Duration::from_millis(5));
-                self.commit_acknowledged()?;
+                self.hear(Duration::from_millis(20))?;
             }
         }
         self.write_round()?;
         self.writer.drain()?;
-        self.commit_acknowledged()
+        self.hear(Duration::ZERO)?;
+        self.commit();
+        Ok(())
     }
 
     /// Reads what has come, for as long as a round may take.
@@ -257,23 +268,24 @@ impl IngestStage {
         Ok(())
     }
 
-    fn commit_acknowledged(&mut self) -> Result<(), StageError> {
-        let Some(acknowledged) = self.writer.acknowledged()? else { return Ok(()) };
-        let mut offsets = None;
+    fn hear(&mut self, wait: Duration) -> Result<(), StageError> {
+        let Some(acknowledged) = self.writer.acknowledged(wait)? else { return Ok(()) };
         while self.to_commit.front().is_some_and(|(round, _)| *round <= acknowledged) {
-            offsets = self.to_commit.pop_front();
-        }
-        if let Some((_, offsets)) = offsets {
-            let held = offsets.into_iter().filter(|(id, _)| self.ingest.holds(id));
-            let mut offsets: Vec<_> = held.map(|(id, offset)| (id.topic.to_string(), id.partition, offset)).collect();
-            for (connector, settings) in self.settings.connectors.iter().enumerate() {
-                if let (Some(heartbeat), Some(from)) = (&settings.heartbeat, self.ingest.heartbeats_from(connector)) {
-                    offsets.push((heartbeat.topic.clone(), 0, from));
-                }
-            }
-            self.member.commit(&offsets);
+            self.acknowledged = self.to_commit.pop_front().map(|(_, offsets)| offsets);
         }
         Ok(())
+    }
+
+    fn commit(&mut self) {
+        let Some(offsets) = self.acknowledged.take() else { return };
+        let held = offsets.into_iter().filter(|(id, _)| self.ingest.holds(id));
+        let mut offsets: Vec<_> = held.map(|(id, offset)| (id.topic.to_string(), id.partition, offset)).collect();
+        for (connector, settings) in self.settings.connectors.iter().enumerate() {
+            if let (Some(heartbeat), Some(from)) = (&settings.heartbeat, self.ingest.heartbeats_from(connector)) {
+                offsets.push((heartbeat.topic.clone(), 0, from));
+            }
+        }
+        self.member.commit(&offsets);
     }
 
     /// Finds the sources' topics and their partition counts.

@@ -10,7 +10,7 @@ use super::value::Value;
 /// The reconciliation key as canonical text: `42` for the integer 42, the text itself for text.
 /// One key, whatever encoding either side used. It is the key of every record that leaves the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(pub Box<str>);
+pub struct Key(pub Arc<str>);
 
 /// Index of a source in the reconciliation's declaration.
 pub type SourceIndex = usize;

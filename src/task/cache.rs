@@ -25,7 +25,8 @@ struct Entry {
 /// Key states between the task and the store.
 pub struct KeyCache {
     entries: HashMap<Key, Entry>,
-    dirty: BTreeSet<Key>,
+    /// The keys of dirty entries, each once.
+    dirty: Vec<Key>,
     /// Deadlines of dirty keys; the store's list is out of date for them.
     due: BTreeSet<(Instant, Key)>,
     /// No key in the store is due before this.
@@ -60,7 +61,7 @@ impl KeyCache {
     pub fn new(budget: usize) -> KeyCache {
         KeyCache {
             entries: HashMap::new(),
-            dirty: BTreeSet::new(),
+            dirty: Vec::new(),
             due: BTreeSet::new(),
             stored_due_from: Instant::MIN,
             uses: 0,
@@ -102,11 +103,11 @@ impl KeyCache {
         if let Some(due) = state.due(plan) {
             self.due.insert((due, key.clone()));
         }
-        if !self.entries.get(key).is_some_and(|entry| entry.dirty) {
-            self.dirty.insert(key.clone());
-        }
         match self.entries.get_mut(key) {
             Some(entry) => {
+                if !entry.dirty {
+                    self.dirty.push(key.clone());
+                }
                 self.bytes = self.bytes + bytes - entry.bytes;
                 entry.bytes = bytes;
                 entry.state = state;
@@ -114,6 +115,7 @@ impl KeyCache {
                 entry.used = self.uses;
             }
             None => {
+                self.dirty.push(key.clone());
                 self.bytes += bytes;
                 let entry = Entry { state, dirty: true, stored_due: None, used: self.uses, bytes };
                 self.entries.insert(key.clone(), entry);
@@ -155,7 +157,7 @@ impl KeyCache {
                 if due > until {
                     return Ok(due);
                 }
-                if !self.dirty.contains(&key) {
+                if !self.entries.get(&key).is_some_and(|entry| entry.dirty) {
                     keys.insert((due, key));
                     found += 1;
                 }

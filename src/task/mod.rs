@@ -7,5 +7,6 @@ pub mod ingest;
 pub mod reconcile;
 pub mod rows;
 pub mod store;
+mod telling;
 pub mod waiting;
 pub mod wire;

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use super::cache::{KeyCache, StateError};
 use super::rows::RowIndex;
 use super::store::{Batch, MEMORY_KEY, Space, Store};
+use super::telling::{Outbox, Teller};
 use super::waiting::WaitingRoom;
 use super::wire::state::{Layout, Layouts, TaskMemory, decode_memory, encode_memory};
-use crate::domain::change::{Block, Change, Entry, Key, Operation, Origin, Reject};
+use crate::domain::change::{Block, Change, Entry, Key, Origin, Reject};
 use crate::domain::instant::Instant;
-use crate::domain::key_state::{Effect, Happening, KeyState, Phase, Provenance, Row, Told, Window};
+use crate::domain::key_state::{Effect, Happening, KeyState, Phase, Told, Window};
 use crate::domain::queue::Queue;
-use crate::domain::record::{Cause, Content, Discrepancy, Quarantined, Record, SideRow, SourceNotice};
+use crate::domain::record::{Content, Quarantined, Record, SourceNotice};
 use crate::domain::routing::{Ownership, partition_of};
 use crate::domain::rule::Plan;
-use crate::domain::timeline::{Admission, LaneIndex, Settled, Timeline};
-use crate::domain::value::Value;
+use crate::domain::timeline::{Admission, LaneIndex, Timeline};
 
 /// What a task has counted since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -350,7 +350,11 @@ impl<S: Store> Task<S> {
             let fetch = |lane: LaneIndex, number| waiting.fetch((lane, number), sources[lane], store, layouts);
             let Some(stride) = timeline.stride(self.limits.step, fetch)? else { return Ok(true) };
             for one in stride.changes {
-                self.spread(one, &mut touched)?;
+                let source = self.timeline.lanes[one.lane].source;
+                let effects = self.rows.spread(one, source, &self.plan, self.ownership, &self.store);
+                for (key, effect) in effects.map_err(StateError::Store)?.into_iter().flatten() {
+                    touched.entry(key).or_default().push(effect);
+                }
             }
         }
         let (Some(until), Some(baseline)) = (self.timeline.settled(), self.timeline.baseline()) else {
@@ -415,58 +419,6 @@ impl<S: Store> Task<S> {
         Ok(false)
     }
 
-    /// Turns a settled change into what it does to the keys of this partition.
-    fn spread(
-        &mut self,
-        settled: Settled,
-        touched: &mut BTreeMap<Key, Vec<Effect>>,
-    ) -> Result<(), StateError<S::Error>> {
-        let Settled { at, late, lane, change } = settled;
-        let source = self.timeline.lanes[lane].source;
-        let provenance = Provenance {
-            source_time: change.source_time,
-            position: change.position.unwrap_or_default(),
-            origin: change.origin,
-            lane,
-            offset: change.offset,
-        };
-        let find = self.plan.sources[source].find_rows;
-        let row_before = match &change.operation {
-            Operation::Delete { row } => row.clone(),
-            Operation::Upsert { row_before: Some(row), .. } => row.clone(),
-            Operation::Upsert { columns, .. } if find || change.key_before.is_some() => self.row_of(source, columns),
-            Operation::Upsert { .. } => Box::default(),
-        };
-        let is_delete = matches!(change.operation, Operation::Delete { .. });
-        let key_before = match (find, is_delete) {
-            (true, _) => self.rows.find(source, &row_before, &self.store).map_err(StateError::Store)?,
-            (false, true) => change.key.clone(),
-            (false, false) => change.key_before.clone(),
-        };
-        let key_after = if is_delete { None } else { change.key.clone().filter(|key| self.ownership.owns(key)) };
-        if find {
-            self.rows.learn(source, &row_before, None);
-            if let (Some(key), Operation::Upsert { columns, .. }) = (&key_after, &change.operation) {
-                let row = self.row_of(source, columns);
-                self.rows.learn(source, &row, Some(key.clone()));
-            }
-        }
-        let mut effect = |key: Key, operation| {
-            touched.entry(key).or_default().push(Effect { at, late, source, operation, provenance });
-        };
-        if let Some(key) = key_before.filter(|key| self.ownership.owns(key) && key_after.as_ref() != Some(key)) {
-            effect(key, Operation::Delete { row: row_before });
-        }
-        if let Some(key) = key_after {
-            effect(key, change.operation);
-        }
-        Ok(())
-    }
-
-    fn row_of(&self, source: usize, columns: &[Value]) -> Box<[Value]> {
-        self.plan.catalog.sources[source].primary_key.iter().map(|column| columns[*column].clone()).collect()
-    }
-
     fn advance_keys(
         &mut self,
         touched: BTreeMap<Key, Vec<Effect>>,
@@ -496,18 +448,22 @@ impl<S: Store> Task<S> {
                 self.cannot_compare[rule] += 1;
             }
             if !told.happenings.is_empty() {
-                open.push(self.open_of(&key, &state, settled));
+                open.push(self.teller(settled).open(&self.plan, &key, &state));
             }
             said.extend(told.happenings.into_iter().map(|happening| (key.clone(), happening)));
             self.cache.put(&key, state, &self.plan);
         }
         said.sort_by_key(|(_, happening)| happening.at);
         for (key, happening) in said {
-            let discrepancy = self.discrepancy(&key, happening, settled);
+            let discrepancy = self.teller(settled).discrepancy(&key, happening);
             out.say(Content::Discrepancy(Box::new(discrepancy)));
         }
         open.into_iter().for_each(|content| out.say(content));
         Ok(())
+    }
+
+    fn teller(&self, settled: Instant) -> Teller<'_> {
+        Teller { timeline: &self.timeline, origins: &self.origins, settled }
     }
 
     /// Adds a key's episodes to the tallies, or takes them away.
@@ -522,44 +478,6 @@ impl<S: Store> Task<S> {
                 Phase::Open | Phase::Ending { .. } => tally.open += change,
             }
         }
-    }
-
-    fn discrepancy(&self, key: &Key, happening: Happening, settled: Instant) -> Discrepancy {
-        let Happening { event, at, rule, episode, rows } = happening;
-        Discrepancy {
-            event,
-            key: key.clone(),
-            rule: episode.rule,
-            rule_index: rule,
-            identity: episode.identity,
-            since: episode.since,
-            lineage: episode.lineage,
-            at,
-            settled,
-            revision: episode.revision,
-            flap_count: episode.flap_count,
-            escalated: episode.escalated,
-            evidence: episode.evidence,
-            sides: rows.into_iter().map(|rows| rows.into_iter().map(|row| self.side(row)).collect()).collect(),
-        }
-    }
-
-    fn side(&self, row: Row) -> SideRow {
-        let Provenance { source_time, position, origin, lane, offset } = row.provenance;
-        let lane = &self.timeline.lanes[lane].topic_partition;
-        SideRow {
-            columns: row.columns,
-            source_time,
-            position: self.origins[origin].label(position),
-            topic: lane.topic.clone(),
-            partition: lane.partition,
-            offset,
-        }
-    }
-
-    fn open_of(&self, key: &Key, state: &KeyState, settled: Instant) -> Content {
-        let open = state.open(&self.plan).map(|happening| self.discrepancy(key, happening, settled)).collect();
-        Content::Open { key: key.clone(), open }
     }
 
     /// Says how far the partition has looked whenever the settled time enters another heartbeat interval.
@@ -600,20 +518,5 @@ impl<S: Store> Task<S> {
         self.store.write(batch).map_err(StateError::Store)?;
         WaitingRoom::put_away(&mut self.timeline, self.limits.memory_bytes / 2);
         Ok(())
-    }
-}
-
-/// Records that one changes-log offset causes.
-struct Outbox {
-    offset: i64,
-    /// How many it has caused, with those of the steps before.
-    said: u32,
-    records: Vec<Record>,
-}
-
-impl Outbox {
-    fn say(&mut self, content: Content) {
-        self.records.push(Record { cause: Cause { offset: self.offset, number: self.said }, content });
-        self.said = self.said.checked_add(1).expect("a block causes fewer than four billion records");
     }
 }

@@ -1,12 +1,17 @@
-//! Which key a row belongs to, for sources whose events don't always say: a write-back index over the store.
+//! What a settled change does to keys, and which key a row belongs to where the event does not say: a write-back index
+//! over the store.
 //!
-//! Must not know: when a row changes.
+//! Must not know: when a change settles, what becomes of a key.
 
 use std::collections::BTreeMap;
 
 use super::store::{Batch, Space, Store};
 use super::wire::Writer;
-use crate::domain::change::{Key, SourceIndex};
+use crate::domain::change::{Key, Operation, SourceIndex};
+use crate::domain::key_state::{Effect, Provenance};
+use crate::domain::routing::Ownership;
+use crate::domain::rule::Plan;
+use crate::domain::timeline::Settled;
 use crate::domain::value::Value;
 
 /// Row → key.
@@ -17,8 +22,54 @@ pub struct RowIndex {
 }
 
 impl RowIndex {
+    /// What a settled change of a source does to the keys that `ownership` holds: it leaves one key, it comes to one.
+    pub fn spread<S: Store>(
+        &mut self,
+        settled: Settled,
+        source: SourceIndex,
+        plan: &Plan,
+        ownership: Ownership,
+        store: &S,
+    ) -> Result<[Option<(Key, Effect)>; 2], S::Error> {
+        let Settled { at, late, lane, change } = settled;
+        let provenance = Provenance {
+            source_time: change.source_time,
+            position: change.position.unwrap_or_default(),
+            origin: change.origin,
+            lane,
+            offset: change.offset,
+        };
+        let row_of = |columns: &[Value]| -> Box<[Value]> {
+            plan.catalog.sources[source].primary_key.iter().map(|column| columns[*column].clone()).collect()
+        };
+        let find = plan.sources[source].find_rows;
+        let row_before = match &change.operation {
+            Operation::Delete { row } | Operation::Upsert { row_before: Some(row), .. } => row.clone(),
+            Operation::Upsert { columns, .. } if find || change.key_before.is_some() => row_of(columns),
+            Operation::Upsert { .. } => Box::default(),
+        };
+        let is_delete = matches!(change.operation, Operation::Delete { .. });
+        let key_before = match (find, is_delete) {
+            (true, _) => self.find(source, &row_before, store)?,
+            (false, true) => change.key.clone(),
+            (false, false) => change.key_before,
+        };
+        let key_after = if is_delete { None } else { change.key.filter(|key| ownership.owns(key)) };
+        if find {
+            self.learn(source, &row_before, None);
+            if let (Some(key), Operation::Upsert { columns, .. }) = (&key_after, &change.operation) {
+                self.learn(source, &row_of(columns), Some(key.clone()));
+            }
+        }
+        let effect = |key: Key, operation| (key, Effect { at, late, source, operation, provenance });
+        let leaves = key_before.filter(|key| ownership.owns(key) && key_after.as_ref() != Some(key));
+        let leaves = leaves.map(|key| effect(key, Operation::Delete { row: row_before }));
+        let comes = key_after.map(|key| effect(key, change.operation));
+        Ok([leaves, comes])
+    }
+
     /// The key of a row, by its primary key's values.
-    pub fn find<S: Store>(&self, source: SourceIndex, row: &[Value], store: &S) -> Result<Option<Key>, S::Error> {
+    fn find<S: Store>(&self, source: SourceIndex, row: &[Value], store: &S) -> Result<Option<Key>, S::Error> {
         let id = row_id(source, row);
         if let Some(known) = self.news.get(&id) {
             return Ok(known.clone());
@@ -28,7 +79,7 @@ impl RowIndex {
     }
 
     /// Learns a row's key; `None` where the row is gone.
-    pub fn learn(&mut self, source: SourceIndex, row: &[Value], key: Option<Key>) {
+    fn learn(&mut self, source: SourceIndex, row: &[Value], key: Option<Key>) {
         self.news.insert(row_id(source, row), key);
     }
 

@@ -8,7 +8,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, DeliveryResult};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -51,7 +51,7 @@ impl ProducerContext for WriterContext {
 
 /// Writes blocks; each partition's in order, none left out before a later one.
 pub struct ChangesWriter {
-    producer: ThreadedProducer<WriterContext>,
+    producer: BaseProducer<WriterContext>,
     flight: Arc<Mutex<Flight>>,
     topic: String,
     next_round: u64,
@@ -107,8 +107,10 @@ impl ChangesWriter {
         self.flight().outstanding.values().filter(|outstanding| **outstanding > 0).count()
     }
 
-    /// The last round up to which every block is acknowledged, forgotten thereby; `None` where there is no news.
-    pub fn acknowledged(&self) -> Result<Option<u64>, KafkaFailure> {
+    /// The last round up to which every block is acknowledged, forgotten thereby; `None` where there is no news. Waits
+    /// for news as long as told.
+    pub fn acknowledged(&self, wait: Duration) -> Result<Option<u64>, KafkaFailure> {
+        self.producer.poll(wait);
         let mut flight = self.flight();
         if let Some(error) = flight.failed.take() {
             return Err(KafkaFailure::new(format!("writing to {}", self.topic), error));

@@ -306,7 +306,12 @@ pub static LIMITS: SectionDoc = SectionDoc {
     title: "limits",
     about: "Bounds on memory, over all partitions of a process, and on how long work is gathered.",
     fields: &[
-        with_default("cache", "size", "128MiB", "Memory for key states and waiting changes; more of them are kept in the state store."),
+        with_default(
+            "cache",
+            "size",
+            "128MiB",
+            "Memory for key states and waiting changes; more of them are kept in the state store.",
+        ),
         with_default("rocksdb", "size", "256MiB", "RocksDB's block cache and write buffers."),
         with_default("fetch", "size", "64MiB", "Records that were fetched from Kafka and not yet worked on."),
         with_default("block", "size", "256KiB", "A block of the changes log is closed at this size, 1KiB to 900KiB."),
