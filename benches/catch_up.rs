@@ -23,7 +23,6 @@ use serde::Deserialize;
 
 use self::real::{Error, Result};
 
-#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/real/mod.rs"]
 mod real;
 #[allow(dead_code, reason = "the tests use more of it")]

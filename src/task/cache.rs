@@ -135,12 +135,13 @@ impl KeyCache {
         if until >= self.stored_due_from {
             let next = self.add_stored_due(until, limit, store, &mut keys)?;
             // What was found beyond the limit is due still.
-            self.stored_due_from = if keys.len() > limit { Instant::MIN } else { next };
+            let left = keys.iter().nth(limit).map_or(Instant::MAX, |(due, _)| *due);
+            self.stored_due_from = next.min(left);
         }
         Ok(keys.into_iter().take(limit).map(|(_, key)| key).collect())
     }
 
-    /// Adds up to `limit` keys; gives the next deadline of the store's, or the least where there is more to find.
+    /// Adds up to `limit` keys; gives the least deadline of the store's that may be left.
     fn add_stored_due<S: Store>(
         &self,
         until: Instant,
@@ -148,27 +149,27 @@ impl KeyCache {
         store: &S,
         keys: &mut BTreeSet<(Instant, Key)>,
     ) -> Result<Instant, StateError<S::Error>> {
-        let mut from = Vec::new();
+        // Deadlines that are over leave tombstones behind, which a scan from the very first would walk through.
+        let mut from = deadline(self.stored_due_from, &Key("".into()));
         let mut found = 0;
+        let mut size = 16;
         loop {
-            let page = store.scan(Space::Deadlines, &from, None, PAGE).map_err(StateError::Store)?;
+            let page = store.scan(Space::Deadlines, &from, None, size).map_err(StateError::Store)?;
             for (listed, _) in &page {
                 let (due, key) = read_deadline(listed);
-                if due > until {
+                if due > until || found == limit {
                     return Ok(due);
                 }
                 if !self.entries.get(&key).is_some_and(|entry| entry.dirty) {
                     keys.insert((due, key));
                     found += 1;
                 }
-                if found == limit {
-                    return Ok(Instant::MIN);
-                }
             }
             match page.last() {
-                Some((last, _)) if page.len() == PAGE => from = [last.as_slice(), &[0]].concat(),
+                Some((last, _)) if page.len() == size => from = [last.as_slice(), &[0]].concat(),
                 _ => return Ok(Instant::MAX),
             }
+            size = (size * 4).min(PAGE);
         }
     }
 
