@@ -103,7 +103,8 @@ impl Queue {
     pub fn pop(&mut self) -> Option<Waiting> {
         let waiting = self.front.pop_front()?;
         self.first += 1;
-        self.bytes -= waiting.bytes();
+        // Its share; to weigh it again would cost more than the answer is worth.
+        self.bytes -= self.bytes / (self.front.len() + self.back.len() + 1);
         Some(waiting)
     }
 

@@ -100,9 +100,9 @@ pub fn patience(root: &Section<'_>) -> Option<Patience> {
 
 const DEFAULT_LIMITS: Limits = Limits {
     cache_bytes: 128 << 20,
-    rocksdb_bytes: 256 << 20,
+    rocksdb_bytes: 128 << 20,
     fetch_bytes: 64 << 20,
-    block_bytes: 256 << 10,
+    block_bytes: 512 << 10,
     linger_ms: 100,
     flush_ms: 1000,
 };
