@@ -307,7 +307,8 @@ fn run_product(bootstrap: &str, round: u64, backlog: &Backlog) -> Result<Cost> {
         .replace("reconciliation: demo", &format!("reconciliation: {name}"))
         .replace("prefix: evenkeel.demo", &format!("prefix: evenkeel.{name}"))
         .replace("partitions: 2", &format!("partitions: {PARTITIONS}"));
-    std::fs::write(&config, format!("{text}\nhttp: {{listen: \"127.0.0.1:0\"}}\n"))?;
+    let more = std::env::var("EVENKEEL_BENCH_CONFIG").unwrap_or_default();
+    std::fs::write(&config, format!("{text}\nhttp: {{listen: \"127.0.0.1:0\"}}\n{more}\n"))?;
     let state = folder.path().join("state");
     let log = std::fs::File::create(folder.path().join("log"))?;
     let began = Instant::now();
