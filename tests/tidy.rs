@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use evenkeel::adapters::telemetry;
 
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    PathBuf::from(".")
 }
 
 /// Every file below a folder with one of these endings, with its text, in order.

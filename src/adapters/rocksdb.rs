@@ -19,10 +19,11 @@ pub struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// `bytes` is divided between block cache and write buffers.
+    /// `bytes` is divided between block cache and write buffers. A full write budget begins a flush and halts nobody:
+    /// who holds the memory may be a database that has nothing to write, so a halted writer could wait for ever.
     pub fn new(bytes: usize) -> SharedMemory {
         let cache = Cache::new_lru_cache(bytes);
-        let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(bytes / 2, true, cache.clone());
+        let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(bytes / 2, false, cache.clone());
         SharedMemory { cache, write_buffers }
     }
 }
@@ -97,6 +98,8 @@ fn family_options(space: Space, memory: &SharedMemory) -> Options {
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(16 << 20);
+    // What every family of every partition takes at least, so that many of them fit into a small budget.
+    options.set_arena_block_size(128 << 10);
     options
 }
 

@@ -3,10 +3,13 @@
 //! Must not know: who counts. Names are `evenkeel_<noun>_<unit>[_total]`; labels are bounded, never an order key.
 //! `docs/metrics.md` is generated from [`METRICS`].
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 use tracing_subscriber::EnvFilter;
 
 /// What a metric is.
@@ -88,11 +91,19 @@ metrics! {
         "Time to write changed state to the store"
 }
 
+/// How long a gauge is shown that is not set any more.
+const GAUGE_EXPIRES: Duration = Duration::from_secs(60);
+
+const UPKEEP: Duration = Duration::from_secs(5);
+
 /// Installs the recorder of metrics; its handle renders them in Prometheus' text format.
 pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
     const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?;
-    let handle = builder.install_recorder()?;
+    // A partition that has moved to another member is no longer told of here.
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?
+        .idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_EXPIRES))
+        .install_recorder()?;
     for metric in METRICS {
         let unit = if metric.name.contains("_seconds") { Unit::Seconds } else { Unit::Count };
         match metric.kind {
@@ -102,6 +113,15 @@ pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus
         }
     }
     Ok(handle)
+}
+
+/// Sums up, for ever, what histograms have taken in; else it would pile up where nobody asks for it.
+pub async fn upkeep(handle: PrometheusHandle) -> Infallible {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
 }
 
 /// Logs to stderr: for people on a terminal, JSON otherwise. `RUST_LOG` filters, `info` by default.

@@ -37,6 +37,9 @@ const ASK: Duration = Duration::from_millis(200);
 /// How often offsets are committed. What a restart reads again is dropped by its offset.
 const COMMIT: Duration = Duration::from_secs(1);
 
+/// How often metrics are set that nothing else sets.
+const REPORT: Duration = Duration::from_secs(5);
+
 /// Rounds that may be on their way to the changes log; then reading waits.
 const ROUNDS_IN_FLIGHT: usize = 8;
 
@@ -110,7 +113,7 @@ impl IngestStage {
     /// Works until told to stop; then writes and commits what was read.
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), StageError> {
         let linger = Duration::from_millis(self.settings.limits.linger_ms);
-        let [mut round, mut ask, mut commit, mut look_up] = [Moment::now(); 4];
+        let [mut round, mut ask, mut commit, mut look_up, mut report] = [Moment::now(); 5];
         while !stop.load(Ordering::Relaxed) {
             self.follow_movements()?;
             let wait = linger.saturating_sub(round.elapsed()).min(Duration::from_millis(20));
@@ -118,6 +121,7 @@ impl IngestStage {
             self.read_heartbeats()?;
             if ask.elapsed() >= ASK {
                 ask = Moment::now();
+                self.follow_positions()?;
                 self.ask_ends()?;
             }
             if commit.elapsed() >= COMMIT {
@@ -127,6 +131,9 @@ impl IngestStage {
             if look_up.elapsed() >= LOOK_UP {
                 look_up = Moment::now();
                 self.look_up()?;
+            }
+            if report.elapsed() >= REPORT {
+                report = Moment::now();
                 self.report();
             }
             if round.elapsed() >= linger || self.bytes_taken >= self.settings.limits.block_bytes {
@@ -233,6 +240,17 @@ impl IngestStage {
         Ok(())
     }
 
+    /// A topic that is written in transactions ends with a marker that nobody is given.
+    fn follow_positions(&mut self) -> Result<(), StageError> {
+        for (topic, partition, position) in self.member.positions()? {
+            let Some((topic, (source, _))) = self.topics.get_key_value(&*topic) else { continue };
+            let id = TopicPartition { topic: Arc::clone(topic), partition };
+            check_gap(&self.member, &mut self.expected, &id, position - 1)?;
+            self.ingest.reached_end(*source, &id, position);
+        }
+        Ok(())
+    }
+
     fn ask_ends(&mut self) -> Result<(), StageError> {
         let asked_at = now();
         let wanted = self.ingest.wants_ends(asked_at);
@@ -311,6 +329,19 @@ impl IngestStage {
             gauge!(telemetry::FRONTIER_AGE, "source" => name.clone()).set(age_us as f64 / 1e6);
             let stalled = age_us > self.settings.patience.stall_after_us;
             gauge!(telemetry::SOURCE_STALLED, "source" => name).set(f64::from(u8::from(stalled)));
+        }
+        let lanes: Vec<_> = self.ingest.read_to().collect();
+        let list: Vec<_> = lanes.iter().map(|(_, id, _)| (id.topic.to_string(), id.partition)).collect();
+        // Where the brokers do not answer, the gauge keeps its value until it expires.
+        let Ok(ends) = self.member.ends(&list) else { return };
+        let mut lags: BTreeMap<SourceIndex, i64> = BTreeMap::new();
+        for (source, id, read_to) in lanes {
+            let end = ends.iter().find(|(topic, partition, _)| **topic == *id.topic && *partition == id.partition);
+            *lags.entry(source).or_default() += end.map_or(0, |(_, _, end)| (end - read_to).max(0));
+        }
+        for (source, lag) in lags {
+            let name = self.settings.sources[source].name.clone();
+            gauge!(telemetry::INGEST_LAG, "source" => name).set(lag as f64);
         }
     }
 }

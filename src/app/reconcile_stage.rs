@@ -33,6 +33,9 @@ use crate::task::wire::block;
 /// Blocks applied before their records are published together.
 const BATCH: usize = 256;
 
+/// How often metrics are set.
+const REPORT: Duration = Duration::from_secs(1);
+
 /// How long a worker gathers blocks before it publishes.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -281,13 +284,18 @@ impl Worker {
 
     fn run(mut self) -> Result<(), StageError> {
         let flush_every = Duration::from_millis(self.seat.settings.limits.flush_ms);
-        let mut flushed = Moment::now();
+        let [mut flushed, mut reported] = [Moment::now(); 2];
         let mut dirty = false;
         while !self.seat.stop.load(Ordering::Relaxed) {
             let records = self.gather()?;
             dirty |= records.is_some();
             if let Some(records) = records {
                 self.publish(&records)?;
+                self.show_progress();
+            }
+            // Also where nothing comes: that is when a lag is of interest.
+            if reported.elapsed() >= REPORT {
+                reported = Moment::now();
                 self.report();
             }
             if dirty && (flushed.elapsed() >= flush_every || self.task.wants_flush()) {
@@ -365,19 +373,20 @@ impl Worker {
         Ok(())
     }
 
-    fn report(&mut self) {
-        let partition = self.seat.partition.to_string();
+    fn show_progress(&self) {
         let status = &self.seat.status;
         if let Some(settled) = self.task.settled() {
             status.settled.store(settled.0, Ordering::Relaxed);
-            let lag = now().since(settled) as f64 / 1e6;
-            gauge!(telemetry::RECONCILIATION_LAG, "partition" => partition.clone()).set(lag);
         }
         for (cell, frontier) in status.frontiers.iter().zip(self.task.frontiers()) {
             cell.store(frontier.map_or(i64::MIN, |frontier| frontier.0), Ordering::Relaxed);
         }
+        status.changes.store(self.task.counts().changes as i64, Ordering::Relaxed);
+    }
+
+    fn report(&mut self) {
+        let partition = self.seat.partition.to_string();
         let counts = self.task.counts();
-        status.changes.store(counts.changes as i64, Ordering::Relaxed);
         let before = std::mem::replace(&mut self.counted, counts);
         let add = |name: &'static str, after: u64, before: u64| {
             counter!(name, "partition" => partition.clone()).increment(after - before);
@@ -397,6 +406,13 @@ impl Worker {
             counter!(telemetry::CANNOT_COMPARE, &labels).absolute(*uncertain);
         }
         let set = |name: &'static str, value: f64| gauge!(name, "partition" => partition.clone()).set(value);
+        if let Some(settled) = self.task.settled() {
+            set(telemetry::RECONCILIATION_LAG, now().since(settled) as f64 / 1e6);
+        }
+        // Where the brokers do not answer, the gauge keeps its value until it expires.
+        if let Ok((_, end)) = self.reader.bounds() {
+            set(telemetry::CHANGES_LAG, (end - self.task.next_offset()).max(0) as f64);
+        }
         set(telemetry::WAITING, self.task.waiting() as f64);
         set(telemetry::CACHE_BYTES, self.task.memory_bytes() as f64);
         set(telemetry::KEYS, self.task.store().keys() as f64);

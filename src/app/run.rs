@@ -12,6 +12,7 @@ use super::reconcile_stage::{ReconcileStage, ReconcileStatus};
 use super::settings::Settings;
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::{Admin, TopicPlan};
+use crate::adapters::telemetry;
 
 /// Which stages a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub async fn run(
         threads.push(spawn("reconcile", Arc::clone(&stop), move |stop| stage.run(stop)));
     }
     let reported = (stages != Stages::Ingest).then_some(status);
+    let upkeep = telemetry::upkeep(metrics.clone());
     let serving = async {
         match settings.http {
             Some(address) => super::http::serve(address, metrics, reported).await,
@@ -55,6 +57,7 @@ pub async fn run(
     });
     tokio::select! {
         result = work => result.unwrap_or(Err(StageError::Panicked { partition: -1 })),
+        never = upkeep => match never {},
         result = serving => {
             stop.store(true, Ordering::Relaxed);
             result

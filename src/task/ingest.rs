@@ -370,6 +370,11 @@ impl Ingest {
         }
         ages
     }
+
+    /// How far each topic-partition assigned here has been read.
+    pub fn read_to(&self) -> impl Iterator<Item = (SourceIndex, &TopicPartition, i64)> {
+        self.lanes.values().map(|lane| (lane.source, &lane.topic_partition, lane.read_to))
+    }
 }
 
 fn at_lane(entry: Entry, topic_partition: usize) -> Entry {

@@ -17,8 +17,7 @@ pub struct Jars {
 
 impl Jars {
     pub fn find() -> Result<Jars> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/install.sh");
-        let output = Command::new("sh").args([script, "--where"]).output()?;
+        let output = Command::new("sh").args(["tests/real/install.sh", "--where"]).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut lines = text.lines().map(PathBuf::from);
         match (lines.next(), lines.next(), lines.next()) {

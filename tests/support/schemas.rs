@@ -19,7 +19,7 @@ pub enum Topic {
 }
 
 fn read(name: &str) -> Value {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
+    let path = std::path::Path::new("schemas").join(name);
     let text = std::fs::read_to_string(&path).expect("the schema is there");
     serde_json::from_str(&text).expect("a schema is JSON")
 }

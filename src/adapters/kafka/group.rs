@@ -148,6 +148,13 @@ impl Member {
         Ok(offsets_of(&ends))
     }
 
+    /// How far each assigned partition has been handed out: behind its last message, or behind the transaction marker
+    /// that follows it, which is never handed out.
+    pub fn positions(&self) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
+        let positions = self.consumer.position().context(|| "asking for the positions".to_owned())?;
+        Ok(offsets_of(&positions))
+    }
+
     /// The offset of the first message that a partition still has.
     pub fn start(&self, topic: &str, partition: i32) -> Result<i64, KafkaFailure> {
         let watermarks = self.consumer.fetch_watermarks(topic, partition, ANSWER);

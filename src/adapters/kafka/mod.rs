@@ -35,6 +35,20 @@ impl KafkaFailure {
         let code = self.source.rdkafka_error_code();
         matches!(code, Some(Code::Fenced | Code::InvalidProducerEpoch | Code::ProducerFenced))
     }
+
+    /// True where trying again cannot help: a message too large, a right that is missing.
+    pub fn is_refused(&self) -> bool {
+        use rdkafka::types::RDKafkaErrorCode as Code;
+        let code = self.source.rdkafka_error_code();
+        let refused = [
+            Code::MessageSizeTooLarge,
+            Code::InvalidMessageSize,
+            Code::TopicAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::TransactionalIdAuthorizationFailed,
+        ];
+        code.is_some_and(|code| refused.contains(&code))
+    }
 }
 
 /// Gives an operation its name for the error message.

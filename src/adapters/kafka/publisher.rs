@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use rdkafka::Offset;
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::admin::ANSWER;
 use super::changes::{PartitionReader, Reading};
@@ -81,7 +83,7 @@ impl Publisher {
                     self.published = Some(*last);
                     return Ok(());
                 }
-                Err(failure) if failure.is_fenced() => return Err(failure),
+                Err(failure) if failure.is_fenced() || failure.is_refused() => return Err(failure),
                 Err(failure) => {
                     tracing::warn!(%failure, partition = self.partition, "a transaction failed; starting anew");
                     self.producer = begin(&self.properties, &self.transactional_id)?;
@@ -106,9 +108,23 @@ impl Publisher {
             if let Some(body) = &message.body {
                 record = record.payload(body.as_slice());
             }
-            self.producer.send(record).map_err(|(error, _)| error).context(what)?;
+            self.send(record).context(what)?;
         }
         self.producer.commit_transaction(ANSWER).context(what)
+    }
+
+    /// Hands a record to the client. Waits while its buffer is full.
+    fn send(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<(), KafkaError> {
+        const FULL: KafkaError = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+        loop {
+            match self.producer.send(record) {
+                Err((error, returned)) if error == FULL => {
+                    record = returned;
+                    self.producer.flush(ANSWER)?;
+                }
+                result => return result.map_err(|(error, _)| error),
+            }
+        }
     }
 }
 

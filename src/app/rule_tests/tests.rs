@@ -5,12 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{Outcome, test_file, text_report};
 use crate::app::diagnostic::render_all;
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn story_files() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(root().join("tests/golden")).expect("the folder is there");
+    let entries = std::fs::read_dir("tests/golden").expect("the folder is there");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     paths.sort();
