@@ -43,4 +43,4 @@ bench: stack ## end-to-end throughput beside the bare floor
 	cargo bench --bench catch_up
 
 docs: packages ## write the generated parts of the docs anew
-	UPDATE_DOCS=1 cargo test --test it tidy_metrics
+	UPDATE_DOCS=1 cargo test --test it tidy_generated

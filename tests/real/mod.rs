@@ -23,6 +23,7 @@ mod shipped;
 mod source;
 mod stack;
 mod topics;
+mod transactional;
 mod truth;
 mod watch;
 

@@ -3,3 +3,4 @@
 pub mod dice;
 pub mod product;
 pub mod schemas;
+pub mod theatre;

@@ -50,8 +50,10 @@ pub fn parse_type(text: &str, dialect: ConnectorKind) -> Result<ColumnType, Prob
     let lower = text.trim().to_lowercase();
     let (name, arguments) = match lower.split_once('(') {
         Some((name, rest)) => {
-            let (inside, tail) =
-                rest.split_once(')').ok_or_else(|| Problem::new(format!("type \"{text}\" has a ( without its )")))?;
+            let (inside, tail) = rest.split_once(')').ok_or_else(|| {
+                Problem::new(format!("type \"{text}\" has a ( without its )"))
+                    .hint("Within {…} a comma ends a value: put the type into quotes, as in \"numeric(12,2)\".")
+            })?;
             (format!("{}{tail}", name.trim_end()), Some(inside))
         }
         None => (lower.clone(), None),

@@ -33,3 +33,14 @@ fn every_story_is_true_when_the_task_starts_anew_after_each_step() {
         assert_eq!(tell(&path, true), tell(&path, false), "{}", path.display());
     }
 }
+
+#[test]
+fn a_story_that_is_not_true_says_what_differs() {
+    let folder = Path::new("tests/golden/false");
+    let report = text_report(&tell(&folder.join("stories.yaml"), false));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(folder.join("stories.txt"), &report).expect("it can be written");
+    }
+    let expected = std::fs::read_to_string(folder.join("stories.txt")).unwrap_or_default();
+    assert!(report == expected, "UPDATE_GOLDEN=1 accepts what follows\n{report}");
+}

@@ -1,6 +1,8 @@
 //! House-keeping as tests: the floors' arrows, the size of files, what may not be written, docs that are generated.
 
-use std::path::{Path, PathBuf};
+mod docs;
+
+use std::path::PathBuf;
 
 use evenkeel::adapters::telemetry;
 
@@ -106,7 +108,7 @@ fn tidy_nothing_panics_for_convenience() {
 }
 
 #[test]
-fn tidy_metrics_are_declared_once_and_documented() {
+fn tidy_metrics_are_declared_once() {
     for metric in telemetry::METRICS {
         assert!(metric.name.starts_with("evenkeel_"), "{}", metric.name);
         let counter = metric.kind == telemetry::Kind::Counter;
@@ -116,35 +118,4 @@ fn tidy_metrics_are_declared_once_and_documented() {
         let literal = ["counter!(\"", "gauge!(\"", "histogram!(\""].iter().any(|word| text.contains(word));
         assert!(!literal, "{name} names a metric by itself; declare it in telemetry.rs");
     }
-    generated("docs/metrics.md", "metrics", &telemetry::table());
-}
-
-/// Holds the generated part of a document against what the code says; `UPDATE_DOCS=1` writes it.
-fn generated(document: &str, name: &str, table: &str) {
-    let path = root().join(document);
-    let text = std::fs::read_to_string(&path).expect("the document is there");
-    let (begin, end) = (format!("<!-- {name}: generated -->\n"), format!("<!-- {name}: end -->"));
-    let (head, rest) = text.split_once(&begin).expect("the document says where the generated part begins");
-    let (known, tail) = rest.split_once(&end).expect("the document says where the generated part ends");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, format!("{head}{begin}{table}{end}{tail}")).expect("the document can be written");
-        return;
-    }
-    assert_eq!(known, table, "{document} is out of date: run make docs");
-}
-
-#[test]
-fn tidy_documents_point_at_files_that_exist() {
-    let mut missing = Vec::new();
-    let documents = files(".", &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]);
-    for (name, text) in documents.into_iter().chain(files("docs", &[".md"])) {
-        let folder = Path::new(&name).parent().unwrap_or(Path::new("")).to_owned();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let target = link.split('#').next().unwrap_or(link);
-            if !target.is_empty() && !target.contains("://") && !root().join(&folder).join(target).exists() {
-                missing.push(format!("{name} → {link}"));
-            }
-        }
-    }
-    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }

@@ -1,0 +1,187 @@
+//! The demo's two databases and their connectors, played against any broker, and everything that came out, checked.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant as Moment};
+
+use evenkeel::adapters::clock::now;
+use evenkeel::app::demo::connector::{
+    Connector, Database, ORDERS, Outgoing, PAY_HEARTBEAT, PAYMENTS, SHOP_HEARTBEAT,
+};
+use evenkeel::app::demo::judge::Judge;
+use evenkeel::app::demo::settings::settings;
+use evenkeel::app::demo::world::{Logged, World};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+
+use super::product::Product;
+use super::schemas::{Schemas, Topic};
+
+/// The topics that must be there, with their partition counts.
+pub const TOPICS: [(&str, i32); 8] = [
+    (ORDERS, 4),
+    (PAYMENTS, 3),
+    (SHOP_HEARTBEAT, 1),
+    (PAY_HEARTBEAT, 1),
+    ("evenkeel.demo.changes", 2),
+    ("evenkeel.demo.discrepancies", 2),
+    ("evenkeel.demo.open", 2),
+    ("evenkeel.demo.quarantine", 2),
+];
+
+/// How long a broker may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+const OUTPUTS: [(&str, Topic); 3] = [
+    ("evenkeel.demo.discrepancies", Topic::Discrepancies),
+    ("evenkeel.demo.open", Topic::Open),
+    ("evenkeel.demo.quarantine", Topic::Quarantine),
+];
+
+/// Both databases, their connectors, and everything that came out.
+pub struct Theatre {
+    bootstrap: String,
+    pub producer: ThreadedProducer<DefaultProducerContext>,
+    /// True where what the connectors write at a time is one transaction.
+    transactions: bool,
+    watcher: BaseConsumer,
+    schemas: Schemas,
+    world: World,
+    connectors: [Connector; 2],
+    pub judge: Judge,
+    injected: usize,
+    next_arrival: i64,
+    /// For each key, what the open topic last said of it.
+    pub open: BTreeMap<String, Option<Value>>,
+    pub quarantined: Vec<Value>,
+    causes: BTreeMap<(String, i32), (i64, u32)>,
+}
+
+impl Theatre {
+    /// `connectors` are more librdkafka properties of their producer.
+    pub fn new(bootstrap: &str, connectors: &[(&str, &str)]) -> Theatre {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap);
+        let watcher: BaseConsumer = config.clone().set("group.id", "watcher").create().expect("a consumer");
+        let mut all = TopicPartitionList::new();
+        for (topic, partition) in OUTPUTS.iter().flat_map(|(topic, _)| [(topic, 0), (topic, 1)]) {
+            all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+        }
+        watcher.assign(&all).expect("assigned");
+        connectors.iter().for_each(|(name, value)| drop(config.set(*name, *value)));
+        let producer: ThreadedProducer<_> = config.create().expect("a producer");
+        let transactions = config.get("transactional.id").is_some();
+        if transactions {
+            producer.init_transactions(ANSWER).expect("transactions");
+        }
+        let began = now().0;
+        Theatre {
+            bootstrap: bootstrap.to_owned(),
+            producer,
+            transactions,
+            watcher,
+            schemas: Schemas::load(),
+            world: World::new(7),
+            connectors: [Connector::new(Database::Shop, began), Connector::new(Database::Pay, began)],
+            judge: Judge::default(),
+            injected: 0,
+            next_arrival: began,
+            open: BTreeMap::new(),
+            quarantined: Vec::new(),
+            causes: BTreeMap::new(),
+        }
+    }
+
+    pub fn product(&self, state: &Path) -> Product {
+        let mut settings = settings(&self.bootstrap, state);
+        // The mock cluster lets a rebalance last as long as a session may.
+        for (name, value) in [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")] {
+            settings.kafka.insert(name.to_owned(), value.to_owned());
+        }
+        Product::start(settings)
+    }
+
+    /// Lets time pass until a condition holds; `customers` come or not.
+    pub fn play(&mut self, customers: bool, limit: Duration, mut until: impl FnMut(&Theatre) -> bool) {
+        let deadline = Moment::now() + limit;
+        while !until(self) {
+            assert!(Moment::now() < deadline, "it did not happen in {limit:?}:\n{}", self.judge.summary());
+            self.tick(customers);
+        }
+    }
+
+    fn tick(&mut self, customers: bool) {
+        let at = now().0;
+        while self.next_arrival <= at {
+            if customers {
+                self.world.arrive(self.next_arrival, true);
+            }
+            self.next_arrival += 10_000;
+        }
+        for injected in &self.world.injected[self.injected..] {
+            self.judge.inject(injected);
+        }
+        self.injected = self.world.injected.len();
+        for (when, logged) in self.world.advance(at) {
+            self.connectors[usize::from(matches!(logged, Logged::Payment { .. }))].log(when, &logged);
+        }
+        for connector in &mut self.connectors {
+            connector.heartbeat(at);
+            send(&self.producer, self.transactions, &connector.drain(at));
+        }
+        let mut timeout = Duration::from_millis(10);
+        while let Some(polled) = self.watcher.poll(timeout) {
+            let message = polled.expect("the watcher reads").detach();
+            self.hear(&message);
+            timeout = Duration::ZERO;
+        }
+    }
+
+    fn hear(&mut self, message: &rdkafka::message::OwnedMessage) {
+        let (_, topic) = OUTPUTS.iter().find(|(name, _)| *name == message.topic()).expect("an output topic");
+        let header = |name: &str| {
+            let headers = message.headers().expect("every record has headers");
+            let found = headers.iter().find(|header| header.key == name).and_then(|header| header.value);
+            String::from_utf8(found.unwrap_or_else(|| panic!("no header {name}")).to_vec()).expect("text")
+        };
+        assert_eq!((header("ce_specversion").as_str(), header("content-type").as_str()), ("1.0", "application/json"));
+        let cause = header("evenkeel-cause");
+        let (offset, number) = cause.split_once(':').expect("offset:number");
+        let cause = (offset.parse().expect("a number"), number.parse().expect("a number"));
+        let last = self.causes.insert((message.topic().to_owned(), message.partition()), cause);
+        assert!(last.is_none_or(|last| last < cause), "causes rise along a partition: {last:?}, then {cause:?}");
+        let body: Option<Value> = message.payload().map(|body| serde_json::from_slice(body).expect("JSON"));
+        if let Some(body) = &body {
+            self.schemas.check(*topic, body);
+        }
+        let key = message.key().map(|key| String::from_utf8(key.to_vec()).expect("text"));
+        match topic {
+            Topic::Discrepancies => {
+                let body = body.expect("the discrepancy topic has no nulls");
+                assert_eq!(key.as_deref(), body["key"].as_str(), "the record's key is the order's");
+                self.judge.hear(&header("ce_id"), &body, now().0);
+            }
+            Topic::Open => {
+                self.open.insert(key.expect("the open topic is keyed"), body);
+            }
+            Topic::Quarantine => self.quarantined.push(body.expect("the quarantine topic has no nulls")),
+        }
+    }
+}
+
+fn send(producer: &ThreadedProducer<DefaultProducerContext>, transactions: bool, all: &[Outgoing]) {
+    let is_transaction = transactions && !all.is_empty();
+    if is_transaction {
+        producer.begin_transaction().expect("begun");
+    }
+    for Outgoing { topic, key, value, .. } in all {
+        let sent = producer.send(BaseRecord::to(topic).key(key).payload(value));
+        sent.map_err(|(error, _)| error).expect("sent");
+    }
+    if is_transaction {
+        producer.commit_transaction(ANSWER).expect("committed");
+    }
+}
