@@ -21,7 +21,8 @@ use crate::adapters::debezium::{Decoder, Event, RUN_HEADER, Refusal, blot, run_o
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::changes::{ChangesWriter, PartitionReader, Reading, passing};
-use crate::adapters::kafka::group::{Member, Movement, committed_of};
+use crate::adapters::kafka::group::{Member, Movement};
+use crate::adapters::kafka::offsets::Offsets;
 use crate::adapters::telemetry;
 use crate::domain::change::{Operation, Reject, SourceIndex, TopicPartition, Topology};
 use crate::domain::instant::Instant;
@@ -47,6 +48,7 @@ pub struct IngestStage {
     settings: Arc<Settings>,
     admin: Admin,
     member: Member,
+    offsets: Offsets,
     writer: ChangesWriter,
     ingest: Ingest,
     decoders: Vec<Decoder>,
@@ -77,14 +79,16 @@ impl IngestStage {
         let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
         let group = &settings.topics.ingest_group;
         let member = Member::join(&properties, group, &patterns, false, settings.limits.fetch_bytes / 2)?;
+        let offsets = Offsets::new(&properties, group)?;
         let present = admin.topics()?;
         let heartbeat = |connector: &super::settings::ConnectorSettings| {
             let Some(HeartbeatSettings { topic, .. }) = &connector.heartbeat else { return Ok(None) };
             let reader = PartitionReader::open(&properties, topic, 0, 1 << 20)?;
-            let from = match (committed_of(&properties, group, topic, 0)?, present.contains_key(topic)) {
-                (Some(offset), true) => {
+            let committed = offsets.committed(&[(topic.clone(), 0)])?;
+            let from = match (committed.first(), present.contains_key(topic)) {
+                (Some((_, _, offset)), true) => {
                     let (start, end) = reader.bounds()?;
-                    Offset::Offset(offset.clamp(start, end))
+                    Offset::Offset((*offset).clamp(start, end))
                 }
                 _ => Offset::Beginning,
             };
@@ -103,6 +107,7 @@ impl IngestStage {
             bytes_taken: 0,
             admin,
             member,
+            offsets,
             ingest,
             settings,
         };
@@ -157,13 +162,13 @@ impl IngestStage {
         let mut timeout = wait;
         while self.bytes_taken < self.settings.limits.block_bytes {
             // The message borrows the member, so the rest of the stage is borrowed beside it.
-            let IngestStage { member, ingest, decoders, settings, topics, expected, bytes_taken, .. } = self;
+            let IngestStage { member, offsets, ingest, decoders, settings, topics, expected, bytes_taken, .. } = self;
             match member.poll(timeout) {
                 None => return Ok(()),
                 Some(Ok(message)) => {
                     let Some((topic, (source, _))) = topics.get_key_value(message.topic()) else { continue };
                     let id = TopicPartition { topic: Arc::clone(topic), partition: message.partition() };
-                    check_gap(member, expected, &id, message.offset())?;
+                    check_gap(offsets, expected, &id, message.offset())?;
                     *bytes_taken += message.payload_len() + message.key_len();
                     let reading = understand(settings, *source, &mut decoders[*source], &message);
                     ingest.take(*source, &id, message.offset(), reading);
@@ -200,7 +205,7 @@ impl IngestStage {
         if assigned.iter().any(|(topic, _)| !self.topics.contains_key(&**topic)) {
             self.look_up()?;
         }
-        let committed = self.member.committed(&assigned)?;
+        let committed = self.offsets.committed(&assigned)?;
         tracing::info!(partitions = assigned.len(), resumed = committed.len(), "source partitions assigned");
         for (topic, partition) in assigned {
             let Some((source, _)) = self.topics.get(&*topic) else { continue };
@@ -211,7 +216,7 @@ impl IngestStage {
                     self.expected.insert(id.clone(), *offset);
                     *offset
                 }
-                None => self.member.start(&topic, partition)?,
+                None => self.offsets.start(&topic, partition)?,
             };
             self.ingest.assign(*source, id, offset, now());
         }
@@ -245,7 +250,7 @@ impl IngestStage {
         for (topic, partition, position) in self.member.positions()? {
             let Some((topic, (source, _))) = self.topics.get_key_value(&*topic) else { continue };
             let id = TopicPartition { topic: Arc::clone(topic), partition };
-            check_gap(&self.member, &mut self.expected, &id, position - 1)?;
+            check_gap(&self.offsets, &mut self.expected, &id, position - 1)?;
             self.ingest.reached_end(*source, &id, position);
         }
         Ok(())
@@ -258,7 +263,7 @@ impl IngestStage {
             return Ok(());
         }
         let list: Vec<(String, i32)> = wanted.iter().map(|(_, id)| (id.topic.to_string(), id.partition)).collect();
-        match self.member.ends(&list) {
+        match self.offsets.ends(&list) {
             Ok(ends) => {
                 let answer = |(source, id): &(SourceIndex, TopicPartition)| {
                     let end =
@@ -333,7 +338,7 @@ impl IngestStage {
         let lanes: Vec<_> = self.ingest.read_to().collect();
         let list: Vec<_> = lanes.iter().map(|(_, id, _)| (id.topic.to_string(), id.partition)).collect();
         // Where the brokers do not answer, the gauge keeps its value until it expires.
-        let Ok(ends) = self.member.ends(&list) else { return };
+        let Ok(ends) = self.offsets.ends(&list) else { return };
         let mut lags: BTreeMap<SourceIndex, i64> = BTreeMap::new();
         for (source, id, read_to) in lanes {
             let end = ends.iter().find(|(topic, partition, _)| **topic == *id.topic && *partition == id.partition);
@@ -372,7 +377,7 @@ pub fn matching(selection: &TopicSelection, present: &BTreeMap<String, i32>) -> 
 
 /// Offsets may jump over control records and compacted ones, never over what retention has deleted.
 fn check_gap(
-    member: &Member,
+    offsets: &Offsets,
     expected: &mut BTreeMap<TopicPartition, i64>,
     id: &TopicPartition,
     offset: i64,
@@ -382,7 +387,7 @@ fn check_gap(
         return Ok(());
     };
     if offset > *next {
-        let start = member.start(&id.topic, id.partition)?;
+        let start = offsets.start(&id.topic, id.partition)?;
         if start > *next {
             let (topic, partition, next) = (id.topic.to_string(), id.partition, *next);
             return Err(StageError::InputGap { topic, partition, expected: next, start });

@@ -20,6 +20,7 @@ use crate::adapters::clock::now;
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::changes::{PartitionReader, Reading};
 use crate::adapters::kafka::group::{Member, Movement};
+use crate::adapters::kafka::offsets::Offsets;
 use crate::adapters::kafka::publisher::{OutputTopics, Publisher};
 use crate::adapters::records::{Message, Renderer};
 use crate::adapters::rocksdb::{RocksStore, SharedMemory};
@@ -53,6 +54,8 @@ pub struct PartitionStatus {
     pub settled: AtomicI64,
     pub frontiers: Vec<AtomicI64>,
     pub changes: AtomicI64,
+    /// The next changes-log offset to apply.
+    next: AtomicI64,
 }
 
 impl ReconcileStatus {
@@ -82,6 +85,7 @@ pub struct ReconcileStage {
     properties: Properties,
     renderer: Arc<Renderer>,
     member: Member,
+    offsets: Offsets,
     memory: SharedMemory,
     status: Arc<ReconcileStatus>,
     running: BTreeMap<i32, Running>,
@@ -96,6 +100,7 @@ impl ReconcileStage {
         let properties = Properties::new(settings.kafka.clone());
         let topics = [settings.topics.changes.as_str()];
         let member = Member::join(&properties, &settings.topics.reconcile_group, &topics, true, 64 << 10)?;
+        let offsets = Offsets::new(&properties, &settings.topics.reconcile_group)?;
         let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
         let renderer = Arc::new(Renderer::new(masks, settings.mask_key.clone()));
         Ok(ReconcileStage {
@@ -106,6 +111,7 @@ impl ReconcileStage {
             properties,
             renderer,
             member,
+            offsets,
             status,
             settings,
         })
@@ -122,6 +128,7 @@ impl ReconcileStage {
             if committed.elapsed() > Duration::from_secs(1) {
                 committed = Moment::now();
                 self.commit();
+                self.report();
             }
         }
         for running in self.running.values() {
@@ -165,6 +172,7 @@ impl ReconcileStage {
             settled: AtomicI64::new(i64::MIN),
             frontiers: (0..sources).map(|_| AtomicI64::new(i64::MIN)).collect(),
             changes: AtomicI64::new(0),
+            next: AtomicI64::new(0),
         });
         let mut partitions = self.status.partitions.lock().expect("nobody panics while holding the map");
         partitions.insert(partition, Arc::clone(&status));
@@ -201,6 +209,19 @@ impl ReconcileStage {
             }
         }
         Ok(())
+    }
+
+    fn report(&self) {
+        let topic = &self.settings.topics.changes;
+        let partitions = self.status.partitions();
+        let list: Vec<_> = partitions.iter().map(|(partition, _)| (topic.clone(), *partition)).collect();
+        // Where the brokers do not answer, the gauge keeps its value until it expires.
+        for (_, partition, end) in self.offsets.ends(&list).unwrap_or_default() {
+            if let Some((_, status)) = partitions.iter().find(|(known, _)| *known == partition) {
+                let lag = (end - status.next.load(Ordering::Relaxed)).max(0);
+                gauge!(telemetry::CHANGES_LAG, "partition" => partition.to_string()).set(lag as f64);
+            }
+        }
     }
 
     fn commit(&self) {
@@ -279,7 +300,9 @@ impl Worker {
         }
         reader.seek(Offset::Offset(next))?;
         tracing::info!(partition, next, end, published = ?publisher.published(), "partition opened");
-        Ok(Worker { seat, task, reader, publisher, counted: Counts::default() })
+        let worker = Worker { seat, task, reader, publisher, counted: Counts::default() };
+        worker.show_progress();
+        Ok(worker)
     }
 
     fn run(mut self) -> Result<(), StageError> {
@@ -381,6 +404,7 @@ impl Worker {
         for (cell, frontier) in status.frontiers.iter().zip(self.task.frontiers()) {
             cell.store(frontier.map_or(i64::MIN, |frontier| frontier.0), Ordering::Relaxed);
         }
+        status.next.store(self.task.next_offset(), Ordering::Relaxed);
         status.changes.store(self.task.counts().changes as i64, Ordering::Relaxed);
     }
 
@@ -408,10 +432,6 @@ impl Worker {
         let set = |name: &'static str, value: f64| gauge!(name, "partition" => partition.clone()).set(value);
         if let Some(settled) = self.task.settled() {
             set(telemetry::RECONCILIATION_LAG, now().since(settled) as f64 / 1e6);
-        }
-        // Where the brokers do not answer, the gauge keeps its value until it expires.
-        if let Ok((_, end)) = self.reader.bounds() {
-            set(telemetry::CHANGES_LAG, (end - self.task.next_offset()).max(0) as f64);
         }
         set(telemetry::WAITING, self.task.waiting() as f64);
         set(telemetry::CACHE_BYTES, self.task.memory_bytes() as f64);

@@ -71,7 +71,9 @@ impl Theatre {
             all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         }
         watcher.assign(&all).expect("assigned");
-        connectors.iter().for_each(|(name, value)| drop(config.set(*name, *value)));
+        for (name, value) in connectors {
+            config.set(*name, *value);
+        }
         let producer: ThreadedProducer<_> = config.create().expect("a producer");
         let transactions = config.get("transactional.id").is_some();
         if transactions {

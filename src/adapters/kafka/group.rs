@@ -10,8 +10,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::admin::ANSWER;
-use super::{Context, KafkaFailure, Properties, Quiet};
+use super::offsets::offsets_of;
+use super::{Context, KafkaFailure, Properties};
 
 /// A partition given to this member or taken from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,7 @@ impl Member {
         fetch_bytes: usize,
     ) -> Result<Member, KafkaFailure> {
         let fetch_kbytes = (fetch_bytes / 1024).max(64).to_string();
+        let answer_bytes = (fetch_bytes / 2).max(1 << 20).to_string();
         let config = properties.with(&[
             ("group.id", group),
             ("enable.auto.commit", "false"),
@@ -90,6 +91,8 @@ impl Member {
             ("isolation.level", "read_committed"),
             ("partition.assignment.strategy", "cooperative-sticky"),
             ("queued.max.messages.kbytes", &fetch_kbytes),
+            // One answer of a broker may hold this much, whatever the queue has room for.
+            ("fetch.max.bytes", &answer_bytes),
             // How long a full queue is left alone; the default of a second starves the reader.
             ("fetch.queue.backoff.ms", "20"),
             ("allow.auto.create.topics", "false"),
@@ -126,63 +129,10 @@ impl Member {
         }
     }
 
-    /// The group's committed offsets of some partitions; partitions without one are left out.
-    pub fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
-        let mut list = TopicPartitionList::new();
-        for (topic, partition) in partitions {
-            list.add_partition(topic, *partition);
-        }
-        let committed = self.consumer.committed_offsets(list, ANSWER);
-        let committed = committed.context(|| "reading committed offsets".to_owned())?;
-        Ok(offsets_of(&committed))
-    }
-
-    /// The offsets behind the last message of each partition, as a read-committed reader sees them.
-    pub fn ends(&self, partitions: &[(String, i32)]) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
-        let mut list = TopicPartitionList::new();
-        for (topic, partition) in partitions {
-            let added = list.add_partition_offset(topic, *partition, Offset::End);
-            added.context(|| format!("asking for the end of {topic}:{partition}"))?;
-        }
-        let ends = self.consumer.offsets_for_times(list, ANSWER).context(|| "asking for end offsets".to_owned())?;
-        Ok(offsets_of(&ends))
-    }
-
     /// How far each assigned partition has been handed out: behind its last message, or behind the transaction marker
     /// that follows it, which is never handed out.
     pub fn positions(&self) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
         let positions = self.consumer.position().context(|| "asking for the positions".to_owned())?;
         Ok(offsets_of(&positions))
     }
-
-    /// The offset of the first message that a partition still has.
-    pub fn start(&self, topic: &str, partition: i32) -> Result<i64, KafkaFailure> {
-        let watermarks = self.consumer.fetch_watermarks(topic, partition, ANSWER);
-        Ok(watermarks.context(|| format!("asking for the bounds of {topic}:{partition}"))?.0)
-    }
-}
-
-/// The offset that a group has committed for a partition, asked for by somebody who is no member: a member's request
-/// waits while the group rebalances.
-pub fn committed_of(
-    properties: &Properties,
-    group: &str,
-    topic: &str,
-    partition: i32,
-) -> Result<Option<i64>, KafkaFailure> {
-    let what = || format!("reading the offset that {group} has committed for {topic}:{partition}");
-    let asker: BaseConsumer<Quiet> =
-        properties.with(&[("group.id", group)]).create_with_context(Quiet).context(what)?;
-    let mut list = TopicPartitionList::new();
-    list.add_partition(topic, partition);
-    let committed = asker.committed_offsets(list, ANSWER).context(what)?;
-    Ok(offsets_of(&committed).first().map(|(_, _, offset)| *offset))
-}
-
-fn offsets_of(list: &TopicPartitionList) -> Vec<(String, i32, i64)> {
-    let offset = |one: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match one.offset() {
-        Offset::Offset(offset) => Some((one.topic().to_owned(), one.partition(), offset)),
-        _ => None,
-    };
-    list.elements().iter().filter_map(offset).collect()
 }

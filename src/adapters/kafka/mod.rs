@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod changes;
 pub mod group;
+pub mod offsets;
 pub mod publisher;
 
 use std::collections::BTreeMap;

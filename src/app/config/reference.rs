@@ -313,7 +313,7 @@ pub static LIMITS: SectionDoc = SectionDoc {
             "Memory for key states and waiting changes; more of them are kept in the state store.",
         ),
         with_default("rocksdb", "size", "128MiB", "RocksDB's block cache and write buffers."),
-        with_default("fetch", "size", "64MiB", "Records that were fetched from Kafka and not yet worked on."),
+        with_default("fetch", "size", "32MiB", "Records that were fetched from Kafka and not yet worked on."),
         with_default("block", "size", "512KiB", "A block of the changes log is closed at this size, 1KiB to 900KiB."),
         with_default("linger", "duration", "100ms", "A block of the changes log is closed after this time."),
         with_default("flush", "duration", "1s", "How often the state is written to disk."),

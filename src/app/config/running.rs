@@ -37,7 +37,7 @@ const OWN: [(&str, &str); 20] = [
     ("linger.ms", "Set limits: {linger: 100ms} instead."),
     ("message.max.bytes", "Set limits: {block: 256KiB} instead."),
     ("enable.partition.eof", "Evenkeel needs to know where a partition ends."),
-    ("queued.max.messages.kbytes", "Set limits: {fetch: 64MiB} instead."),
+    ("queued.max.messages.kbytes", "Set limits: {fetch: 32MiB} instead."),
 ];
 
 /// The librdkafka properties, each checked by librdkafka itself.
@@ -101,7 +101,7 @@ pub fn patience(root: &Section<'_>) -> Option<Patience> {
 const DEFAULT_LIMITS: Limits = Limits {
     cache_bytes: 128 << 20,
     rocksdb_bytes: 128 << 20,
-    fetch_bytes: 64 << 20,
+    fetch_bytes: 32 << 20,
     block_bytes: 512 << 10,
     linger_ms: 100,
     flush_ms: 1000,

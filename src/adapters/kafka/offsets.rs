@@ -1,0 +1,68 @@
+//! Questions about offsets, asked by a client of its own: a consumer's question waits behind its fetches, which a broker
+//! holds back for `fetch.wait.max.ms` where nothing comes, and a group member's behind its rebalances.
+//!
+//! Must not know: who reads.
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::admin::ANSWER;
+use super::{Context, KafkaFailure, Properties, Quiet};
+
+/// Asks the brokers about offsets.
+pub struct Offsets {
+    client: BaseConsumer<Quiet>,
+    group: String,
+}
+
+impl Offsets {
+    /// `group` is whose committed offsets are asked for.
+    pub fn new(properties: &Properties, group: &str) -> Result<Offsets, KafkaFailure> {
+        let config = properties.with(&[
+            ("group.id", group),
+            ("enable.auto.commit", "false"),
+            ("isolation.level", "read_committed"),
+            ("allow.auto.create.topics", "false"),
+        ]);
+        let client = config.create_with_context(Quiet).context(|| "client that asks for offsets".to_owned())?;
+        Ok(Offsets { client, group: group.to_owned() })
+    }
+
+    /// The group's committed offsets of some partitions; partitions without one are left out.
+    pub fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            list.add_partition(topic, *partition);
+        }
+        let committed = self.client.committed_offsets(list, ANSWER);
+        let committed = committed.context(|| format!("reading the offsets that {} has committed", self.group))?;
+        Ok(offsets_of(&committed))
+    }
+
+    /// The offsets behind the last message of each partition, as a read-committed reader sees them.
+    pub fn ends(&self, partitions: &[(String, i32)]) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            let added = list.add_partition_offset(topic, *partition, Offset::End);
+            added.context(|| format!("asking for the end of {topic}:{partition}"))?;
+        }
+        let ends = self.client.offsets_for_times(list, ANSWER).context(|| "asking for end offsets".to_owned())?;
+        Ok(offsets_of(&ends))
+    }
+
+    /// The offset of the first message that a partition still has.
+    pub fn start(&self, topic: &str, partition: i32) -> Result<i64, KafkaFailure> {
+        let watermarks = self.client.fetch_watermarks(topic, partition, ANSWER);
+        Ok(watermarks.context(|| format!("asking for the bounds of {topic}:{partition}"))?.0)
+    }
+}
+
+/// Those elements of a list that have an offset.
+pub fn offsets_of(list: &TopicPartitionList) -> Vec<(String, i32, i64)> {
+    let offset = |one: &TopicPartitionListElem<'_>| match one.offset() {
+        Offset::Offset(offset) => Some((one.topic().to_owned(), one.partition(), offset)),
+        _ => None,
+    };
+    list.elements().iter().filter_map(offset).collect()
+}
