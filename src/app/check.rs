@@ -5,16 +5,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant as Moment};
 
-use rdkafka::Offset;
 use rdkafka::message::Message;
 
 use super::config::suggestion;
 use super::diagnostic::{Diagnostic, Kind};
-use super::ingest_stage::matching;
-use super::settings::{ConnectorSettings, Settings, SourceSettings, TopicSelection};
+use super::ingest_stage::{matching, missing};
+use super::settings::{ConnectorSettings, Settings};
 use crate::adapters::debezium::{Decoder, Refusal};
 use crate::adapters::kafka::admin::Admin;
-use crate::adapters::kafka::changes::{PartitionReader, Reading};
+use crate::adapters::kafka::changes::{Reading, TopicReader};
 use crate::adapters::kafka::{KafkaFailure, Properties};
 
 /// How long a topic's last record may take to come.
@@ -29,11 +28,18 @@ pub fn live(settings: &Settings) -> Vec<Diagnostic> {
         Ok(present) => present,
         Err(failure) => return vec![unreachable(settings, &failure)],
     };
-    let mut faults = Vec::new();
+    let missing = missing(settings, &present);
+    let each = |(of, topics): (&String, &Vec<String>)| {
+        topics.iter().map(|topic| does_not_exist(of, topic, &present)).collect::<Vec<_>>()
+    };
+    let mut faults: Vec<Diagnostic> = missing.iter().flat_map(each).collect();
     for source in &settings.sources {
-        let topics = there(source, &present, &mut faults);
+        let topics = matching(&source.topics, &present);
+        let topics = topics.into_iter().filter(|(topic, _)| present.contains_key(topic));
+        let mut decoder = Decoder::new();
         for (topic, partitions) in topics {
-            faults.extend(last_records(&properties, source, &topic, partitions));
+            let judge = |value: Option<&[u8]>| decoder.decode(&source.shape, value, 0).map(|_| ()).err();
+            faults.extend(last_records(&properties, &source.name, (&topic, partitions), judge));
         }
     }
     for connector in &settings.connectors {
@@ -53,25 +59,7 @@ fn unreachable(settings: &Settings, failure: &KafkaFailure) -> Diagnostic {
         .hint("Check kafka.bootstrap.servers, and the security settings beside it.")
 }
 
-/// The source's topics that exist; the others are faults.
-fn there(source: &SourceSettings, present: &Topics, faults: &mut Vec<Diagnostic>) -> Vec<(String, i32)> {
-    match &source.topics {
-        TopicSelection::List(topics) => {
-            for topic in topics.iter().filter(|topic| !present.contains_key(*topic)) {
-                faults.push(missing(&format!("source {}", source.name), topic, present));
-            }
-        }
-        TopicSelection::Pattern(pattern) => {
-            if matching(&source.topics, present).is_empty() {
-                faults.push(fault(format!("source {}: no topic matches {pattern}", source.name)));
-            }
-        }
-    }
-    let topics = matching(&source.topics, present);
-    topics.into_iter().filter(|(topic, _)| present.contains_key(topic)).collect()
-}
-
-fn missing(of: &str, topic: &str, present: &Topics) -> Diagnostic {
+fn does_not_exist(of: &str, topic: &str, present: &Topics) -> Diagnostic {
     let fault = fault(format!("{of}: topic {topic} does not exist"));
     match suggestion(topic, present.keys().map(String::as_str)) {
         Some(hint) => fault.hint(hint),
@@ -82,22 +70,15 @@ fn missing(of: &str, topic: &str, present: &Topics) -> Diagnostic {
 /// The first record among the last ones of each partition that is not understood.
 fn last_records(
     properties: &Properties,
-    source: &SourceSettings,
-    topic: &str,
-    partitions: i32,
+    of: &str,
+    (topic, partitions): (&str, i32),
+    mut judge: impl FnMut(Option<&[u8]>) -> Option<Refusal>,
 ) -> Option<Diagnostic> {
-    let mut decoder = Decoder::new();
-    for partition in 0..partitions {
-        let refusal = last_record(properties, topic, partition, |value| {
-            decoder.decode(&source.shape, value, 0).map(|_| ()).err()
-        });
-        match refusal {
-            Ok(None) => {}
-            Ok(Some((offset, refusal))) => return Some(refused(&source.name, topic, partition, offset, &refusal)),
-            Err(failure) => return Some(fault(format!("source {}: {failure}", source.name))),
-        }
-    }
-    None
+    (0..partitions).find_map(|partition| match last_record(properties, topic, partition, &mut judge) {
+        Ok(None) => None,
+        Ok(Some((offset, refusal))) => Some(refused(of, topic, partition, offset, &refusal)),
+        Err(failure) => Some(fault(format!("{of}: {failure}"))),
+    })
 }
 
 fn refused(of: &str, topic: &str, partition: i32, offset: i64, refusal: &Refusal) -> Diagnostic {
@@ -113,12 +94,12 @@ fn last_record(
     partition: i32,
     mut judge: impl FnMut(Option<&[u8]>) -> Option<Refusal>,
 ) -> Result<Option<(i64, Refusal)>, KafkaFailure> {
-    let reader = PartitionReader::open(properties, topic, partition, 1 << 20)?;
-    let (start, end) = reader.bounds()?;
+    let reader = TopicReader::open(properties, topic, 1 << 20)?;
+    let (start, end) = reader.bounds(partition)?;
     if start == end {
         return Ok(None);
     }
-    reader.seek(Offset::Offset(start.max(end - 2)))?;
+    reader.seek(&[(partition, start.max(end - 2))])?;
     let deadline = Moment::now() + PATIENCE;
     while Moment::now() < deadline {
         match reader.poll(Duration::from_millis(100))? {
@@ -137,22 +118,10 @@ fn last_record(
 fn heartbeat(properties: &Properties, connector: &ConnectorSettings, present: &Topics) -> Option<Diagnostic> {
     let heartbeat = connector.heartbeat.as_ref()?;
     let of = format!("heartbeat of connector {}", connector.name);
-    let Some(partitions) = present.get(&heartbeat.topic) else {
-        return Some(missing(&of, &heartbeat.topic, present));
-    };
-    if *partitions != 1 {
-        let message = format!("{of}: topic {} has {partitions} partitions", heartbeat.topic);
-        return Some(fault(message).hint("Create it with one: the order of heartbeats is what they prove."));
-    }
+    let partitions = present.get(&heartbeat.topic)?;
     let mut decoder = Decoder::new();
-    let refusal = last_record(properties, &heartbeat.topic, 0, |value| {
-        decoder.heartbeat(&heartbeat.shape, value, 0).map(|_| ()).err()
-    });
-    match refusal {
-        Ok(None) => None,
-        Ok(Some((offset, refusal))) => Some(refused(&of, &heartbeat.topic, 0, offset, &refusal)),
-        Err(failure) => Some(fault(format!("{of}: {failure}"))),
-    }
+    let topic = (heartbeat.topic.as_str(), *partitions);
+    last_records(properties, &of, topic, |value| decoder.heartbeat(&heartbeat.shape, value, 0).map(|_| ()).err())
 }
 
 /// Evenkeel's own topics may be missing; those that exist must have the partitions that the configuration says.

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Moment};
 
 use metrics::{counter, gauge};
-use rdkafka::Offset;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use regex::Regex;
@@ -20,7 +19,7 @@ use crate::adapters::clock::now;
 use crate::adapters::debezium::{Decoder, Event, RUN_HEADER, Refusal, blot, run_of};
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::Admin;
-use crate::adapters::kafka::changes::{ChangesWriter, PartitionReader, Reading, passing};
+use crate::adapters::kafka::changes::{ChangesWriter, Reading, TopicReader, passing};
 use crate::adapters::kafka::group::{Member, Movement};
 use crate::adapters::kafka::offsets::Offsets;
 use crate::adapters::telemetry;
@@ -31,6 +30,9 @@ use crate::task::wire::block;
 
 /// How often topics and partition counts are looked up anew.
 const LOOK_UP: Duration = Duration::from_secs(30);
+
+/// How often while one is missing.
+const LOOK_UP_MISSING: Duration = Duration::from_secs(2);
 
 /// How often end offsets may be asked for.
 const ASK: Duration = Duration::from_millis(200);
@@ -52,8 +54,8 @@ pub struct IngestStage {
     writer: ChangesWriter,
     ingest: Ingest,
     decoders: Vec<Decoder>,
-    /// For each connector with a heartbeat table, who reads it.
-    heartbeats: Vec<Option<(PartitionReader, Decoder)>>,
+    /// For each connector with a heartbeat table whose topic exists, who reads it.
+    heartbeats: Vec<Option<HeartbeatReader>>,
     /// The topics read, each with its source and partition count.
     topics: BTreeMap<Arc<str>, (SourceIndex, i32)>,
     /// Where each assigned topic-partition is expected to go on, to notice gaps.
@@ -63,6 +65,15 @@ pub struct IngestStage {
     /// What the last acknowledged round allows to commit, until it is.
     acknowledged: Option<Vec<(TopicPartition, i64)>>,
     bytes_taken: usize,
+    /// The topics that the configuration names and that do not exist yet, by what waits for them.
+    missing: BTreeMap<String, Vec<String>>,
+}
+
+/// Reads every partition of a heartbeat topic. A table of one row has its rows in one of them.
+struct HeartbeatReader {
+    reader: TopicReader,
+    partitions: i32,
+    decoder: Decoder,
 }
 
 impl IngestStage {
@@ -80,31 +91,16 @@ impl IngestStage {
         let group = &settings.topics.ingest_group;
         let member = Member::join(&properties, group, &patterns, false, settings.limits.fetch_bytes / 2)?;
         let offsets = Offsets::new(&properties, group)?;
-        let present = admin.topics()?;
-        let heartbeat = |connector: &super::settings::ConnectorSettings| {
-            let Some(HeartbeatSettings { topic, .. }) = &connector.heartbeat else { return Ok(None) };
-            let reader = PartitionReader::open(&properties, topic, 0, 1 << 20)?;
-            let committed = offsets.committed(&[(topic.clone(), 0)])?;
-            let from = match (committed.first(), present.contains_key(topic)) {
-                (Some((_, _, offset)), true) => {
-                    let (start, end) = reader.bounds()?;
-                    Offset::Offset((*offset).clamp(start, end))
-                }
-                _ => Offset::Beginning,
-            };
-            reader.seek(from)?;
-            Ok(Some((reader, Decoder::new())))
-        };
-        let heartbeats: Result<_, StageError> = settings.connectors.iter().map(heartbeat).collect();
         let mut stage = IngestStage {
             writer: ChangesWriter::new(&properties, &settings.topics.changes)?,
             decoders: settings.sources.iter().map(|_| Decoder::new()).collect(),
-            heartbeats: heartbeats?,
+            heartbeats: settings.connectors.iter().map(|_| None).collect(),
             topics: BTreeMap::new(),
             expected: BTreeMap::new(),
             to_commit: VecDeque::new(),
             acknowledged: None,
             bytes_taken: 0,
+            missing: BTreeMap::new(),
             admin,
             member,
             offsets,
@@ -133,7 +129,7 @@ impl IngestStage {
                 commit = Moment::now();
                 self.commit();
             }
-            if look_up.elapsed() >= LOOK_UP {
+            if look_up.elapsed() >= if self.missing.is_empty() { LOOK_UP } else { LOOK_UP_MISSING } {
                 look_up = Moment::now();
                 self.look_up()?;
             }
@@ -225,15 +221,16 @@ impl IngestStage {
 
     fn read_heartbeats(&mut self) -> Result<(), StageError> {
         for (connector, reader) in self.heartbeats.iter_mut().enumerate() {
-            let (Some((reader, decoder)), Some(heartbeat)) =
-                (reader.as_mut(), &self.settings.connectors[connector].heartbeat)
+            let (Some(HeartbeatReader { reader, decoder, .. }), Some(heartbeat)) =
+                (reader, &self.settings.connectors[connector].heartbeat)
             else {
                 continue;
             };
             while let Reading::Message(message) = reader.poll(Duration::ZERO)? {
                 match decoder.heartbeat(&heartbeat.shape, message.payload(), run(&message)) {
                     Ok(Some(beat)) => {
-                        self.ingest.heartbeat(connector, beat.time, beat.proof, message.offset(), now());
+                        let stand = (message.partition(), message.offset());
+                        self.ingest.heartbeat(connector, (beat.time, beat.proof), stand, now());
                     }
                     Ok(None) => {}
                     Err(Refusal { reason, detail }) => {
@@ -304,26 +301,53 @@ impl IngestStage {
         let held = offsets.into_iter().filter(|(id, _)| self.ingest.holds(id));
         let mut offsets: Vec<_> = held.map(|(id, offset)| (id.topic.to_string(), id.partition, offset)).collect();
         for (connector, settings) in self.settings.connectors.iter().enumerate() {
-            if let (Some(heartbeat), Some(from)) = (&settings.heartbeat, self.ingest.heartbeats_from(connector)) {
-                offsets.push((heartbeat.topic.clone(), 0, from));
+            if let Some(heartbeat) = &settings.heartbeat {
+                let from = self.ingest.heartbeats_from(connector).into_iter();
+                offsets.extend(from.map(|(partition, offset)| (heartbeat.topic.clone(), partition, offset)));
             }
         }
         self.member.commit(&offsets);
     }
 
-    /// Finds the sources' topics and their partition counts.
+    /// Finds the sources' topics, the heartbeat tables', and their partition counts.
     fn look_up(&mut self) -> Result<(), StageError> {
         let present = self.admin.topics()?;
+        self.watch_heartbeats(&present)?;
         for (source, settings) in self.settings.sources.iter().enumerate() {
             let matching = matching(&settings.topics, &present);
-            if matching.is_empty() {
-                tracing::warn!(source = settings.name, "no topic of the source exists yet; its verdicts are held");
-            }
             for (topic, partitions) in &matching {
                 self.topics.insert(topic.as_str().into(), (source, *partitions));
             }
             let topics = matching.into_iter().map(|(topic, count)| (topic.into(), count)).collect();
             self.ingest.learn(Topology { source, topics });
+        }
+        let missing = missing(&self.settings, &present);
+        for (of, topics) in missing.iter().filter(|(of, topics)| self.missing.get(*of) != Some(*topics)) {
+            tracing::warn!(?topics, "{of}: a topic does not exist yet; verdicts are held");
+        }
+        self.missing = missing;
+        Ok(())
+    }
+
+    /// Begins to read heartbeat topics that have appeared, or whose partitions have become more.
+    fn watch_heartbeats(&mut self, present: &BTreeMap<String, i32>) -> Result<(), StageError> {
+        for (connector, settings) in self.settings.connectors.iter().enumerate() {
+            let Some(HeartbeatSettings { topic, .. }) = &settings.heartbeat else { continue };
+            let Some(partitions) = present.get(topic).copied() else { continue };
+            if self.heartbeats[connector].as_ref().is_some_and(|known| known.partitions == partitions) {
+                continue;
+            }
+            let reader = TopicReader::open(&Properties::new(self.settings.kafka.clone()), topic, 1 << 20)?;
+            let all: Vec<(String, i32)> = (0..partitions).map(|partition| (topic.clone(), partition)).collect();
+            let committed = self.offsets.committed(&all)?;
+            let mut from = Vec::new();
+            for partition in 0..partitions {
+                let (start, end) = reader.bounds(partition)?;
+                let known = committed.iter().find(|(_, of, _)| *of == partition);
+                from.push((partition, known.map_or(start, |(_, _, offset)| (*offset).clamp(start, end))));
+            }
+            reader.seek(&from)?;
+            self.heartbeats[connector] = Some(HeartbeatReader { reader, partitions, decoder: Decoder::new() });
         }
         Ok(())
     }
@@ -356,6 +380,29 @@ fn subscriptions(selection: &TopicSelection) -> Vec<String> {
         TopicSelection::List(topics) => topics.clone(),
         TopicSelection::Pattern(pattern) => vec![format!("^({pattern})$")],
     }
+}
+
+/// The topics that the configuration names and that do not exist, by what waits for them.
+pub fn missing(settings: &Settings, present: &BTreeMap<String, i32>) -> BTreeMap<String, Vec<String>> {
+    let sources = settings.sources.iter().map(|source| {
+        let topics = match &source.topics {
+            TopicSelection::List(topics) => topics.clone(),
+            TopicSelection::Pattern(pattern) if matching(&source.topics, present).is_empty() => {
+                vec![format!("matching {pattern}")]
+            }
+            TopicSelection::Pattern(_) => Vec::new(),
+        };
+        (format!("source {}", source.name), topics)
+    });
+    let heartbeats = settings.connectors.iter().filter_map(|connector| {
+        let topic = connector.heartbeat.as_ref()?.topic.clone();
+        Some((format!("heartbeat of connector {}", connector.name), vec![topic]))
+    });
+    let all = sources.chain(heartbeats).map(|(of, mut topics)| {
+        topics.retain(|topic| !present.contains_key(topic));
+        (of, topics)
+    });
+    all.filter(|(_, topics)| !topics.is_empty()).collect()
 }
 
 /// The topics of a source among those that exist. A listed topic that does not exist counts as one that has made no

@@ -11,14 +11,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant as Moment};
 
 use metrics::{counter, gauge, histogram};
-use rdkafka::Offset;
 use rdkafka::message::Message as _;
 
 use super::StageError;
 use super::settings::Settings;
 use crate::adapters::clock::now;
 use crate::adapters::kafka::Properties;
-use crate::adapters::kafka::changes::{PartitionReader, Reading};
+use crate::adapters::kafka::changes::{Reading, TopicReader};
 use crate::adapters::kafka::group::{Member, Movement};
 use crate::adapters::kafka::offsets::Offsets;
 use crate::adapters::kafka::publisher::{OutputTopics, Publisher};
@@ -262,7 +261,7 @@ struct Seat {
 struct Worker {
     seat: Seat,
     task: Task<RocksStore>,
-    reader: PartitionReader,
+    reader: TopicReader,
     publisher: Publisher,
     counted: Counts,
 }
@@ -286,8 +285,8 @@ impl Worker {
         let transactional_id = format!("{}-{partition}", topics.transactional_id);
         let publisher = Publisher::take_over(properties, &outputs, *partition, &transactional_id)?;
         let fetch = settings.limits.fetch_bytes / 2 / topics.partitions.max(1) as usize;
-        let reader = PartitionReader::open(properties, &topics.changes, *partition, fetch)?;
-        let (start, end) = reader.bounds()?;
+        let reader = TopicReader::open(properties, &topics.changes, fetch)?;
+        let (start, end) = reader.bounds(*partition)?;
         let next = task.next_offset();
         if next < start || next > end {
             return Err(StageError::ChangesGap {
@@ -298,7 +297,7 @@ impl Worker {
                 end,
             });
         }
-        reader.seek(Offset::Offset(next))?;
+        reader.seek(&[(*partition, next)])?;
         tracing::info!(partition, next, end, published = ?publisher.published(), "partition opened");
         let worker = Worker { seat, task, reader, publisher, counted: Counts::default() };
         worker.show_progress();

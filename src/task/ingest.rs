@@ -65,7 +65,8 @@ struct Beat {
 struct Seen {
     time: Instant,
     proof: Proof,
-    offset: i64,
+    /// Partition of the heartbeat topic, and offset.
+    stand: (i32, i64),
 }
 
 /// A promise that is given when everything below `end` has been read.
@@ -218,8 +219,14 @@ impl Ingest {
         }
     }
 
-    /// Takes a streamed row of a connector's heartbeat table, which stands at `offset` of its topic.
-    pub fn heartbeat(&mut self, connector: ConnectorIndex, time: Instant, proof: Proof, offset: i64, now: Instant) {
+    /// Takes a streamed row of a connector's heartbeat table; `stand` is the partition of its topic and the offset.
+    pub fn heartbeat(
+        &mut self,
+        connector: ConnectorIndex,
+        (time, proof): (Instant, Proof),
+        stand: (i32, i64),
+        now: Instant,
+    ) {
         let proof = Proof { position: Position { row: 0, ..proof.position }, ..proof };
         for lane in self.lanes.values_mut().filter(|lane| self.plan.sources[lane.source].connector == connector) {
             if lane.has_passed(proof) {
@@ -231,7 +238,7 @@ impl Ingest {
         if seen.back().is_some_and(|last| time <= last.time) {
             return;
         }
-        seen.push_back(Seen { time, proof, offset });
+        seen.push_back(Seen { time, proof, stand });
         if seen.len() > SEEN {
             let mut number = 0;
             seen.retain(|_| {
@@ -246,16 +253,20 @@ impl Ingest {
         self.beats.push_back(Beat { connector, time, proof, seen_at: now });
     }
 
-    /// Where the reading of a connector's heartbeats is to begin after a restart: every later one may still be needed
-    /// by a topic-partition that is behind. `None` where nothing is known.
-    pub fn heartbeats_from(&mut self, connector: ConnectorIndex) -> Option<i64> {
+    /// Where the reading of a connector's heartbeats is to begin after a restart, by partition of their topic: every
+    /// later one may still be needed by a topic-partition that is behind. Partitions of which nothing is known are left
+    /// out.
+    pub fn heartbeats_from(&mut self, connector: ConnectorIndex) -> BTreeMap<i32, i64> {
         let lanes = self.lanes.values().filter(|lane| self.plan.sources[lane.source].connector == connector);
-        let promised = lanes.map(|lane| lane.promised.unwrap_or(Instant::MIN)).min()?;
+        let Some(promised) = lanes.map(|lane| lane.promised.unwrap_or(Instant::MIN)).min() else {
+            return BTreeMap::new();
+        };
         let seen = &mut self.seen[connector];
         while seen.get(1).is_some_and(|second| second.time <= promised) {
             seen.pop_front();
         }
-        seen.front().map(|first| first.offset)
+        // The last one collected for a partition wins: its first heartbeat.
+        seen.iter().rev().map(|seen| seen.stand).collect()
     }
 
     /// The topic-partitions whose end offsets are to be asked for now. The answers go to [`Ingest::ends`] together

@@ -113,7 +113,8 @@ impl Source {
         let mut source = Source { prefix: prefix.to_owned(), config: Config::new(), schema, topics: Vec::new() };
         source.topics = vec![
             (source.topic(table), partitions),
-            (source.heartbeat_topic(), 1),
+            // As where Kafka Connect creates topics with the broker's count: the row is in one of them.
+            (source.heartbeat_topic(), 3),
             (format!("{prefix}.transaction"), 1),
             (format!("__debezium-heartbeat.{prefix}"), 1),
         ];

@@ -240,7 +240,7 @@ impl Product {
                 let (number, row) = transaction.begin;
                 let proof = Proof { position: Position { transaction: number, row: row + 1 }, run };
                 let time = Instant(transaction.heartbeat.expect("it is a heartbeat"));
-                self.members[member].ingest.heartbeat(database, time, proof, offset, Instant(now));
+                self.members[member].ingest.heartbeat(database, (time, proof), (0, offset), Instant(now));
             }
         }
     }
@@ -283,8 +283,8 @@ impl Product {
             }
         }
         for database in 0..2 {
-            if let Some(offset) = self.members[member].ingest.heartbeats_from(database) {
-                self.heartbeats[database] = offset;
+            if let Some(offset) = self.members[member].ingest.heartbeats_from(database).get(&0) {
+                self.heartbeats[database] = *offset;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The changes log: a writer that keeps order and leaves no gap, and a reader of one partition.
+//! The changes log: a writer that keeps order and leaves no gap. And a reader of a topic's partitions outside any group.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -133,20 +133,15 @@ impl ChangesWriter {
     }
 }
 
-/// Reads one partition of a topic from an offset, outside any group.
-pub struct PartitionReader {
+/// Reads partitions of a topic from given offsets, outside any group.
+pub struct TopicReader {
     consumer: BaseConsumer<Quiet>,
     topic: String,
-    partition: i32,
 }
 
-impl PartitionReader {
-    pub fn open(
-        properties: &Properties,
-        topic: &str,
-        partition: i32,
-        fetch_bytes: usize,
-    ) -> Result<PartitionReader, KafkaFailure> {
+impl TopicReader {
+    /// `fetch_bytes` bounds what is fetched ahead, over all partitions.
+    pub fn open(properties: &Properties, topic: &str, fetch_bytes: usize) -> Result<TopicReader, KafkaFailure> {
         let fetch_kbytes = (fetch_bytes / 1024).max(64).to_string();
         let config = properties.with(&[
             // librdkafka asks for a group even where none is joined.
@@ -161,25 +156,27 @@ impl PartitionReader {
             ("fetch.message.max.bytes", "1048576"),
             ("allow.auto.create.topics", "false"),
         ]);
-        let consumer = config.create_with_context(Quiet).context(|| format!("consumer of {topic}:{partition}"))?;
-        Ok(PartitionReader { consumer, topic: topic.to_owned(), partition })
+        let consumer = config.create_with_context(Quiet).context(|| format!("consumer of {topic}"))?;
+        Ok(TopicReader { consumer, topic: topic.to_owned() })
     }
 
-    /// The offset of the first message that the partition still has, and the one behind its last.
-    pub fn bounds(&self) -> Result<(i64, i64), KafkaFailure> {
-        let bounds = self.consumer.fetch_watermarks(&self.topic, self.partition, ANSWER);
-        bounds.context(|| format!("asking for the bounds of {}:{}", self.topic, self.partition))
+    /// The offset of the first message that a partition still has, and the one behind its last.
+    pub fn bounds(&self, partition: i32) -> Result<(i64, i64), KafkaFailure> {
+        let bounds = self.consumer.fetch_watermarks(&self.topic, partition, ANSWER);
+        bounds.context(|| format!("asking for the bounds of {}:{partition}", self.topic))
     }
 
-    /// Goes on from an offset.
-    pub fn seek(&self, offset: Offset) -> Result<(), KafkaFailure> {
+    /// Goes on with these partitions, each from its offset, and no others.
+    pub fn seek(&self, partitions: &[(i32, i64)]) -> Result<(), KafkaFailure> {
         let mut list = TopicPartitionList::new();
-        let what = || format!("reading {}:{} from {offset:?}", self.topic, self.partition);
-        list.add_partition_offset(&self.topic, self.partition, offset).context(what)?;
+        let what = || format!("reading {} from {partitions:?}", self.topic);
+        for (partition, offset) in partitions {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)).context(what)?;
+        }
         self.consumer.assign(&list).context(what)
     }
 
-    /// The next message in time; [`Reading::End`] each time that the end is reached.
+    /// The next message in time; [`Reading::End`] each time that the end of a partition is reached.
     pub fn poll(&self, timeout: Duration) -> Result<Reading<'_>, KafkaFailure> {
         match self.consumer.poll(timeout) {
             None => Ok(Reading::Nothing),
@@ -189,7 +186,7 @@ impl PartitionReader {
                 tracing::warn!(%error, topic = self.topic, "reading was disturbed; it goes on");
                 Ok(Reading::Nothing)
             }
-            Some(Err(error)) => Err(KafkaFailure::new(format!("reading {}:{}", self.topic, self.partition), error)),
+            Some(Err(error)) => Err(KafkaFailure::new(format!("reading {}", self.topic), error)),
         }
     }
 }
@@ -197,7 +194,7 @@ impl PartitionReader {
 /// What a poll brought.
 pub enum Reading<'a> {
     Message(BorrowedMessage<'a>),
-    /// Everything that is there has been read.
+    /// Everything that is there has been read, of a partition.
     End,
     Nothing,
 }

@@ -76,6 +76,8 @@ impl Properties {
     pub fn with(&self, needed: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "evenkeel");
+        // A topic that is created later, and a partition that is added, are found soon; the default is five minutes.
+        config.set("topic.metadata.refresh.interval.ms", "10000");
         for (name, value) in &self.0 {
             config.set(name, value);
         }

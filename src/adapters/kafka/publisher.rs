@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use rdkafka::Offset;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::admin::ANSWER;
-use super::changes::{PartitionReader, Reading};
+use super::changes::{Reading, TopicReader};
 use super::{Context, KafkaFailure, Properties};
 use crate::adapters::records::{CAUSE_HEADER, Message, Output};
 use crate::domain::record::Cause;
@@ -166,12 +165,12 @@ fn last_published(
 
 /// Reads back from the end of a partition until a record with a cause is found.
 fn last_cause(properties: &Properties, topic: &str, partition: i32) -> Result<Option<Cause>, KafkaFailure> {
-    let reader = PartitionReader::open(properties, topic, partition, 1 << 20)?;
-    let (start, end) = reader.bounds()?;
+    let reader = TopicReader::open(properties, topic, 1 << 20)?;
+    let (start, end) = reader.bounds(partition)?;
     let mut back = 64;
     loop {
         let from = (end - back).max(start);
-        reader.seek(Offset::Offset(from))?;
+        reader.seek(&[(partition, from)])?;
         let mut found = None;
         loop {
             match reader.poll(Duration::from_millis(100))? {
