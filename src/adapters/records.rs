@@ -3,6 +3,9 @@
 //! Must not know: Kafka's client, when a record is published. `schemas/` holds the JSON Schema of every body. The
 //! headers are those of the Kafka protocol binding for CloudEvents, version 1.0.2, §3.2.
 
+#[cfg(test)]
+mod tests;
+
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value as Json, json};
 use sha2::Sha256;
@@ -40,13 +43,20 @@ pub struct Message {
 pub struct Renderer {
     /// For each source, how each kept column leaves the process.
     masks: Vec<Vec<Mask>>,
+    /// For each rule, how each evidence column leaves the process: as the strictest of what it is made of.
+    evidence_masks: Vec<Vec<Mask>>,
     mask_key: Box<[u8]>,
 }
 
 impl Renderer {
     /// `masks[source][column]`; `mask_key` keys the hashes of hashed columns.
-    pub fn new(masks: Vec<Vec<Mask>>, mask_key: Box<[u8]>) -> Renderer {
-        Renderer { masks, mask_key }
+    pub fn new(plan: &Plan, masks: Vec<Vec<Mask>>, mask_key: Box<[u8]>) -> Renderer {
+        let strictest = |origins: Vec<(usize, usize)>| {
+            origins.into_iter().map(|(source, column)| masks[source][column]).max().unwrap_or(Mask::Show)
+        };
+        let of_rule = |rule: &Rule| rule.query.origins().into_iter().map(strictest).collect();
+        let evidence_masks = plan.rules.iter().map(of_rule).collect();
+        Renderer { masks, evidence_masks, mask_key }
     }
 
     /// The message of a record of one partition.
@@ -62,15 +72,14 @@ impl Renderer {
                     discrepancy.at,
                     &discrepancy.key.0,
                 );
-                let body = self.discrepancy(plan, discrepancy, event_name(discrepancy.event));
+                let body = self.event(plan, discrepancy);
                 (Output::Discrepancies, Some(discrepancy.key.0.to_string()), Some(body), headers)
             }
-            Content::Open { key, open } => {
-                let bodies: Vec<Json> = open.iter().map(|one| self.discrepancy(plan, one, "open")).collect();
+            Content::Open { key, settled, open } => {
+                let bodies: Vec<Json> = open.iter().map(|one| self.discrepancy(plan, one, "open").into()).collect();
                 let body = json!({"reconciliation": &*plan.reconciliation, "key": &*key.0, "open": bodies});
-                let at = open.iter().map(|one| one.settled).max().unwrap_or(Instant(0));
-                let headers =
-                    cloud_event(plan, causal_id(plan, partition, record.cause), "evenkeel.open".into(), at, &key.0);
+                let id = causal_id(plan, partition, record.cause);
+                let headers = cloud_event(plan, id, "evenkeel.open".into(), *settled, &key.0);
                 (Output::Open, Some(key.0.to_string()), (!open.is_empty()).then_some(body), headers)
             }
             Content::Heartbeat { settled } => {
@@ -103,10 +112,23 @@ impl Renderer {
         Message { output, key, body, headers }
     }
 
-    fn discrepancy(&self, plan: &Plan, discrepancy: &Discrepancy, kind: &str) -> Json {
-        let rule = discrepancy.rule_index.map(|index| &plan.rules[index]);
+    /// Something in a discrepancy's life: the discrepancy, and when and why it happened.
+    fn event(&self, plan: &Plan, discrepancy: &Discrepancy) -> Json {
+        let mut body = self.discrepancy(plan, discrepancy, event_name(discrepancy.event));
+        body.insert("at".to_owned(), discrepancy.at.to_string().into());
+        let age = discrepancy.at.since(discrepancy.since) as f64 / 1e6;
+        body.insert("age_seconds".to_owned(), json!(age));
+        if let Event::Resolved(reason) = discrepancy.event {
+            body.insert("reason".to_owned(), reason_name(reason).into());
+        }
+        body.into()
+    }
+
+    fn discrepancy(&self, plan: &Plan, discrepancy: &Discrepancy, kind: &str) -> Map<String, Json> {
         let mut body = Map::new();
         let mut put = |name: &str, value: Json| body.insert(name.to_owned(), value);
+        let evidence = Evidence { renderer: self, plan, discrepancy };
+        let rule = evidence.rule();
         put("id", episode_id(plan, discrepancy, discrepancy.since).into());
         put("revision", discrepancy.revision.into());
         put("type", kind.into());
@@ -114,21 +136,17 @@ impl Renderer {
         put("rule", json!({"id": &*discrepancy.rule, "version": rule.map(|rule| &*rule.version)}));
         put("key", (*discrepancy.key.0).into());
         put("since", discrepancy.since.to_string().into());
-        put("at", discrepancy.at.to_string().into());
         put("settled_time", discrepancy.settled.to_string().into());
-        put("age_seconds", json!(discrepancy.at.since(discrepancy.since) as f64 / 1e6));
-        put("severity", rule.and_then(|rule| severity(rule, discrepancy)).into());
+        put("severity", evidence.severity().into());
         put("flap_count", discrepancy.flap_count.into());
         put("lineage", episode_id(plan, discrepancy, discrepancy.lineage).into());
-        if let Event::Resolved(reason) = discrepancy.event {
-            put("reason", reason_name(reason).into());
-        }
         for name in ["amount_at_risk", "currency"] {
-            if let Some(value) = rule.and_then(|rule| evidence_named(rule, discrepancy, name)) {
-                put(name, to_json(value));
+            if let Some(value) = evidence.named(name) {
+                put(name, value);
             }
         }
-        put("evidence", discrepancy.evidence.iter().map(|row| self.evidence(plan, rule, row)).collect());
+        put("evidence", evidence.rows());
+        put("evidence_types", evidence.types());
         let sides = plan.catalog.sources.iter().zip(&discrepancy.sides).enumerate();
         let side = |(source, (table, rows)): (usize, (&crate::domain::catalog::SourceTable, &Vec<SideRow>))| {
             let rows: Json = rows.iter().map(|row| self.side(source, &table.columns, row)).collect();
@@ -137,32 +155,11 @@ impl Renderer {
         put("sides", Json::Object(sides.map(side).collect()));
         if let Some(rule) = rule {
             put("labels", json!(rule.labels));
-            let filled =
-                |(name, text): (&String, &String)| (name.clone(), self.fill(plan, rule, discrepancy, text).into());
+            let filled = |(name, text): (&String, &String)| (name.clone(), evidence.fill(text).into());
             put("annotations", Json::Object(rule.annotations.iter().map(filled).collect()));
         }
         put("resolution_proposal", Json::Null);
-        Json::Object(body)
-    }
-
-    fn evidence(&self, plan: &Plan, rule: Option<&Rule>, row: &[Value]) -> Json {
-        let Some(rule) = rule else { return row.iter().map(to_json).collect() };
-        let mut object = Map::new();
-        for (column, value) in rule.query.columns().iter().zip(row) {
-            if let Some(shown) = self.masked(self.mask_of(plan, &column.name), value) {
-                object.insert(column.name.clone(), shown);
-            }
-        }
-        Json::Object(object)
-    }
-
-    /// An evidence column is masked like the kept column whose name it bears.
-    fn mask_of(&self, plan: &Plan, name: &str) -> &Mask {
-        let tables = plan.catalog.sources.iter().zip(&self.masks);
-        let mut masks = tables.filter_map(|(table, masks)| {
-            table.columns.iter().position(|column| column.name == name).map(|column| &masks[column])
-        });
-        masks.find(|mask| **mask != Mask::Show).unwrap_or(&Mask::Show)
+        body
     }
 
     fn side(&self, source: usize, columns: &[Column], row: &SideRow) -> Json {
@@ -201,9 +198,64 @@ impl Renderer {
             }
         }
     }
+}
 
-    /// Fills `{{column}}` with the first row's evidence.
-    fn fill(&self, plan: &Plan, rule: &Rule, discrepancy: &Discrepancy, template: &str) -> String {
+/// What a discrepancy rests on, as it may be shown. Nothing of a rule that is no longer configured: nobody can say
+/// which of its columns were masked.
+struct Evidence<'r> {
+    renderer: &'r Renderer,
+    plan: &'r Plan,
+    discrepancy: &'r Discrepancy,
+}
+
+impl<'r> Evidence<'r> {
+    fn rule(&self) -> Option<&'r Rule> {
+        self.discrepancy.rule_index.map(|index| &self.plan.rules[index])
+    }
+
+    fn masks(&self) -> &'r [Mask] {
+        self.discrepancy.rule_index.map_or(&[], |index| &*self.renderer.evidence_masks[index])
+    }
+
+    /// The output columns that may be shown in some way, each with its index.
+    fn columns(&self) -> impl Iterator<Item = (usize, &'r Column)> {
+        let columns = self.rule().map_or(&[][..], |rule| rule.query.columns());
+        let masks = self.masks();
+        columns.iter().enumerate().filter(|(index, _)| masks[*index] != Mask::Drop)
+    }
+
+    fn rows(&self) -> Json {
+        let row = |row: &[Value]| {
+            let value = |(index, column): (usize, &Column)| {
+                Some((column.name.clone(), self.renderer.masked(&self.masks()[index], &row[index])?))
+            };
+            Json::Object(self.columns().filter_map(value).collect())
+        };
+        let rows = self.discrepancy.evidence.iter().filter(|_| self.rule().is_some());
+        rows.map(|values| row(values)).collect()
+    }
+
+    fn types(&self) -> Json {
+        let ty = |(_, column): (usize, &Column)| (column.name.clone(), column.ty.to_string().into());
+        Json::Object(self.columns().map(ty).collect())
+    }
+
+    /// The first row's value of a column.
+    fn named(&self, name: &str) -> Option<Json> {
+        let (index, _) = self.columns().find(|(_, column)| column.name == name)?;
+        self.renderer.masked(&self.masks()[index], &self.discrepancy.evidence.first()?[index])
+    }
+
+    /// The loudest that applies: the last escalation said, else the evidence's own `severity`, else the rule's label.
+    fn severity(&self) -> Option<String> {
+        let rule = self.rule()?;
+        let said = (self.discrepancy.escalated as usize).checked_sub(1).and_then(|step| rule.escalations.get(step));
+        let own = || Some(self.named("severity")?.as_str()?.to_owned());
+        said.map(|step| step.severity.to_string()).or_else(own).or_else(|| rule.labels.get("severity").cloned())
+    }
+
+    /// Fills `{{column}}` with the first row's values.
+    fn fill(&self, template: &str) -> String {
         let mut text = String::new();
         let mut rest = template;
         while let Some((before, after)) = rest.split_once("{{") {
@@ -213,10 +265,7 @@ impl Renderer {
                 rest = after;
                 continue;
             };
-            let name = name.trim();
-            let shown = evidence_named(rule, discrepancy, name)
-                .and_then(|value| self.masked(self.mask_of(plan, name), value));
-            match shown {
+            match self.named(name.trim()) {
                 Some(Json::String(shown)) => text.push_str(&shown),
                 Some(shown) => text.push_str(&shown.to_string()),
                 None => {}
@@ -279,18 +328,6 @@ pub fn episode_id(plan: &Plan, discrepancy: &Discrepancy, since: Instant) -> Str
     let parts = [&*plan.reconciliation, &*discrepancy.rule, &*discrepancy.key.0, &identity.join("\0")];
     let name = format!("{}\0{}", parts.join("\0"), since.0);
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
-}
-
-/// The loudest that applies: the last escalation said, else the evidence's own `severity`, else the rule's label.
-fn severity(rule: &Rule, discrepancy: &Discrepancy) -> Option<String> {
-    let said = (discrepancy.escalated as usize).checked_sub(1).and_then(|step| rule.escalations.get(step));
-    let own = || evidence_named(rule, discrepancy, "severity").filter(|value| !value.is_null()).map(text_of);
-    said.map(|step| step.severity.to_string()).or_else(own).or_else(|| rule.labels.get("severity").cloned())
-}
-
-fn evidence_named<'d>(rule: &Rule, discrepancy: &'d Discrepancy, name: &str) -> Option<&'d Value> {
-    let column = rule.query.columns().iter().position(|column| column.name == name)?;
-    discrepancy.evidence.first().map(|row| &row[column])
 }
 
 pub fn event_name(event: Event) -> &'static str {

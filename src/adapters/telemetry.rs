@@ -42,7 +42,7 @@ metrics! {
     RECONCILIATION_LAG "evenkeel_reconciliation_lag_seconds" Gauge ["partition"]
         "How far the settled time lies behind the clock: verdicts are about history up to there"
     FRONTIER_AGE "evenkeel_source_frontier_age_seconds" Gauge ["source"]
-        "How long ago the source's promise last moved, the slowest of the topic-partitions read here"
+        "How far the least promise of the source's topic-partitions read here lies behind the clock"
     SOURCE_STALLED "evenkeel_source_stalled" Gauge ["source"]
         "1 while a topic-partition of the source read here has made no promise for longer than stall_after"
     INGEST_LAG "evenkeel_ingest_consumer_lag_records" Gauge ["source"]
@@ -96,11 +96,13 @@ const GAUGE_EXPIRES: Duration = Duration::from_secs(60);
 
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Installs the recorder of metrics; its handle renders them in Prometheus' text format.
-pub fn install_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
+/// Installs the recorder of metrics; its handle renders them in Prometheus' text format. Every one carries the
+/// reconciliation's name as a label.
+pub fn install_metrics(reconciliation: &str) -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
     const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
     // A partition that has moved to another member is no longer told of here.
     let handle = PrometheusBuilder::new()
+        .add_global_label("reconciliation", reconciliation)
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?
         .idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_EXPIRES))
         .install_recorder()?;

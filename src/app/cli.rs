@@ -153,7 +153,7 @@ fn run_verb(args: &RunArgs) -> ExitCode {
 }
 
 fn until_signal(settings: Settings, stages: Stages) -> Result<(), Box<dyn std::error::Error>> {
-    let metrics = telemetry::install_metrics()?;
+    let metrics = telemetry::install_metrics(&settings.plan.reconciliation)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     tracing::info!(reconciliation = %settings.plan.reconciliation, rules = settings.plan.rules.len(), "starting");
     runtime.block_on(async {

@@ -58,6 +58,8 @@ pub struct IngestStage {
     heartbeats: Vec<Option<HeartbeatReader>>,
     /// The topics read, each with its source and partition count.
     topics: BTreeMap<Arc<str>, (SourceIndex, i32)>,
+    /// Assigned, though not read yet.
+    arriving: Vec<(String, i32)>,
     /// Where each assigned topic-partition is expected to go on, to notice gaps.
     expected: BTreeMap<TopicPartition, i64>,
     /// For each round that is on its way, how far the sources are read once it is acknowledged.
@@ -89,13 +91,14 @@ impl IngestStage {
             settings.sources.iter().flat_map(|source| subscriptions(&source.topics)).collect();
         let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
         let group = &settings.topics.ingest_group;
-        let member = Member::join(&properties, group, &patterns, false, settings.limits.fetch_bytes / 2)?;
+        let member = Member::join(&properties, group, &patterns, settings.limits.fetch_bytes / 2)?;
         let offsets = Offsets::new(&properties, group)?;
         let mut stage = IngestStage {
             writer: ChangesWriter::new(&properties, &settings.topics.changes)?,
             decoders: settings.sources.iter().map(|_| Decoder::new()).collect(),
             heartbeats: settings.connectors.iter().map(|_| None).collect(),
             topics: BTreeMap::new(),
+            arriving: Vec::new(),
             expected: BTreeMap::new(),
             to_commit: VecDeque::new(),
             acknowledged: None,
@@ -129,7 +132,7 @@ impl IngestStage {
                 commit = Moment::now();
                 self.commit();
             }
-            if look_up.elapsed() >= if self.missing.is_empty() { LOOK_UP } else { LOOK_UP_MISSING } {
+            if look_up.elapsed() >= if self.is_complete() { LOOK_UP } else { LOOK_UP_MISSING } {
                 look_up = Moment::now();
                 self.look_up()?;
             }
@@ -162,7 +165,8 @@ impl IngestStage {
             match member.poll(timeout) {
                 None => return Ok(()),
                 Some(Ok(message)) => {
-                    let Some((topic, (source, _))) = topics.get_key_value(message.topic()) else { continue };
+                    let known = topics.get_key_value(message.topic());
+                    let (topic, (source, _)) = known.expect("nothing is read of a topic that is not known");
                     let id = TopicPartition { topic: Arc::clone(topic), partition: message.partition() };
                     check_gap(offsets, expected, &id, message.offset())?;
                     *bytes_taken += message.payload_len() + message.key_len();
@@ -181,12 +185,16 @@ impl IngestStage {
     }
 
     fn follow_movements(&mut self) -> Result<(), StageError> {
-        let movements = self.member.movements();
-        let mut assigned = Vec::new();
-        for movement in movements {
+        for movement in self.member.movements() {
             match movement {
-                Movement::Assigned { topic, partition } => assigned.push((topic, partition)),
+                Movement::Assigned { topic, partition } => {
+                    if !self.topics.contains_key(&*topic) {
+                        self.look_up()?;
+                    }
+                    self.arriving.push((topic, partition));
+                }
                 Movement::Revoked { topic, partition } => {
+                    self.arriving.retain(|(name, number)| *name != topic || *number != partition);
                     let id = TopicPartition { topic: topic.into(), partition };
                     if let Some((source, _)) = self.topics.get(&*id.topic) {
                         self.ingest.revoke(*source, &id);
@@ -195,28 +203,36 @@ impl IngestStage {
                 }
             }
         }
-        if assigned.is_empty() {
-            return Ok(());
-        }
-        if assigned.iter().any(|(topic, _)| !self.topics.contains_key(&**topic)) {
-            self.look_up()?;
-        }
-        let committed = self.offsets.committed(&assigned)?;
+        // A broker may know a new topic before another one does.
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.arriving).into_iter().partition(|(topic, _)| self.topics.contains_key(&**topic));
+        self.arriving = unknown;
+        if known.is_empty() { Ok(()) } else { self.begin(&known) }
+    }
+
+    /// Begins to read topic-partitions.
+    fn begin(&mut self, assigned: &[(String, i32)]) -> Result<(), StageError> {
+        let committed = self.offsets.committed(assigned)?;
         tracing::info!(partitions = assigned.len(), resumed = committed.len(), "source partitions assigned");
         for (topic, partition) in assigned {
-            let Some((source, _)) = self.topics.get(&*topic) else { continue };
-            let offset = committed.iter().find(|(name, number, _)| *name == topic && *number == partition);
-            let id = TopicPartition { topic: topic.clone().into(), partition };
+            let (source, _) = self.topics[&**topic];
+            let offset = committed.iter().find(|(name, number, _)| name == topic && number == partition);
+            let id = TopicPartition { topic: topic.as_str().into(), partition: *partition };
             let offset = match offset {
                 Some((_, _, offset)) => {
                     self.expected.insert(id.clone(), *offset);
                     *offset
                 }
-                None => self.offsets.start(&topic, partition)?,
+                None => self.offsets.start(topic, *partition)?,
             };
-            self.ingest.assign(*source, id, offset, now());
+            self.ingest.assign(source, id, offset, now());
         }
-        Ok(())
+        Ok(self.member.release(assigned)?)
+    }
+
+    /// False while a topic that is to be read is not to be found.
+    fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.arriving.is_empty()
     }
 
     fn read_heartbeats(&mut self) -> Result<(), StageError> {
@@ -247,7 +263,9 @@ impl IngestStage {
         for (topic, partition, position) in self.member.positions()? {
             let Some((topic, (source, _))) = self.topics.get_key_value(&*topic) else { continue };
             let id = TopicPartition { topic: Arc::clone(topic), partition };
-            check_gap(&self.offsets, &mut self.expected, &id, position - 1)?;
+            if self.expected.get(&id).is_none_or(|next| position > *next) {
+                check_gap(&self.offsets, &mut self.expected, &id, position - 1)?;
+            }
             self.ingest.reached_end(*source, &id, position);
         }
         Ok(())
@@ -353,11 +371,10 @@ impl IngestStage {
     }
 
     fn report(&self) {
-        for (source, age_us) in self.ingest.ages(now()) {
+        for (source, standing) in self.ingest.standing(now()) {
             let name = self.settings.sources[source].name.clone();
-            gauge!(telemetry::FRONTIER_AGE, "source" => name.clone()).set(age_us as f64 / 1e6);
-            let stalled = age_us > self.settings.patience.stall_after_us;
-            gauge!(telemetry::SOURCE_STALLED, "source" => name).set(f64::from(u8::from(stalled)));
+            gauge!(telemetry::FRONTIER_AGE, "source" => name.clone()).set(standing.frontier_age_us as f64 / 1e6);
+            gauge!(telemetry::SOURCE_STALLED, "source" => name).set(f64::from(u8::from(standing.stalled)));
         }
         let lanes: Vec<_> = self.ingest.read_to().collect();
         let list: Vec<_> = lanes.iter().map(|(_, id, _)| (id.topic.to_string(), id.partition)).collect();
@@ -422,7 +439,8 @@ pub fn matching(selection: &TopicSelection, present: &BTreeMap<String, i32>) -> 
     }
 }
 
-/// Offsets may jump over control records and compacted ones, never over what retention has deleted.
+/// Offsets may jump over control records and compacted ones, never over what retention has deleted; and they never fall
+/// within a topic's life.
 fn check_gap(
     offsets: &Offsets,
     expected: &mut BTreeMap<TopicPartition, i64>,
@@ -433,6 +451,10 @@ fn check_gap(
         expected.insert(id.clone(), offset + 1);
         return Ok(());
     };
+    if offset < *next {
+        let (topic, partition, expected) = (id.topic.to_string(), id.partition, *next);
+        return Err(StageError::InputBeganAnew { topic, partition, expected, found: offset });
+    }
     if offset > *next {
         let start = offsets.start(&id.topic, id.partition)?;
         if start > *next {

@@ -39,6 +39,12 @@ pub enum StageError {
     )]
     InputGap { topic: String, partition: i32, expected: i64, start: i64 },
     #[error(
+        "input gap: {topic}:{partition} was read up to offset {expected}, but now goes on at {found}: the topic was deleted \
+         and created anew, or its brokers lost what they had acknowledged. Re-snapshot the table, then give the \
+         reconciliation a new name"
+    )]
+    InputBeganAnew { topic: String, partition: i32, expected: i64, found: i64 },
+    #[error(
         "changes log {topic}:{partition} holds offsets {start} to {end}, the state goes on at {next}: rebuild it by \
          removing the state folder and the internal topics, and reading the sources from their beginning"
     )]

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant as Moment};
 
@@ -36,13 +36,17 @@ const BATCH: usize = 256;
 /// How often metrics are set.
 const REPORT: Duration = Duration::from_secs(1);
 
+/// How long a fenced partition is left to whoever took it, if it is not revoked: the group may have moved it, and the
+/// news be on its way; or a former owner fenced the new one with its last breath.
+const YIELD: Duration = Duration::from_secs(5);
+
 /// How long a worker gathers blocks before it publishes.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// What the stage tells of itself, for `/readyz` and the demo.
 #[derive(Default)]
 pub struct ReconcileStatus {
-    partitions: std::sync::Mutex<BTreeMap<i32, Arc<PartitionStatus>>>,
+    partitions: Mutex<BTreeMap<i32, Arc<PartitionStatus>>>,
     joined: AtomicBool,
 }
 
@@ -58,17 +62,19 @@ pub struct PartitionStatus {
 }
 
 impl ReconcileStatus {
-    /// True once the group has given partitions and each has caught up with the changes log once.
+    /// True once the group has given an assignment and each partition of it has caught up with the changes log once.
     pub fn is_ready(&self) -> bool {
-        let partitions = self.partitions.lock().expect("nobody panics while holding the map");
         self.joined.load(Ordering::Relaxed)
-            && partitions.values().all(|status| status.phase.load(Ordering::Relaxed) == 1)
+            && self.lock().values().all(|status| status.phase.load(Ordering::Relaxed) == 1)
     }
 
     /// The assigned partitions and how far each is.
     pub fn partitions(&self) -> Vec<(i32, Arc<PartitionStatus>)> {
-        let partitions = self.partitions.lock().expect("nobody panics while holding the map");
-        partitions.iter().map(|(partition, status)| (*partition, Arc::clone(status))).collect()
+        self.lock().iter().map(|(partition, status)| (*partition, Arc::clone(status))).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<PartitionStatus>>> {
+        self.partitions.lock().expect("nobody panics while holding the map")
     }
 }
 
@@ -92,21 +98,24 @@ pub struct ReconcileStage {
     stopping: Vec<(i32, Running)>,
     /// Partitions that wait for their last worker here to end.
     wanted: Vec<i32>,
+    /// Partitions that another member has fenced, and when. They are still assigned here as far as this member knows.
+    fenced: Vec<(i32, Moment)>,
 }
 
 impl ReconcileStage {
     pub fn start(settings: Arc<Settings>, status: Arc<ReconcileStatus>) -> Result<ReconcileStage, StageError> {
         let properties = Properties::new(settings.kafka.clone());
         let topics = [settings.topics.changes.as_str()];
-        let member = Member::join(&properties, &settings.topics.reconcile_group, &topics, true, 64 << 10)?;
+        let member = Member::join(&properties, &settings.topics.reconcile_group, &topics, 64 << 10)?;
         let offsets = Offsets::new(&properties, &settings.topics.reconcile_group)?;
         let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
-        let renderer = Arc::new(Renderer::new(masks, settings.mask_key.clone()));
+        let renderer = Arc::new(Renderer::new(&settings.plan, masks, settings.mask_key.clone()));
         Ok(ReconcileStage {
             memory: SharedMemory::new(settings.limits.rocksdb_bytes),
             running: BTreeMap::new(),
             stopping: Vec::new(),
             wanted: Vec::new(),
+            fenced: Vec::new(),
             properties,
             renderer,
             member,
@@ -122,6 +131,7 @@ impl ReconcileStage {
         while !stop.load(Ordering::Relaxed) {
             // Partitions are held, not read: what is polled here are only rebalances and errors.
             drop(self.member.poll(Duration::from_millis(100)));
+            self.status.joined.store(self.member.has_joined(), Ordering::Relaxed);
             self.follow_movements();
             self.reap()?;
             if committed.elapsed() > Duration::from_secs(1) {
@@ -141,13 +151,11 @@ impl ReconcileStage {
     fn follow_movements(&mut self) {
         for movement in self.member.movements() {
             match movement {
-                Movement::Assigned { partition, .. } => {
-                    self.status.joined.store(true, Ordering::Relaxed);
-                    self.wanted.push(partition);
-                }
+                Movement::Assigned { partition, .. } => self.wanted.push(partition),
                 Movement::Revoked { partition, .. } => {
                     self.wanted.retain(|wanted| *wanted != partition);
-                    self.status.partitions.lock().expect("nobody panics while holding the map").remove(&partition);
+                    self.fenced.retain(|(fenced, _)| *fenced != partition);
+                    self.status.lock().remove(&partition);
                     if let Some(running) = self.running.remove(&partition) {
                         running.stop.store(true, Ordering::Relaxed);
                         self.stopping.push((partition, running));
@@ -155,6 +163,11 @@ impl ReconcileStage {
                 }
             }
         }
+        self.fenced.retain(|(partition, since)| {
+            let is_over = since.elapsed() >= YIELD;
+            self.wanted.extend(is_over.then_some(*partition));
+            !is_over
+        });
         let busy: Vec<i32> = self.stopping.iter().map(|(partition, _)| *partition).collect();
         let (later, ready) = std::mem::take(&mut self.wanted).into_iter().partition(|wanted| busy.contains(wanted));
         self.wanted = later;
@@ -173,8 +186,7 @@ impl ReconcileStage {
             changes: AtomicI64::new(0),
             next: AtomicI64::new(0),
         });
-        let mut partitions = self.status.partitions.lock().expect("nobody panics while holding the map");
-        partitions.insert(partition, Arc::clone(&status));
+        self.status.lock().insert(partition, Arc::clone(&status));
         let (stop, flushed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(-1)));
         let seat = Seat {
             settings: Arc::clone(&self.settings),
@@ -187,11 +199,12 @@ impl ReconcileStage {
             flushed: Arc::clone(&flushed),
         };
         let name = format!("partition-{partition}");
-        let thread = std::thread::Builder::new().name(name).spawn(move || Worker::open(seat)?.run());
+        let work = move || Worker::open(seat)?.map_or(Ok(()), Worker::run);
+        let thread = std::thread::Builder::new().name(name).spawn(work);
         Running { stop, flushed, thread: thread.expect("the system can start another thread") }
     }
 
-    /// Takes leave of workers that have ended; a failure ends the stage, but being fenced only ends the worker.
+    /// Takes leave of workers that have ended; a failure ends the stage, but who is fenced may only have lost a race.
     fn reap(&mut self) -> Result<(), StageError> {
         let (ended, stopping) =
             std::mem::take(&mut self.stopping).into_iter().partition(|(_, r)| r.thread.is_finished());
@@ -200,11 +213,17 @@ impl ReconcileStage {
         for (partition, running) in ended {
             join(partition, running)?;
         }
+        let now = Moment::now();
         let ended: Vec<i32> =
             self.running.iter().filter(|(_, running)| running.thread.is_finished()).map(|(p, _)| *p).collect();
         for partition in ended {
             if let Some(running) = self.running.remove(&partition) {
                 join(partition, running)?;
+                // It was not told to stop.
+                self.fenced.push((partition, now));
+                if let Some(status) = self.status.lock().get(&partition) {
+                    status.phase.store(0, Ordering::Relaxed);
+                }
             }
         }
         Ok(())
@@ -264,10 +283,13 @@ struct Worker {
     reader: TopicReader,
     publisher: Publisher,
     counted: Counts,
+    /// For each rule, how often its answer had been uncertain when it was last reported.
+    uncertain: Vec<u64>,
 }
 
 impl Worker {
-    fn open(seat: Seat) -> Result<Worker, StageError> {
+    /// Opens the partition's state and takes its output over; `None` where it was told to stop before.
+    fn open(seat: Seat) -> Result<Option<Worker>, StageError> {
         let Seat { settings, properties, partition, .. } = &seat;
         let topics = &settings.topics;
         let path: PathBuf = settings.state_dir.join(&*settings.plan.reconciliation).join(partition.to_string());
@@ -282,6 +304,10 @@ impl Worker {
             open: topics.open.clone(),
             quarantine: topics.quarantine.clone(),
         };
+        // Whoever was given the partition since must not be fenced by one who has lost it.
+        if seat.stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let transactional_id = format!("{}-{partition}", topics.transactional_id);
         let publisher = Publisher::take_over(properties, &outputs, *partition, &transactional_id)?;
         let fetch = settings.limits.fetch_bytes / 2 / topics.partitions.max(1) as usize;
@@ -299,9 +325,10 @@ impl Worker {
         }
         reader.seek(&[(*partition, next)])?;
         tracing::info!(partition, next, end, published = ?publisher.published(), "partition opened");
-        let worker = Worker { seat, task, reader, publisher, counted: Counts::default() };
+        let uncertain = task.cannot_compare().to_vec();
+        let worker = Worker { seat, task, reader, publisher, counted: Counts::default(), uncertain };
         worker.show_progress();
-        Ok(worker)
+        Ok(Some(worker))
     }
 
     fn run(mut self) -> Result<(), StageError> {
@@ -335,6 +362,7 @@ impl Worker {
         let mut blocks = 0;
         let mut timeout = Duration::from_millis(100);
         let began = Moment::now();
+        let mut settling = Duration::ZERO;
         while blocks < BATCH && (blocks == 0 || began.elapsed() < GATHER) {
             match self.reader.poll(timeout)? {
                 Reading::Message(message) => {
@@ -343,14 +371,18 @@ impl Worker {
                     let offset = message.offset();
                     let partition = self.seat.partition;
                     let block = block.map_err(|source| StageError::Block { partition, offset, source })?;
+                    let clock = Moment::now();
                     records.extend(self.task.apply(offset, block)?);
+                    settling += clock.elapsed();
                     blocks += 1;
                     while self.task.is_settling() {
                         if self.task.wants_flush() {
                             self.publish(&std::mem::take(&mut records))?;
                             self.flush()?;
                         }
+                        let clock = Moment::now();
                         records.extend(self.task.proceed()?);
+                        settling += clock.elapsed();
                     }
                     if self.task.wants_flush() {
                         break;
@@ -367,7 +399,7 @@ impl Worker {
         if blocks == 0 {
             return Ok(None);
         }
-        histogram!(telemetry::SETTLE_SECONDS).record(began.elapsed().as_secs_f64());
+        histogram!(telemetry::SETTLE_SECONDS).record(settling.as_secs_f64());
         Ok(Some(records))
     }
 
@@ -404,7 +436,7 @@ impl Worker {
             cell.store(frontier.map_or(i64::MIN, |frontier| frontier.0), Ordering::Relaxed);
         }
         status.next.store(self.task.next_offset(), Ordering::Relaxed);
-        status.changes.store(self.task.counts().changes as i64, Ordering::Relaxed);
+        status.changes.store(self.task.counts().taken() as i64, Ordering::Relaxed);
     }
 
     fn report(&mut self) {
@@ -414,7 +446,7 @@ impl Worker {
         let add = |name: &'static str, after: u64, before: u64| {
             counter!(name, "partition" => partition.clone()).increment(after - before);
         };
-        add(telemetry::CHANGES, counts.changes, before.changes);
+        add(telemetry::CHANGES, counts.taken(), before.taken());
         add(telemetry::LATE, counts.late, before.late);
         add(telemetry::REPLAYED, counts.replayed, before.replayed);
         add(telemetry::REPEATED, counts.repeated, before.repeated);
@@ -424,9 +456,14 @@ impl Worker {
             gauge!(telemetry::PENDING, &labels).set(tally.pending as f64);
             gauge!(telemetry::OPEN, &labels).set(tally.open as f64);
         }
-        for (rule, uncertain) in self.seat.settings.plan.rules.iter().zip(self.task.cannot_compare()) {
+        if counts.epochs > before.epochs {
+            tracing::warn!(partition, "a connector's positions began anew, as after a failover or a restore");
+        }
+        let uncertain = self.task.cannot_compare().to_vec();
+        let before = std::mem::replace(&mut self.uncertain, uncertain);
+        for (index, rule) in self.seat.settings.plan.rules.iter().enumerate() {
             let labels = [("rule", rule.id.to_string()), ("partition", partition.clone())];
-            counter!(telemetry::CANNOT_COMPARE, &labels).absolute(*uncertain);
+            counter!(telemetry::CANNOT_COMPARE, &labels).increment(self.uncertain[index] - before[index]);
         }
         let set = |name: &'static str, value: f64| gauge!(name, "partition" => partition.clone()).set(value);
         if let Some(settled) = self.task.settled() {

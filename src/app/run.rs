@@ -94,16 +94,16 @@ pub async fn create_topics(settings: &Settings) -> Result<(), StageError> {
         replication_factor: topics.replication_factor,
         settings,
     };
-    // Blocks carry quarantined records whole, so they may be larger than the sources' largest record.
-    let log = &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("max.message.bytes", "33554432")][..];
-    let output = &[("cleanup.policy", "delete"), ("retention.ms", "-1")][..];
-    let compacted = &[("cleanup.policy", "compact")][..];
-    let large = &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("max.message.bytes", "33554432")][..];
+    // Blocks carry quarantined records whole, discrepancies all rows of a key: they may be larger than the sources'
+    // largest record.
+    const LARGE: (&str, &str) = ("max.message.bytes", "33554432");
+    let kept = &[("cleanup.policy", "delete"), ("retention.ms", "-1"), LARGE][..];
+    let compacted = &[("cleanup.policy", "compact"), LARGE][..];
     let plans = [
-        plan(&topics.changes, log),
-        plan(&topics.discrepancies, output),
+        plan(&topics.changes, kept),
+        plan(&topics.discrepancies, kept),
         plan(&topics.open, compacted),
-        plan(&topics.quarantine, large),
+        plan(&topics.quarantine, kept),
     ];
     let admin = Admin::new(&Properties::new(settings.kafka.clone()))?;
     let created = admin.create_missing(&plans).await?;

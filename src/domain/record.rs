@@ -29,7 +29,7 @@ pub enum Content {
     /// To the discrepancy topic: something in a discrepancy's life.
     Discrepancy(Box<Discrepancy>),
     /// To the open topic: everything that is open for a key now; null when nothing is.
-    Open { key: Key, open: Vec<Discrepancy> },
+    Open { key: Key, settled: Instant, open: Vec<Discrepancy> },
     /// To the discrepancy topic: nothing but how far the partition has looked.
     Heartbeat { settled: Instant },
     /// To the discrepancy topic: a source holds verdicts back, or no longer does.

@@ -102,6 +102,14 @@ pub struct Round {
     pub read_to: Vec<(TopicPartition, i64)>,
 }
 
+/// How a source stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How far its least promise lies behind the clock, microseconds.
+    pub frontier_age_us: i64,
+    pub stalled: bool,
+}
+
 /// A heartbeat lane waits for no more end offsets than this; further ones replace the newest.
 const TARGETS: usize = 16;
 
@@ -179,7 +187,8 @@ impl Ingest {
 
     /// Takes the next record of a topic-partition.
     pub fn take(&mut self, source: SourceIndex, topic_partition: &TopicPartition, offset: i64, reading: Reading) {
-        let Some(lane) = self.lanes.get_mut(&(source, topic_partition.clone())) else { return };
+        let lane = self.lanes.get_mut(&(source, topic_partition.clone()));
+        let lane = lane.expect("what comes is of a topic-partition that is assigned");
         lane.read_to = offset + 1;
         let commit_time = self.commit_time[self.plan.sources[source].connector];
         match reading {
@@ -371,15 +380,16 @@ impl Ingest {
         self.lanes.keys().any(|(_, id)| id == topic_partition)
     }
 
-    /// How long ago each source's promise last moved, microseconds; of the topic-partitions assigned here.
-    pub fn ages(&self, now: Instant) -> BTreeMap<SourceIndex, i64> {
-        let mut ages = BTreeMap::new();
+    /// How each source stands, by the topic-partitions assigned here.
+    pub fn standing(&self, now: Instant) -> BTreeMap<SourceIndex, Standing> {
+        let mut standing: BTreeMap<SourceIndex, Standing> = BTreeMap::new();
         for lane in self.lanes.values() {
-            let age = now.since(lane.moved_at);
-            let oldest = ages.entry(lane.source).or_insert(age);
-            *oldest = age.max(*oldest);
+            let one = standing.entry(lane.source).or_default();
+            // Before its first promise here, one that another member may have given is not known.
+            one.frontier_age_us = one.frontier_age_us.max(now.since(lane.promised.unwrap_or(lane.moved_at)));
+            one.stalled |= lane.stalled == Some(true);
         }
-        ages
+        standing
     }
 
     /// How far each topic-partition assigned here has been read.

@@ -32,6 +32,13 @@ pub struct Counts {
     pub judged: u64,
 }
 
+impl Counts {
+    /// Every change that was taken, in whatever way.
+    pub fn taken(&self) -> u64 {
+        self.changes + self.late + self.epochs
+    }
+}
+
 /// How many disagreements of a rule there are now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {

@@ -69,6 +69,6 @@ impl Teller<'_> {
     /// What is open of a key now.
     pub fn open(&self, plan: &Plan, key: &Key, state: &KeyState) -> Content {
         let open = state.open(plan).map(|happening| self.discrepancy(key, happening)).collect();
-        Content::Open { key: key.clone(), open }
+        Content::Open { key: key.clone(), settled: self.settled, open }
     }
 }

@@ -428,7 +428,7 @@ impl Product {
     pub fn open(&self, partition: usize) -> BTreeSet<(i64, &'static str, Cells)> {
         let mut last: BTreeMap<i64, Vec<(&'static str, Cells)>> = BTreeMap::new();
         for record in &self.reconcilers[partition].published {
-            if let Content::Open { key, open } = &record.content {
+            if let Content::Open { key, open, .. } = &record.content {
                 last.insert(number(key), open.iter().map(|one| (rule(&one.rule), cells(&one.identity))).collect());
             }
         }

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use evenkeel::adapters::records::{Message, Output};
 use evenkeel::adapters::telemetry;
 use evenkeel::app::config::{self, reference};
 use evenkeel::app::diagnostic::render_all;
 use evenkeel::app::rule_tests;
 
 use super::{files, root};
+use crate::support::schemas::{Schemas, Topic};
 
 /// Holds the generated part of a document against what the code says; `UPDATE_DOCS=1` writes it.
 fn generated(document: &str, name: &str, table: &str) {
@@ -27,7 +29,49 @@ fn generated(document: &str, name: &str, table: &str) {
 fn tidy_generated_parts_are_up_to_date() {
     generated("docs/metrics.md", "metrics", &telemetry::table());
     generated("docs/configuration.md", "configuration", &reference::markdown(&reference::SECTIONS));
+    generated("docs/records.md", "example", &example());
     generated("docs/rules.md", "stories", &reference::markdown(&reference::TEST_SECTIONS));
+}
+
+/// Everything that the golden stories say, each message with its story's name.
+fn told() -> Vec<(String, Message)> {
+    let mut told = Vec::new();
+    for (name, _) in files("tests/golden", &[".yaml"]).into_iter().filter(|(name, _)| name.matches('/').count() == 2)
+    {
+        let outcomes = rule_tests::test_file(&root().join(name), false);
+        for outcome in outcomes.unwrap_or_else(|faults| panic!("{}", render_all(&faults, false))) {
+            told.extend(outcome.messages.into_iter().map(|message| (outcome.name.clone(), message)));
+        }
+    }
+    told
+}
+
+#[test]
+fn tidy_what_stories_say_is_as_the_schemas_say() {
+    let schemas = Schemas::load();
+    let told = told();
+    assert!(told.len() > 50, "the stories say little: {}", told.len());
+    for (_, message) in &told {
+        let topic = match message.output {
+            Output::Discrepancies => Topic::Discrepancies,
+            Output::Open => Topic::Open,
+            Output::Quarantine => Topic::Quarantine,
+        };
+        if let Some(body) = &message.body {
+            schemas.check(topic, &serde_json::from_slice(body).expect("a body is JSON"));
+        }
+    }
+}
+
+/// The first record that the shipped stories open a discrepancy with, as it is published.
+fn example() -> String {
+    let is_opened =
+        |message: &Message| message.headers.iter().any(|(_, value)| value == "evenkeel.discrepancy.opened");
+    let (_, message) = told().into_iter().find(|(_, message)| is_opened(message)).expect("something is opened");
+    let body: serde_json::Value = serde_json::from_slice(&message.body.expect("it has a body")).expect("JSON");
+    let headers: String = message.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    let key = message.key.unwrap_or_default();
+    format!("```text\nkey: {key}\n{headers}\n{body:#}\n```\n")
 }
 
 /// The documents that users read, with their text.

@@ -23,15 +23,15 @@ pub enum DecimalMode {
     Double,
 }
 
-/// What becomes of a column's value on the way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What becomes of a column's value on the way out; later ones are stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mask {
     /// It may be shown.
     Show,
-    /// It is replaced by `***`.
-    Hide,
     /// It is replaced by a keyed hash, so that equal values can still be recognised.
     Hash,
+    /// It is replaced by `***`.
+    Hide,
     /// It is left out.
     Drop,
 }

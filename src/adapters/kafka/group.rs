@@ -1,6 +1,7 @@
 //! Membership in a consumer group: assignments come as events to be handled outside the rebalance callback.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -20,10 +21,11 @@ pub enum Movement {
     Revoked { topic: String, partition: i32 },
 }
 
+#[derive(Default)]
 struct GroupContext {
     movements: Mutex<Vec<Movement>>,
-    /// True where partitions are paused as soon as they are assigned: the member only holds them.
-    hold: bool,
+    /// True once the group has given an assignment, be it an empty one.
+    joined: AtomicBool,
 }
 
 impl ClientContext for GroupContext {
@@ -49,10 +51,9 @@ impl ConsumerContext for GroupContext {
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
-            if self.hold
-                && let Err(error) = consumer.pause(partitions)
-            {
-                tracing::warn!(%error, "partitions could not be paused; their messages are dropped");
+            self.joined.store(true, Ordering::Relaxed);
+            if let Err(error) = consumer.pause(partitions) {
+                tracing::error!(%error, "newly assigned partitions could not be paused");
             }
             self.note(partitions, |topic, partition| Movement::Assigned { topic, partition });
         }
@@ -72,13 +73,12 @@ pub struct Member {
 }
 
 impl Member {
-    /// Joins a group. Topics that begin with `^` are regular expressions. A member that only holds its partitions
-    /// reads none of their messages.
+    /// Joins a group. Topics that begin with `^` are regular expressions. A partition that is assigned is held, and
+    /// nothing of it read, until it is released.
     pub fn join(
         properties: &Properties,
         group: &str,
         topics: &[&str],
-        hold: bool,
         fetch_bytes: usize,
     ) -> Result<Member, KafkaFailure> {
         let fetch_kbytes = (fetch_bytes / 1024).max(64).to_string();
@@ -97,9 +97,8 @@ impl Member {
             ("fetch.queue.backoff.ms", "20"),
             ("allow.auto.create.topics", "false"),
         ]);
-        let context = GroupContext { movements: Mutex::new(Vec::new()), hold };
         let consumer: BaseConsumer<GroupContext> =
-            config.create_with_context(context).context(|| format!("consumer of group {group}"))?;
+            config.create_with_context(GroupContext::default()).context(|| format!("consumer of group {group}"))?;
         consumer.subscribe(topics).context(|| format!("subscribing group {group} to {topics:?}"))?;
         Ok(Member { consumer })
     }
@@ -112,6 +111,20 @@ impl Member {
     /// Partitions that came and went since the last call, in order.
     pub fn movements(&self) -> Vec<Movement> {
         std::mem::take(&mut *self.consumer.context().movements.lock().expect("nobody panics while holding the list"))
+    }
+
+    /// True once the group has given this member an assignment, be it an empty one.
+    pub fn has_joined(&self) -> bool {
+        self.consumer.context().joined.load(Ordering::Relaxed)
+    }
+
+    /// Begins to read partitions that were held since they were assigned.
+    pub fn release(&self, partitions: &[(String, i32)]) -> Result<(), KafkaFailure> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            list.add_partition(topic, *partition);
+        }
+        self.consumer.resume(&list).context(|| format!("beginning to read {partitions:?}"))
     }
 
     /// Commits offsets without waiting: they are for the eyes of lag monitors, or safe to repeat.

@@ -139,8 +139,8 @@ fn begin(
         ("compression.type", "lz4"),
         ("linger.ms", "0"),
         ("message.max.bytes", "33554432"),
-        ("queue.buffering.max.messages", "1000000"),
-        ("queue.buffering.max.kbytes", "262144"),
+        // Room for one message of the largest size; where it is full, the publisher waits.
+        ("queue.buffering.max.kbytes", "65536"),
         ("allow.auto.create.topics", "false"),
     ]);
     let what = || format!("transactional producer {transactional_id}");

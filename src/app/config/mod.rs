@@ -150,12 +150,15 @@ fn catalog_and_rules<'n>(
     let mut unsound: Vec<&str> = Vec::new();
     unsound.extend(sources.iter().filter(|s| s.value.table.is_none()).map(|source| source.name.as_str()));
     unsound.extend(lookups.iter().filter(|l| l.value.is_none()).map(|lookup| lookup.name.as_str()));
+    let sound = || sources.iter().map(|source| &source.value).filter(|source| source.table.is_some());
     let catalog = Catalog {
-        sources: sources.iter().filter_map(|source| source.value.table.clone()).collect(),
+        sources: sound().filter_map(|source| source.table.clone()).collect(),
         lookups: lookups.iter().filter_map(|lookup| lookup.value.clone()).collect(),
     };
+    let masks = sound().map(|source| source.masks.as_slice()).collect();
+    let known = rules::Known { catalog: &catalog, masks, unsound };
     let rule_nodes = section.get("rules").into_iter().chain(sections.iter().filter_map(|file| file.get("rules")));
-    let rules = rules::read(context, rule_nodes.collect(), &catalog, &unsound);
+    let rules = rules::read(context, rule_nodes.collect(), &known);
     if rules.as_ref().is_some_and(Vec::is_empty) && section.get("rule_files").is_none() {
         let fault = section.start_fault(Kind::MissingField, "the configuration has no rules");
         context.report(fault.hint("Write them under rules, or name files under rule_files."));

@@ -9,6 +9,7 @@ use super::node::{Content, Node};
 use super::reader::{Context, Section};
 use super::units::{self, Problem, suggestion};
 use super::{is_dashed_name, reference};
+use crate::adapters::debezium::shape::Mask;
 use crate::app::diagnostic::{Diagnostic, Kind, SourceText};
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::{continue_fnv1a, fnv1a};
@@ -81,13 +82,17 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// What a rule may name.
+pub struct Known<'k> {
+    pub catalog: &'k Catalog,
+    /// For each source of the catalog, its columns' masks.
+    pub masks: Vec<&'k [Mask]>,
+    /// Tables that are declared, though something is wrong with them.
+    pub unsound: Vec<&'k str>,
+}
+
 /// The rules of all files in order of id. SQL is checked where every table that it names is sound.
-pub fn read<'n>(
-    context: &'n Context<'n>,
-    nodes: Vec<&'n Node>,
-    catalog: &Catalog,
-    unsound: &[&str],
-) -> Option<Vec<Rule>> {
+pub fn read<'n>(context: &'n Context<'n>, nodes: Vec<&'n Node>, known: &Known<'_>) -> Option<Vec<Rule>> {
     let mut ids: Vec<(String, &Node)> = Vec::new();
     let mut rules: Vec<Option<Rule>> = Vec::new();
     for list in nodes {
@@ -111,7 +116,7 @@ pub fn read<'n>(
                     None => ids.push((id.to_owned(), at)),
                 }
             }
-            rules.push(rule(&section, catalog, unsound));
+            rules.push(rule(&section, known));
         }
     }
     let mut rules: Vec<Rule> = rules.into_iter().collect::<Option<_>>()?;
@@ -119,7 +124,7 @@ pub fn read<'n>(
     Some(rules)
 }
 
-fn rule(section: &Section<'_>, catalog: &Catalog, unsound: &[&str]) -> Option<Rule> {
+fn rule(section: &Section<'_>, known: &Known<'_>) -> Option<Rule> {
     section.require("id");
     let id = section.read("id", |text| match is_dashed_name(text) {
         true => Ok(text.to_owned()),
@@ -144,10 +149,10 @@ fn rule(section: &Section<'_>, catalog: &Catalog, unsound: &[&str]) -> Option<Ru
             return None;
         }
     };
-    if unsound.iter().any(|table| mentions(&sql, table)) {
+    if known.unsound.iter().any(|table| mentions(&sql, table)) {
         return None;
     }
-    let query = match Query::compile(&sql, catalog) {
+    let query = match Query::compile(&sql, known.catalog) {
         Ok(query) => query,
         Err(errors) => {
             for error in errors {
@@ -156,7 +161,7 @@ fn rule(section: &Section<'_>, catalog: &Catalog, unsound: &[&str]) -> Option<Ru
             return None;
         }
     };
-    let identity = identity(section, &query);
+    let identity = identity(section, &query, &known.masks);
     templates(section, &query);
     let mut rule = Rule {
         id: id?.into(),
@@ -170,7 +175,7 @@ fn rule(section: &Section<'_>, catalog: &Catalog, unsound: &[&str]) -> Option<Ru
         labels: labels?,
         annotations: annotations?,
     };
-    rule.version = version(&rule, &sql, catalog);
+    rule.version = version(&rule, &sql, known.catalog);
     Some(rule)
 }
 
@@ -220,14 +225,23 @@ fn texts(section: &Section<'_>, field: &str) -> Option<BTreeMap<String, String>>
     texts.into_iter().collect()
 }
 
-fn identity(section: &Section<'_>, query: &Query) -> Option<Vec<usize>> {
+fn identity(section: &Section<'_>, query: &Query, masks: &[&[Mask]]) -> Option<Vec<usize>> {
     let Some(node) = section.get("identity") else { return Some(Vec::new()) };
     let names = section.context.texts(node, &section.path("identity"));
+    let origins = query.origins();
     let index = |(name, node): &(String, &Node)| {
         let index = query.columns().iter().position(|column| column.name == *name);
         if index.is_none() {
             let message = format!("{}: the query selects no column \"{name}\"", section.path("identity"));
             section.context.report(unknown_output(node.fault(Kind::UnknownName, message), name, query));
+        }
+        let is_shown = |(source, column): &(usize, usize)| masks[*source][*column] == Mask::Show;
+        if index.is_some_and(|index| !origins[index].iter().all(is_shown)) {
+            let message = format!("{}: \"{name}\" is made of a masked column", section.path("identity"));
+            let fault = node.fault(Kind::Conflict, message);
+            section
+                .context
+                .report(fault.hint("Its value would go into the discrepancy's id. Choose another column."));
         }
         index
     };

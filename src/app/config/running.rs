@@ -11,13 +11,14 @@ use super::reader::{Context, Section};
 use super::sources::Partly;
 use super::units::{Problem, nearest};
 use super::{Named, reference};
+use crate::adapters::debezium::shape::Mask;
 use crate::adapters::kafka::refused_property;
 use crate::app::diagnostic::Kind;
 use crate::app::settings::Limits;
 use crate::task::ingest::Patience;
 
 /// What correctness rests on is set by Evenkeel alone.
-const OWN: [(&str, &str); 20] = [
+const OWN: [(&str, &str); 25] = [
     ("group.id", "Groups are named after topics: {prefix: …}."),
     ("transactional.id", "Transactional ids are named after topics: {prefix: …}."),
     ("enable.auto.commit", "Evenkeel commits offsets itself, after what was read is safely written."),
@@ -38,6 +39,17 @@ const OWN: [(&str, &str); 20] = [
     ("message.max.bytes", "Set limits: {block: 256KiB} instead."),
     ("enable.partition.eof", "Evenkeel needs to know where a partition ends."),
     ("queued.max.messages.kbytes", "Set limits: {fetch: 32MiB} instead."),
+    ("fetch.max.bytes", "Set limits: {fetch: 32MiB} instead."),
+    ("fetch.message.max.bytes", "Set limits: {fetch: 32MiB} instead."),
+    ("fetch.queue.backoff.ms", "Fetch queues are small, so a full one is looked at again soon."),
+    (
+        "queue.buffering.max.kbytes",
+        "Evenkeel waits where a producer's buffer is full; a larger one would gain nothing.",
+    ),
+    (
+        "queue.buffering.max.messages",
+        "Evenkeel waits where a producer's buffer is full; a larger one would gain nothing.",
+    ),
 ];
 
 /// The librdkafka properties, each checked by librdkafka itself.
@@ -175,7 +187,7 @@ const SECRET: usize = 16;
 /// The key of hashed columns; empty where there are none.
 pub fn mask_key(root: &Section<'_>, sources: &[Named<'_, Partly>]) -> Option<Box<[u8]>> {
     let Some(node) = root.get("mask_key") else {
-        return match sources.iter().find(|source| source.value.hashed) {
+        return match sources.iter().find(|source| source.value.masks.contains(&Mask::Hash)) {
             None => Some(Box::default()),
             Some(source) => {
                 let message = format!("source \"{}\" has a hashed column, but there is no mask_key", source.name);

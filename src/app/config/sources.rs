@@ -34,7 +34,8 @@ pub struct Partly {
     pub source: Option<Source>,
     /// Where the topics were named, and which, for the search of overlaps.
     pub topics: Option<crate::app::settings::TopicSelection>,
-    pub hashed: bool,
+    /// For each of the table's columns, where they could be read.
+    pub masks: Vec<Mask>,
 }
 
 impl Partly {
@@ -62,7 +63,7 @@ pub fn read<'n>(context: &'n Context<'n>, node: &'n Node, connectors: &Connector
 }
 
 fn source<'n>(context: &'n Context<'n>, name: &str, node: &'n Node, connectors: &Connectors<'n>) -> Partly {
-    let mut partly = Partly { table: None, source: None, topics: None, hashed: false };
+    let mut partly = Partly { table: None, source: None, topics: None, masks: Vec::new() };
     let Some(section) = context.section(node, &reference::SOURCE, format!("source \"{name}\"")) else {
         return partly;
     };
@@ -78,7 +79,7 @@ fn source<'n>(context: &'n Context<'n>, name: &str, node: &'n Node, connectors: 
     let key_may_change = section.boolean("key_may_change");
     let partial_history = section.choice("history", &[("complete", false), ("partial", true)]);
     let (Some(columns), Some(primary_key), Some(key)) = (columns, primary_key, key) else { return partly };
-    partly.hashed = columns.iter().any(|column| column.mask == Mask::Hash);
+    partly.masks = columns.iter().map(|column| column.mask).collect();
     let catalog_columns: Vec<Column> =
         columns.iter().map(|column| Column { name: column.name.clone(), ty: column.ty.ty }).collect();
     let table = SourceTable { name: name.to_owned(), columns: catalog_columns, key, primary_key };
@@ -107,7 +108,7 @@ fn source<'n>(context: &'n Context<'n>, name: &str, node: &'n Node, connectors: 
     let shape = SourceShape {
         connector: connector.kind,
         columns: table.columns.clone(),
-        masks: columns.iter().map(|column| column.mask.clone()).collect(),
+        masks: partly.masks.clone(),
         primary_key: table.primary_key.clone(),
         key,
         decimal_mode: connector.decimal_mode,

@@ -52,6 +52,7 @@ pub struct Driver<'s> {
     restarts: bool,
     /// Said since the last [`Driver::said`].
     said: Vec<Record>,
+    records: Vec<Record>,
     open: BTreeMap<Key, Vec<Discrepancy>>,
 }
 
@@ -78,6 +79,7 @@ impl<'s> Driver<'s> {
             next_block: 0,
             restarts,
             said: Vec::new(),
+            records: Vec::new(),
             open: BTreeMap::new(),
         };
         let mut block = driver.block();
@@ -122,6 +124,11 @@ impl<'s> Driver<'s> {
     /// What was said since it was last asked for, without heartbeats.
     pub fn said(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.said)
+    }
+
+    /// Every record of the story so far, of every kind.
+    pub fn records(&self) -> &[Record] {
+        &self.records
     }
 
     /// What is open now.
@@ -283,9 +290,10 @@ impl<'s> Driver<'s> {
             let task = std::mem::replace(&mut self.task, open(&self.plan, MemoryStore::default()));
             self.task = open(&self.plan, task.into_store());
         }
+        self.records.extend(records.iter().cloned());
         for record in records {
             match &record.content {
-                Content::Open { key, open } => {
+                Content::Open { key, open, .. } => {
                     self.open.insert(key.clone(), open.clone());
                 }
                 Content::Heartbeat { .. } => {}

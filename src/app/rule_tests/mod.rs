@@ -20,7 +20,7 @@ use self::story::{Step, Story};
 use super::config::{self, Context, Node, reference};
 use super::diagnostic::{Diagnostic, Kind, SourceText, render_all};
 use super::settings::Settings;
-use crate::adapters::records::Renderer;
+use crate::adapters::records::{Message, Renderer};
 use crate::domain::rule::Plan;
 
 /// What became of one story.
@@ -31,6 +31,8 @@ pub struct Outcome {
     pub name: String,
     /// Empty where the story is true.
     pub failures: Vec<Failure>,
+    /// Everything that was said, as it would be published.
+    pub messages: Vec<Message>,
 }
 
 /// A step after which something else was said than expected.
@@ -103,7 +105,7 @@ fn tell<'n>(context: &'n Context<'n>, root: &'n Node, base: &Path, restarts: boo
         return None;
     }
     let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
-    let renderer = Renderer::new(masks, settings.mask_key.clone());
+    let renderer = Renderer::new(&settings.plan, masks, settings.mask_key.clone());
     let file = &root.source.name;
     Some(stories.iter().map(|story| live(&settings, &renderer, story, file, restarts)).collect())
 }
@@ -161,7 +163,8 @@ fn live(
         }
         fail(last, difference);
     }
-    Ok(Outcome { file: file.to_owned(), line: story.place.line(), name: story.name.clone(), failures })
+    let messages = driver.records().iter().map(|record| renderer.message(plan, 0, record)).collect();
+    Ok(Outcome { file: file.to_owned(), line: story.place.line(), name: story.name.clone(), failures, messages })
 }
 
 /// What failed, then how many did.

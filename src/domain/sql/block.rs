@@ -191,6 +191,49 @@ impl Block {
         Ok(rows)
     }
 
+    /// For each output column, the columns of catalog sources that its value is made of: `(source, column)`, each once,
+    /// ascending.
+    pub fn origins(&self) -> Vec<Vec<(usize, usize)>> {
+        let derived: Vec<Vec<Vec<(usize, usize)>>> = self
+            .items
+            .iter()
+            .map(|item| match item {
+                Item::Derived(block) => block.origins(),
+                Item::Source(_) | Item::Lookup(_) => Vec::new(),
+            })
+            .collect();
+        let of = |expr: &Expr| {
+            let mut found = Vec::new();
+            self.add_origins(expr, &derived, &mut found);
+            found.sort_unstable();
+            found.dedup();
+            found
+        };
+        self.output.iter().map(of).collect()
+    }
+
+    fn add_origins(&self, expr: &Expr, derived: &[Vec<Vec<(usize, usize)>>], found: &mut Vec<(usize, usize)>) {
+        match expr {
+            Expr::Column { item, column } => match &self.items[*item] {
+                Item::Source(source) => found.push((*source, *column)),
+                Item::Derived(_) => found.extend(&derived[*item][*column]),
+                Item::Lookup(_) => {}
+            },
+            Expr::Grouped(place) => {
+                let grouping = self.grouping.as_ref().expect("only a grouped block has values of a group");
+                match place.checked_sub(grouping.keys.len()) {
+                    None => self.add_origins(&grouping.keys[*place], derived, found),
+                    Some(place) => {
+                        let aggregate = &grouping.aggregates[place];
+                        let parts = aggregate.filter.iter().chain([&aggregate.argument]);
+                        parts.for_each(|part| self.add_origins(part, derived, found));
+                    }
+                }
+            }
+            other => other.children().into_iter().for_each(|child| self.add_origins(child, derived, found)),
+        }
+    }
+
     /// Adds the catalog sources that the block reads.
     pub fn add_sources(&self, sources: &mut Vec<usize>) {
         for item in &self.items {

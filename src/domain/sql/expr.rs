@@ -204,6 +204,33 @@ impl Expr {
     }
 }
 
+impl Expr {
+    /// The expressions that it is made of.
+    pub fn children(&self) -> Vec<&Expr> {
+        match self {
+            Expr::Constant(_) | Expr::Column { .. } | Expr::Grouped(_) => Vec::new(),
+            Expr::Not(operand)
+            | Expr::Negate(operand)
+            | Expr::IsNull { operand, .. }
+            | Expr::IsTruth { operand, .. }
+            | Expr::Cast { operand, .. } => vec![operand],
+            Expr::Compare(_, left, right)
+            | Expr::Distinct { left, right, .. }
+            | Expr::And(left, right)
+            | Expr::Or(left, right)
+            | Expr::Arithmetic(_, left, right)
+            | Expr::Concat(left, right)
+            | Expr::NullIf(left, right)
+            | Expr::Like { operand: left, pattern: right, .. } => vec![left, right],
+            Expr::In { operand, list, .. } => list.iter().chain([&**operand]).collect(),
+            Expr::Case { branches, otherwise } => {
+                branches.iter().flat_map(|(condition, result)| [condition, result]).chain([&**otherwise]).collect()
+            }
+            Expr::Coalesce(list) | Expr::Extreme { list, .. } | Expr::Call(_, list) => list.iter().collect(),
+        }
+    }
+}
+
 impl Comparison {
     fn holds(self, ordering: Ordering) -> bool {
         match self {

@@ -91,6 +91,11 @@ impl Query {
         &self.columns
     }
 
+    /// For each output column, the columns of catalog sources that its value is made of: `(source, column)`, ascending.
+    pub fn origins(&self) -> Vec<Vec<(usize, usize)>> {
+        self.block.origins()
+    }
+
     /// The catalog sources that it reads, ascending.
     pub fn sources(&self) -> &[usize] {
         &self.sources
