@@ -57,6 +57,8 @@ metrics! {
         "Changes dropped because their connector had sent them before"
     REPEATED "evenkeel_repeated_changes_total" Counter ["partition"]
         "Changes dropped because ingest had written them before"
+    AHEAD "evenkeel_future_changes_total" Counter ["partition"]
+        "Changes whose source time lay more than a minute ahead of the clock, and was not believed"
     EPOCHS "evenkeel_position_epochs_total" Counter ["partition"]
         "Times that a connector's positions began anew: a failover or a restore"
     QUARANTINED "evenkeel_quarantined_records_total" Counter ["source", "reason"]

@@ -58,8 +58,6 @@ pub struct IngestStage {
     heartbeats: Vec<Option<HeartbeatReader>>,
     /// The topics read, each with its source and partition count.
     topics: BTreeMap<Arc<str>, (SourceIndex, i32)>,
-    /// Assigned, though not read yet.
-    arriving: Vec<(String, i32)>,
     /// Where each assigned topic-partition is expected to go on, to notice gaps.
     expected: BTreeMap<TopicPartition, i64>,
     /// For each round that is on its way, how far the sources are read once it is acknowledged.
@@ -87,18 +85,14 @@ impl IngestStage {
         let partitions = settings.topics.partitions;
         let plan = Arc::clone(&settings.plan);
         let ingest = Ingest::new(plan, partitions, commit_time, key_may_change, settings.patience);
-        let patterns: Vec<String> =
-            settings.sources.iter().flat_map(|source| subscriptions(&source.topics)).collect();
-        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
         let group = &settings.topics.ingest_group;
-        let member = Member::join(&properties, group, &patterns, settings.limits.fetch_bytes / 2)?;
+        let member = Member::join(&properties, group, settings.limits.fetch_bytes / 2)?;
         let offsets = Offsets::new(&properties, group)?;
         let mut stage = IngestStage {
             writer: ChangesWriter::new(&properties, &settings.topics.changes)?,
             decoders: settings.sources.iter().map(|_| Decoder::new()).collect(),
             heartbeats: settings.connectors.iter().map(|_| None).collect(),
             topics: BTreeMap::new(),
-            arriving: Vec::new(),
             expected: BTreeMap::new(),
             to_commit: VecDeque::new(),
             acknowledged: None,
@@ -132,7 +126,7 @@ impl IngestStage {
                 commit = Moment::now();
                 self.commit();
             }
-            if look_up.elapsed() >= if self.is_complete() { LOOK_UP } else { LOOK_UP_MISSING } {
+            if look_up.elapsed() >= if self.missing.is_empty() { LOOK_UP } else { LOOK_UP_MISSING } {
                 look_up = Moment::now();
                 self.look_up()?;
             }
@@ -171,7 +165,7 @@ impl IngestStage {
                     check_gap(offsets, expected, &id, message.offset())?;
                     *bytes_taken += message.payload_len() + message.key_len();
                     let reading = understand(settings, *source, &mut decoders[*source], &message);
-                    ingest.take(*source, &id, message.offset(), reading);
+                    ingest.take(*source, &id, (message.offset(), reading), now());
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) if passing(&error) => tracing::warn!(%error, "reading the sources was disturbed"),
@@ -185,29 +179,20 @@ impl IngestStage {
     }
 
     fn follow_movements(&mut self) -> Result<(), StageError> {
+        let mut assigned = Vec::new();
         for movement in self.member.movements() {
             match movement {
-                Movement::Assigned { topic, partition } => {
-                    if !self.topics.contains_key(&*topic) {
-                        self.look_up()?;
-                    }
-                    self.arriving.push((topic, partition));
-                }
+                Movement::Assigned { topic, partition } => assigned.push((topic, partition)),
                 Movement::Revoked { topic, partition } => {
-                    self.arriving.retain(|(name, number)| *name != topic || *number != partition);
+                    assigned.retain(|(name, number)| *name != topic || *number != partition);
+                    let (source, _) = self.topics[&*topic];
                     let id = TopicPartition { topic: topic.into(), partition };
-                    if let Some((source, _)) = self.topics.get(&*id.topic) {
-                        self.ingest.revoke(*source, &id);
-                    }
+                    self.ingest.revoke(source, &id);
                     self.expected.remove(&id);
                 }
             }
         }
-        // A broker may know a new topic before another one does.
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.arriving).into_iter().partition(|(topic, _)| self.topics.contains_key(&**topic));
-        self.arriving = unknown;
-        if known.is_empty() { Ok(()) } else { self.begin(&known) }
+        if assigned.is_empty() { Ok(()) } else { self.begin(&assigned) }
     }
 
     /// Begins to read topic-partitions.
@@ -228,11 +213,6 @@ impl IngestStage {
             self.ingest.assign(source, id, offset, now());
         }
         Ok(self.member.release(assigned)?)
-    }
-
-    /// False while a topic that is to be read is not to be found.
-    fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.arriving.is_empty()
     }
 
     fn read_heartbeats(&mut self) -> Result<(), StageError> {
@@ -289,7 +269,8 @@ impl IngestStage {
                 self.ingest.ends(asked_at, &ends);
             }
             Err(failure) => {
-                tracing::warn!(%failure, "end offsets are not known; promises wait for the next heartbeat")
+                tracing::warn!(%failure, "end offsets are not known; promises wait for the next heartbeat");
+                self.ingest.ends(asked_at, &[]);
             }
         }
         Ok(())
@@ -339,6 +320,7 @@ impl IngestStage {
             let topics = matching.into_iter().map(|(topic, count)| (topic.into(), count)).collect();
             self.ingest.learn(Topology { source, topics });
         }
+        self.member.subscribe(self.topics.keys().map(|topic| &**topic).collect())?;
         let missing = missing(&self.settings, &present);
         for (of, topics) in missing.iter().filter(|(of, topics)| self.missing.get(*of) != Some(*topics)) {
             tracing::warn!(?topics, "{of}: a topic does not exist yet; verdicts are held");
@@ -389,13 +371,6 @@ impl IngestStage {
             let name = self.settings.sources[source].name.clone();
             gauge!(telemetry::INGEST_LAG, "source" => name).set(lag as f64);
         }
-    }
-}
-
-fn subscriptions(selection: &TopicSelection) -> Vec<String> {
-    match selection {
-        TopicSelection::List(topics) => topics.clone(),
-        TopicSelection::Pattern(pattern) => vec![format!("^({pattern})$")],
     }
 }
 

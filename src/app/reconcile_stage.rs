@@ -24,6 +24,7 @@ use crate::adapters::kafka::publisher::{OutputTopics, Publisher};
 use crate::adapters::records::{Message, Renderer};
 use crate::adapters::rocksdb::{RocksStore, SharedMemory};
 use crate::adapters::telemetry;
+use crate::domain::change::TopicPartition;
 use crate::domain::key_state::Event;
 use crate::domain::record::{Cause, Content, Record};
 use crate::domain::routing::Ownership;
@@ -32,6 +33,9 @@ use crate::task::wire::block;
 
 /// Blocks applied before their records are published together.
 const BATCH: usize = 256;
+
+/// How often it is said who holds verdicts back.
+const COMPLAIN: Duration = Duration::from_secs(60);
 
 /// How often metrics are set.
 const REPORT: Duration = Duration::from_secs(1);
@@ -105,8 +109,8 @@ pub struct ReconcileStage {
 impl ReconcileStage {
     pub fn start(settings: Arc<Settings>, status: Arc<ReconcileStatus>) -> Result<ReconcileStage, StageError> {
         let properties = Properties::new(settings.kafka.clone());
-        let topics = [settings.topics.changes.as_str()];
-        let member = Member::join(&properties, &settings.topics.reconcile_group, &topics, 64 << 10)?;
+        let mut member = Member::join(&properties, &settings.topics.reconcile_group, 64 << 10)?;
+        member.subscribe(vec![&settings.topics.changes])?;
         let offsets = Offsets::new(&properties, &settings.topics.reconcile_group)?;
         let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
         let renderer = Arc::new(Renderer::new(&settings.plan, masks, settings.mask_key.clone()));
@@ -285,6 +289,7 @@ struct Worker {
     counted: Counts,
     /// For each rule, how often its answer had been uncertain when it was last reported.
     uncertain: Vec<u64>,
+    complained: Moment,
 }
 
 impl Worker {
@@ -326,7 +331,15 @@ impl Worker {
         reader.seek(&[(*partition, next)])?;
         tracing::info!(partition, next, end, published = ?publisher.published(), "partition opened");
         let uncertain = task.cannot_compare().to_vec();
-        let worker = Worker { seat, task, reader, publisher, counted: Counts::default(), uncertain };
+        let worker = Worker {
+            seat,
+            task,
+            reader,
+            publisher,
+            counted: Counts::default(),
+            uncertain,
+            complained: Moment::now(),
+        };
         worker.show_progress();
         Ok(Some(worker))
     }
@@ -439,6 +452,15 @@ impl Worker {
         status.changes.store(self.task.counts().taken() as i64, Ordering::Relaxed);
     }
 
+    /// Says who holds verdicts back.
+    fn complain(&self) {
+        if let Some((source, TopicPartition { topic, partition: number }, promised)) = self.task.least_promised() {
+            let (partition, promised) = (self.seat.partition, promised.map(|promised| promised.to_string()));
+            let source = &self.seat.settings.sources[source].name;
+            tracing::warn!(partition, source, %topic, number, promised, "verdicts are held: this topic-partition has promised least");
+        }
+    }
+
     fn report(&mut self) {
         let partition = self.seat.partition.to_string();
         let counts = self.task.counts();
@@ -456,6 +478,13 @@ impl Worker {
             gauge!(telemetry::PENDING, &labels).set(tally.pending as f64);
             gauge!(telemetry::OPEN, &labels).set(tally.open as f64);
         }
+        add(telemetry::AHEAD, counts.ahead, before.ahead);
+        if counts.ahead > before.ahead {
+            tracing::warn!(
+                partition,
+                "changes say a source time that lies in the future; the clock was taken instead"
+            );
+        }
         if counts.epochs > before.epochs {
             tracing::warn!(partition, "a connector's positions began anew, as after a failover or a restore");
         }
@@ -467,7 +496,12 @@ impl Worker {
         }
         let set = |name: &'static str, value: f64| gauge!(name, "partition" => partition.clone()).set(value);
         if let Some(settled) = self.task.settled() {
-            set(telemetry::RECONCILIATION_LAG, now().since(settled) as f64 / 1e6);
+            let lag_us = now().since(settled);
+            set(telemetry::RECONCILIATION_LAG, lag_us as f64 / 1e6);
+            if lag_us > self.seat.settings.patience.stall_after_us && self.complained.elapsed() >= COMPLAIN {
+                self.complained = Moment::now();
+                self.complain();
+            }
         }
         set(telemetry::WAITING, self.task.waiting() as f64);
         set(telemetry::CACHE_BYTES, self.task.memory_bytes() as f64);

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::hash::fnv1a;
 use super::instant::Instant;
 use super::value::Value;
 
@@ -36,8 +37,19 @@ pub struct Position {
     pub row: u64,
 }
 
-/// Whose run of a connector wrote an event: a hash of Debezium's `runId` header, new at each start. 0 is unknown.
+/// Whose run of a connector wrote an event, and whose positions it tells: the lower half is a hash of Debezium's `runId`
+/// header, new at each start, or 0 where that is unknown; the upper half is the [`Origin::family`] of its position.
 pub type RunId = u64;
+
+/// The family of a run's positions.
+pub fn family_of(run: RunId) -> u32 {
+    (run >> 32) as u32
+}
+
+/// True where two events are surely of one run of their connector, which sends nothing twice.
+pub fn is_same_run(left: RunId, right: RunId) -> bool {
+    left as u32 == right as u32 && left as u32 != 0
+}
 
 /// Hash of the source transaction's id; 0 where the event belongs to none (snapshot rows).
 pub type TransactionId = u64;
@@ -67,6 +79,20 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Tells apart positions that do not compare: those of another GTID domain (MariaDB), of another server's or tag's
+    /// GTIDs (MySQL), of a binlog with another name.
+    pub fn family(&self) -> u32 {
+        let name: &str = match self {
+            Origin::None => return 0,
+            Origin::Lsn => "lsn",
+            Origin::Gtid(prefix) if prefix.ends_with(':') => prefix,
+            Origin::Gtid(prefix) => prefix.split('-').next().unwrap_or_default(),
+            Origin::Binlog(prefix) => prefix,
+        };
+        let hash = fnv1a(name.as_bytes());
+        (hash ^ (hash >> 32)) as u32
+    }
+
     /// The position as the database's own tools write it.
     pub fn label(&self, position: Position) -> String {
         match self {

@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use super::change::{Change, Mark, Position, RunId, SourceIndex, TopicPartition, Topology};
+use super::change::{Change, Mark, Position, RunId, SourceIndex, TopicPartition, Topology, family_of, is_same_run};
 use super::instant::Instant;
 use super::queue::{Queue, Waiting};
 
@@ -43,10 +43,14 @@ pub enum Admission {
     Late,
     /// It waits to be settled, and its connector's positions begin anew with it.
     NewEpoch,
+    /// It waits to be settled, though its source time lies in the future, and is not believed.
+    Ahead,
     /// Its offset was taken before: the log's writer repeated itself.
     Repeated,
     /// Its position was passed before: the connector sent it again.
     Replayed,
+    /// Its offset was taken before, though it is a change that was not: the topic was deleted and created anew.
+    Foreign,
 }
 
 /// A change whose place on the timeline is known and final.
@@ -58,12 +62,21 @@ pub struct Settled {
     pub change: Change,
 }
 
-/// A stretch of the timeline: everything up to `until` that was not settled before.
+/// A stretch of the timeline: everything up to `until` that was not settled before. Before the baseline, where nothing
+/// is judged, it may also hold a part of what happens in the instant after, so that a first snapshot, whose rows all
+/// share one instant, need not be settled at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stride {
     pub until: Instant,
     /// In timeline order: by `at`, then by connector, then in commit order.
     pub changes: Vec<Settled>,
+}
+
+impl Stride {
+    /// The last instant of which it holds something.
+    pub fn touches(&self) -> Instant {
+        self.changes.last().map_or(self.until, |last| last.at.max(self.until))
+    }
 }
 
 /// What is remembered of one topic-partition.
@@ -114,9 +127,16 @@ pub struct Flow {
     pub proofs: VecDeque<(Place, Instant)>,
 }
 
+/// A source time may run so far ahead of the machine's clock, microseconds. What lies further ahead (a clock at fault, a
+/// session's `SET timestamp`) would hold back everything behind it, and proves nothing.
+pub const AHEAD_US: i64 = 60_000_000;
+
 /// Changes of one lane and position beyond so many are not all told from their replays. A replay that is taken again
 /// says nothing new, unless its row changed again within the same transaction.
 const SHARED_KEPT: usize = 1024;
+
+/// Proofs pile up while another source holds the settled time back; of more, older ones are thinned out.
+const PROOFS_KEPT: usize = 1024;
 
 /// More failovers than this within the changes still in flight are not told apart.
 const RUNS_KEPT: usize = 8;
@@ -129,11 +149,15 @@ impl Default for Flow {
 
 impl Flow {
     fn epoch_of(&self, run: RunId) -> u32 {
-        let known = self.runs.iter().rev().find(|(known, _)| *known == run);
-        match known {
-            Some((_, epoch)) => *epoch,
-            None => self.epoch,
-        }
+        let mut latest = self.runs.iter().rev();
+        let known = latest.clone().find(|(known, _)| *known == run);
+        let known = known.or_else(|| latest.find(|(known, _)| family_of(*known) == family_of(run)));
+        known.map_or(self.epoch, |(_, epoch)| *epoch)
+    }
+
+    /// True where positions of the run's family have been seen before an epoch began.
+    fn knows_family(&self, run: RunId) -> bool {
+        self.runs.iter().any(|(known, _)| family_of(*known) == family_of(run))
     }
 
     fn begin_epoch(&mut self, run: RunId, last_run: RunId) -> u32 {
@@ -153,6 +177,10 @@ impl Flow {
         if index > 0 && self.proofs[index - 1].1 >= from {
             return;
         }
+        if self.proofs.len() >= PROOFS_KEPT {
+            self.thin();
+            return self.prove(place, from);
+        }
         while let Some((known, instant)) = self.proofs.get(index) {
             if *instant > from && *known > place {
                 break;
@@ -163,6 +191,16 @@ impl Flow {
             self.proofs.remove(index);
         }
         self.proofs.insert(index, (place, from));
+    }
+
+    /// Forgets every other one of the older half. Far below the newest promises all transactions are whole, so a proof
+    /// there only says how near to its commit a change is lifted.
+    fn thin(&mut self) {
+        let mut number = 0;
+        self.proofs.retain(|_| {
+            number += 1;
+            number > PROOFS_KEPT / 2 || number % 2 == 1
+        });
     }
 
     /// True where a promise's place lies below that of an earlier one, though its time does not: a connector that
@@ -278,18 +316,28 @@ impl Timeline {
         new
     }
 
-    /// Takes the next change of a lane, in log order.
-    pub fn admit(&mut self, lane_index: LaneIndex, change: Change) -> Admission {
-        if !self.take_offset(lane_index, change.offset) {
-            return Admission::Repeated;
-        }
+    /// Takes the next change of a lane, in log order. A source time beyond `ceiling` is taken for that.
+    pub fn admit(&mut self, lane_index: LaneIndex, mut change: Change, ceiling: Instant) -> Admission {
+        let is_repeated = !self.take_offset(lane_index, change.offset);
         let lane = &mut self.lanes[lane_index];
         let flow = &mut self.flows[self.connector_of[lane.source]];
-        let mut admission = Admission::Taken;
+        let is_ahead = change.source_time > ceiling;
+        change.source_time = change.source_time.min(ceiling);
+        if is_repeated {
+            // What was taken is no later than the latest.
+            let is_foreign = !is_ahead && change.source_time > lane.latest;
+            return if is_foreign { Admission::Foreign } else { Admission::Repeated };
+        }
+        let mut admission = if is_ahead { Admission::Ahead } else { Admission::Taken };
         if let Some(position) = change.position {
             let mut place = Place { epoch: flow.epoch_of(change.run), position };
-            if place < lane.place {
-                let anew = change.source_time > lane.latest && change.run != 0 && change.run != lane.last_run;
+            let other_family = lane.last_run != 0 && family_of(change.run) != family_of(lane.last_run);
+            let new_family = other_family && !flow.knows_family(change.run);
+            if place < lane.place || new_family {
+                // What was sent before is no later than the latest; and within one run nothing is sent twice.
+                let anew = change.source_time > lane.latest
+                    || new_family
+                    || other_family && is_same_run(change.run, lane.last_run);
                 if !anew {
                     return Admission::Replayed;
                 }
@@ -335,20 +383,26 @@ impl Timeline {
 
     /// The least mark over a source's topic-partitions; `None` until each has one.
     pub fn frontier(&self, source: SourceIndex) -> Option<Instant> {
-        self.least(source, |lane| lane.mark)
+        let least = self.promises().filter(|(of, ..)| *of == source).map(|(.., mark)| mark).min();
+        least.flatten()
     }
 
-    fn least(&self, source: SourceIndex, of: impl Fn(&Lane) -> Option<Instant>) -> Option<Instant> {
-        let topics = &self.topologies[source];
-        let mut least = None;
-        for (topic, partitions) in topics {
-            for partition in 0..*partitions {
-                let id = (source, TopicPartition { topic: topic.clone(), partition });
-                let value = of(&self.lanes[*self.lane_of.get(&id)?])?;
-                least = Some(least.map_or(value, |known: Instant| known.min(value)));
-            }
-        }
-        least
+    /// The topic-partition that has promised least, and what: the settled time cannot pass it.
+    pub fn least_promised(&self) -> Option<(SourceIndex, TopicPartition, Option<Instant>)> {
+        self.promises().min_by_key(|(.., mark)| *mark)
+    }
+
+    /// Every topic-partition that the sources are known to have, with its mark.
+    fn promises(&self) -> impl Iterator<Item = (SourceIndex, TopicPartition, Option<Instant>)> {
+        self.topologies.iter().enumerate().flat_map(move |(source, topics)| {
+            let ids = topics.iter().flat_map(|(topic, partitions)| {
+                (0..*partitions).map(|partition| TopicPartition { topic: topic.clone(), partition })
+            });
+            ids.map(move |id| {
+                let lane = self.lane_of.get(&(source, id.clone()));
+                (source, id, lane.and_then(|lane| self.lanes[*lane].mark))
+            })
+        })
     }
 
     /// Up to here history is complete and cannot change. Never falls.
@@ -390,8 +444,13 @@ impl Timeline {
             let heads = merges.iter_mut().filter_map(|merge| Some((merge.group.as_ref()?.at, merge)));
             let next = heads.min_by_key(|(at, _)| *at).filter(|(at, _)| *at <= reach);
             let Some((at, merge)) = next else { break reach };
-            if let Some(last) = changes.last().filter(|last| changes.len() >= limit && last.at < at) {
-                break last.at;
+            if let Some(last) = changes.last().filter(|_| changes.len() >= limit) {
+                if last.at < at {
+                    break last.at;
+                }
+                if self.baseline.is_some_and(|baseline| at < baseline) {
+                    break at.previous();
+                }
             }
             merge.take(self, &mut changes);
             merge.advance(self, &mut fetch)?;

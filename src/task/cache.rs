@@ -48,6 +48,11 @@ pub enum StateError<E: std::error::Error> {
          reconciliation a new name, or remove its state and its internal topics to rebuild it from the sources"
     )]
     OtherSources { stored: Vec<String>, configured: Vec<String> },
+    #[error(
+        "input gap: offset {offset} of {topic}:{partition} was taken before, yet what stands there now was not: the topic \
+         was deleted and created anew. Re-snapshot the table, then give the reconciliation a new name"
+    )]
+    TopicBeganAnew { topic: String, partition: i32, offset: i64 },
 }
 
 /// How many keys are read at once.

@@ -21,7 +21,7 @@ use crate::domain::change::{
 use crate::domain::instant::Instant;
 use crate::domain::routing::partition_of;
 use crate::domain::rule::Plan;
-use crate::domain::timeline::ConnectorIndex;
+use crate::domain::timeline::{AHEAD_US, ConnectorIndex};
 
 /// How patient ingest is.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +87,8 @@ struct Lane {
     /// The best promise that can be given now.
     promise: Option<(Instant, Option<Proof>)>,
     promised: Option<Instant>,
+    /// Since when the broker has answered each time that it was asked for the end offset.
+    answering_since: Option<Instant>,
     /// The machine's time when the promise last moved, or the lane was assigned.
     moved_at: Instant,
     /// What was last said about it; `None` where only another member may have.
@@ -174,6 +176,7 @@ impl Ingest {
             last: None,
             promise: None,
             promised: None,
+            answering_since: None,
             moved_at: now,
             stalled: None,
         };
@@ -186,7 +189,13 @@ impl Ingest {
     }
 
     /// Takes the next record of a topic-partition.
-    pub fn take(&mut self, source: SourceIndex, topic_partition: &TopicPartition, offset: i64, reading: Reading) {
+    pub fn take(
+        &mut self,
+        source: SourceIndex,
+        topic_partition: &TopicPartition,
+        (offset, reading): (i64, Reading),
+        now: Instant,
+    ) {
         let lane = self.lanes.get_mut(&(source, topic_partition.clone()));
         let lane = lane.expect("what comes is of a topic-partition that is assigned");
         lane.read_to = offset + 1;
@@ -203,13 +212,13 @@ impl Ingest {
             Reading::Change(decoded) => {
                 if let (true, Some(position)) = (decoded.streamed, decoded.change.position) {
                     let run = decoded.change.run;
-                    if commit_time {
+                    if !commit_time {
+                        lane.last = Some(Proof { position, run });
+                        lane.pass(&self.seen[self.plan.sources[source].connector]);
+                    } else if decoded.change.source_time <= now.plus(AHEAD_US) {
                         let begin = Position { transaction: position.transaction, row: 0 };
                         let time = decoded.change.source_time.previous();
                         lane.offer(time, Some(Proof { position: begin, run }));
-                    } else {
-                        lane.last = Some(Proof { position, run });
-                        lane.pass(&self.seen[self.plan.sources[source].connector]);
                     }
                 }
                 lane.reach();
@@ -237,6 +246,9 @@ impl Ingest {
         now: Instant,
     ) {
         let proof = Proof { position: Position { row: 0, ..proof.position }, ..proof };
+        if time > now.plus(AHEAD_US) {
+            return;
+        }
         for lane in self.lanes.values_mut().filter(|lane| self.plan.sources[lane.source].connector == connector) {
             if lane.has_passed(proof) {
                 lane.offer(time, Some(proof));
@@ -294,21 +306,27 @@ impl Ingest {
     }
 
     /// Takes the end offsets that [`Ingest::wants_ends`] asked for at `asked_at`. A topic-partition without an
-    /// answer gets its promise by a later heartbeat.
+    /// answer gets its promise by a later heartbeat: while its leader is away its connector's records wait in the
+    /// producer, though heartbeats go on elsewhere, so a slack must pass after it is back.
     pub fn ends(&mut self, asked_at: Instant, ends: &[((SourceIndex, TopicPartition), i64)]) {
-        for (id, end) in ends {
+        let slack_us = self.patience.slack_us;
+        for id in self.wants_ends(asked_at) {
             let connector = self.plan.sources[id.0].connector;
-            let Some((time, proof)) = self.ripe(connector, asked_at).map(|beat| (beat.time, beat.proof)) else {
+            let ripe = self.ripe(connector, asked_at).map(|beat| (beat.time, beat.proof));
+            let (Some((time, proof)), Some(lane)) = (ripe, self.lanes.get_mut(&id)) else { continue };
+            let Some((_, end)) = ends.iter().find(|(known, _)| *known == id) else {
+                lane.answering_since = None;
                 continue;
             };
-            let Some(lane) = self.lanes.get_mut(id) else { continue };
+            if asked_at.since(*lane.answering_since.get_or_insert(asked_at)) < slack_us {
+                continue;
+            }
             if lane.targets.len() >= TARGETS {
                 lane.targets.pop_back();
             }
             lane.targets.push_back(Target { end: *end, time, proof });
             lane.reach();
         }
-        let slack_us = self.patience.slack_us;
         self.beats.retain(|beat| asked_at.since(beat.seen_at) < slack_us);
     }
 

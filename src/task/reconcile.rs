@@ -11,14 +11,14 @@ use super::store::{Batch, MEMORY_KEY, Space, Store};
 use super::telling::{Outbox, Teller};
 use super::waiting::WaitingRoom;
 use super::wire::state::{Layout, Layouts, TaskMemory, decode_memory, encode_memory};
-use crate::domain::change::{Block, Change, Entry, Key, Origin, Reject};
+use crate::domain::change::{Block, Change, Entry, Key, Origin, Reject, SourceIndex, TopicPartition};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Effect, Happening, KeyState, Phase, Told, Window};
 use crate::domain::queue::Queue;
 use crate::domain::record::{Content, Quarantined, Record, SourceNotice};
 use crate::domain::routing::{Ownership, partition_of};
 use crate::domain::rule::Plan;
-use crate::domain::timeline::{Admission, LaneIndex, Timeline};
+use crate::domain::timeline::{AHEAD_US, Admission, LaneIndex, Timeline};
 
 /// What a task has counted since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub struct Counts {
     pub replayed: u64,
     pub repeated: u64,
     pub epochs: u64,
+    pub ahead: u64,
     pub rejects: u64,
     pub judged: u64,
 }
@@ -35,7 +36,7 @@ pub struct Counts {
 impl Counts {
     /// Every change that was taken, in whatever way.
     pub fn taken(&self) -> u64 {
-        self.changes + self.late + self.epochs
+        self.changes + self.late + self.epochs + self.ahead
     }
 }
 
@@ -178,6 +179,11 @@ impl<S: Store> Task<S> {
         (0..self.plan.sources.len()).map(|source| self.timeline.frontier(source)).collect()
     }
 
+    /// The topic-partition that has promised least, and what.
+    pub fn least_promised(&self) -> Option<(SourceIndex, TopicPartition, Option<Instant>)> {
+        self.timeline.least_promised()
+    }
+
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -248,7 +254,7 @@ impl<S: Store> Task<S> {
                     let lane = lanes[change.topic_partition];
                     change.topic_partition = lane;
                     change.origin = origins[change.origin];
-                    self.admit(lane, change);
+                    self.admit(lane, change, written_at.plus(AHEAD_US))?;
                 }
                 Entry::Mark(mark) => self.timeline.mark(lanes[mark.topic_partition], &mark),
                 Entry::Stall { topic_partition, stalled } => {
@@ -298,16 +304,23 @@ impl<S: Store> Task<S> {
         }
     }
 
-    fn admit(&mut self, lane: LaneIndex, change: Change) {
-        let admission = self.timeline.admit(lane, change);
+    fn admit(&mut self, lane: LaneIndex, change: Change, ceiling: Instant) -> Result<(), StateError<S::Error>> {
+        let offset = change.offset;
+        let admission = self.timeline.admit(lane, change, ceiling);
         let count = match admission {
             Admission::Taken => &mut self.counts.changes,
             Admission::Late => &mut self.counts.late,
             Admission::NewEpoch => &mut self.counts.epochs,
+            Admission::Ahead => &mut self.counts.ahead,
             Admission::Repeated => &mut self.counts.repeated,
             Admission::Replayed => &mut self.counts.replayed,
+            Admission::Foreign => {
+                let TopicPartition { topic, partition } = &self.timeline.lanes[lane].topic_partition;
+                return Err(StateError::TopicBeganAnew { topic: topic.to_string(), partition: *partition, offset });
+            }
         };
         *count += 1;
+        Ok(())
     }
 
     /// One partition of the changes log speaks for a source, so that its stall is said once.
@@ -351,11 +364,13 @@ impl<S: Store> Task<S> {
     /// left to do.
     fn settle(&mut self, out: &mut Outbox) -> Result<bool, StateError<S::Error>> {
         let mut touched: BTreeMap<Key, Vec<Effect>> = BTreeMap::new();
+        let mut touches = None;
         if self.lived == self.timeline.settled() {
             let Task { timeline, waiting, store, layouts, .. } = self;
             let sources: Vec<usize> = timeline.lanes.iter().map(|lane| lane.source).collect();
             let fetch = |lane: LaneIndex, number| waiting.fetch((lane, number), sources[lane], store, layouts);
             let Some(stride) = timeline.stride(self.limits.step, fetch)? else { return Ok(true) };
+            touches = Some(stride.touches());
             for one in stride.changes {
                 let source = self.timeline.lanes[one.lane].source;
                 let effects = self.rows.spread(one, source, &self.plan, self.ownership, &self.store);
@@ -376,7 +391,7 @@ impl<S: Store> Task<S> {
             }
         }
         let from = self.lived.map_or(baseline, |lived| lived.max(baseline));
-        self.advance_keys(touched, Window { baseline, from, until }, out)?;
+        self.advance_keys(touched, Window { baseline, from, until: touches.unwrap_or(until) }, out)?;
         if !are_all {
             return Ok(false);
         }

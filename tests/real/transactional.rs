@@ -8,11 +8,12 @@ use crate::support::theatre::{TOPICS, Theatre};
 #[test]
 #[ignore = "real stack"]
 fn real_sources_written_in_transactions_are_read_to_their_end() {
-    let stack = super::stack();
+    // A broker of its own: the theatre's topics have the names of other tests'.
+    let broker = super::Broker::start().expect("a broker starts");
     let topics = TOPICS.map(|(topic, partitions)| (topic.to_owned(), partitions));
-    super::create_topics(&stack.bootstrap(), &topics).expect("the topics are created");
+    super::create_topics(&broker.bootstrap(), &topics).expect("the topics are created");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut theatre = Theatre::new(&stack.bootstrap(), &[("transactional.id", "connectors")]);
+    let mut theatre = Theatre::new(&broker.bootstrap(), &[("transactional.id", "connectors")]);
     let product = theatre.product(folder.path());
     theatre.play(true, Duration::from_secs(60), |theatre| theatre.judge.seen.len() >= 6);
     // No more customers: what is wrong by now is found although the topics end in markers.

@@ -211,7 +211,7 @@ impl Product {
         }
     }
 
-    fn read(&mut self, dice: &mut Dice, world: &World, delivery: &Delivery, member: usize, _now: Micros) {
+    fn read(&mut self, dice: &mut Dice, world: &World, delivery: &Delivery, member: usize, now: Micros) {
         for lane in 0..self.topics.len() {
             let (owner, mut next) = self.owners[lane];
             let (Some(source), topic_partition) = self.topics[lane].clone() else { continue };
@@ -222,7 +222,7 @@ impl Product {
                 let Some(record) = delivery.lanes[lane].records.get(next) else { break };
                 let offset = next as i64;
                 let reading = read(world, delivery, lane, *record, offset);
-                self.members[member].ingest.take(source, &topic_partition, offset, reading);
+                self.members[member].ingest.take(source, &topic_partition, (offset, reading), Instant(now));
                 next += 1;
             }
             self.owners[lane].1 = next;

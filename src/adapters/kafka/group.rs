@@ -70,17 +70,14 @@ impl GroupContext {
 /// A member of a consumer group.
 pub struct Member {
     consumer: BaseConsumer<GroupContext>,
+    group: String,
+    topics: Vec<String>,
 }
 
 impl Member {
-    /// Joins a group. Topics that begin with `^` are regular expressions. A partition that is assigned is held, and
-    /// nothing of it read, until it is released.
-    pub fn join(
-        properties: &Properties,
-        group: &str,
-        topics: &[&str],
-        fetch_bytes: usize,
-    ) -> Result<Member, KafkaFailure> {
+    /// A member of a group that joins with its first subscription. A partition that is assigned is held, and nothing of
+    /// it read, until it is released.
+    pub fn join(properties: &Properties, group: &str, fetch_bytes: usize) -> Result<Member, KafkaFailure> {
         let fetch_kbytes = (fetch_bytes / 1024).max(64).to_string();
         let answer_bytes = (fetch_bytes / 2).max(1 << 20).to_string();
         let config = properties.with(&[
@@ -99,8 +96,18 @@ impl Member {
         ]);
         let consumer: BaseConsumer<GroupContext> =
             config.create_with_context(GroupContext::default()).context(|| format!("consumer of group {group}"))?;
-        consumer.subscribe(topics).context(|| format!("subscribing group {group} to {topics:?}"))?;
-        Ok(Member { consumer })
+        Ok(Member { consumer, group: group.to_owned(), topics: Vec::new() })
+    }
+
+    /// Takes its share of these topics, and of no others.
+    pub fn subscribe(&mut self, topics: Vec<&str>) -> Result<(), KafkaFailure> {
+        if topics.is_empty() || self.topics == topics {
+            return Ok(());
+        }
+        let subscribed = self.consumer.subscribe(&topics);
+        subscribed.context(|| format!("subscribing group {} to {topics:?}", self.group))?;
+        self.topics = topics.into_iter().map(str::to_owned).collect();
+        Ok(())
     }
 
     /// The next message, if one comes in time.
