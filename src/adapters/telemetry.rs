@@ -35,6 +35,8 @@ macro_rules! metrics {
         /// Every metric that the process can expose.
         pub const METRICS: &[Metric] =
             &[$(Metric { name: $name, kind: Kind::$kind, labels: &$labels, help: $help }),*];
+        /// The names of their constants, in the same order.
+        pub const CONSTANTS: &[&str] = &[$(stringify!($constant)),*];
     };
 }
 

@@ -4,6 +4,7 @@
 
 pub mod catalog;
 pub mod change;
+pub mod flow;
 pub mod hash;
 pub mod instant;
 pub mod key_state;

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use super::change::Change;
+use super::flow::Place;
 use super::instant::Instant;
-use super::timeline::Place;
 
 /// A change that waits for the settled time to reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::change::{Change, Mark, Position, RunId, SourceIndex, TopicPartition, Topology, family_of, is_same_run};
+use super::flow::{Flow, Place};
 use super::instant::Instant;
 use super::queue::{Queue, Waiting};
 
@@ -26,13 +27,6 @@ pub type ConnectorIndex = usize;
 
 /// Index of a topic-partition in a timeline, in order of first sight.
 pub type LaneIndex = usize;
-
-/// A position within its epoch: a failover or a restore may begin positions anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    pub epoch: u32,
-    pub position: Position,
-}
 
 /// What became of a change that came from the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,19 +108,6 @@ impl Lane {
     }
 }
 
-/// What is remembered of one connector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flow {
-    /// The `at` of its last settled transaction.
-    pub reached: Instant,
-    pub epoch: u32,
-    /// The runs that began an epoch, oldest first; bounded by [`RUNS_KEPT`].
-    pub runs: Vec<(RunId, u32)>,
-    /// `(place, instant)`: every transaction at or after the place has an `at` no earlier than the instant.
-    /// Both rise.
-    pub proofs: VecDeque<(Place, Instant)>,
-}
-
 /// A source time may run so far ahead of the machine's clock, microseconds. What lies further ahead (a clock at fault, a
 /// session's `SET timestamp`) would hold back everything behind it, and proves nothing.
 pub const AHEAD_US: i64 = 60_000_000;
@@ -134,86 +115,6 @@ pub const AHEAD_US: i64 = 60_000_000;
 /// Changes of one lane and position beyond so many are not all told from their replays. A replay that is taken again
 /// says nothing new, unless its row changed again within the same transaction.
 const SHARED_KEPT: usize = 1024;
-
-/// Proofs pile up while another source holds the settled time back; of more, older ones are thinned out.
-const PROOFS_KEPT: usize = 1024;
-
-/// More failovers than this within the changes still in flight are not told apart.
-const RUNS_KEPT: usize = 8;
-
-impl Default for Flow {
-    fn default() -> Flow {
-        Flow { reached: Instant::MIN, epoch: 0, runs: Vec::new(), proofs: VecDeque::new() }
-    }
-}
-
-impl Flow {
-    fn epoch_of(&self, run: RunId) -> u32 {
-        let mut latest = self.runs.iter().rev();
-        let known = latest.clone().find(|(known, _)| *known == run);
-        let known = known.or_else(|| latest.find(|(known, _)| family_of(*known) == family_of(run)));
-        known.map_or(self.epoch, |(_, epoch)| *epoch)
-    }
-
-    /// True where positions of the run's family have been seen before an epoch began.
-    fn knows_family(&self, run: RunId) -> bool {
-        self.runs.iter().any(|(known, _)| family_of(*known) == family_of(run))
-    }
-
-    fn begin_epoch(&mut self, run: RunId, last_run: RunId) -> u32 {
-        if !self.runs.iter().any(|(known, _)| *known == last_run) {
-            self.runs.push((last_run, self.epoch));
-        }
-        self.epoch += 1;
-        self.runs.push((run, self.epoch));
-        if self.runs.len() > RUNS_KEPT {
-            self.runs.remove(0);
-        }
-        self.epoch
-    }
-
-    fn prove(&mut self, place: Place, from: Instant) {
-        let index = self.proofs.partition_point(|(known, _)| *known < place);
-        if index > 0 && self.proofs[index - 1].1 >= from {
-            return;
-        }
-        if self.proofs.len() >= PROOFS_KEPT {
-            self.thin();
-            return self.prove(place, from);
-        }
-        while let Some((known, instant)) = self.proofs.get(index) {
-            if *instant > from && *known > place {
-                break;
-            }
-            if *known == place && *instant >= from {
-                return;
-            }
-            self.proofs.remove(index);
-        }
-        self.proofs.insert(index, (place, from));
-    }
-
-    /// Forgets every other one of the older half. Far below the newest promises all transactions are whole, so a proof
-    /// there only says how near to its commit a change is lifted.
-    fn thin(&mut self) {
-        let mut number = 0;
-        self.proofs.retain(|_| {
-            number += 1;
-            number > PROOFS_KEPT / 2 || number % 2 == 1
-        });
-    }
-
-    /// True where a promise's place lies below that of an earlier one, though its time does not: a connector that
-    /// reads its log again tells of the same times at the same places.
-    fn has_fallen(&self, place: Place, time: Instant) -> bool {
-        self.proofs.back().is_some_and(|(known, instant)| place < *known && time.next() > *instant)
-    }
-
-    fn lift(&self, place: Place) -> Instant {
-        let index = self.proofs.partition_point(|(known, _)| *known <= place);
-        if index == 0 { Instant::MIN } else { self.proofs[index - 1].1 }
-    }
-}
 
 /// The state of one changes-log partition's timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -469,10 +370,9 @@ impl Timeline {
                 None => self.lanes[lane].place.max(self.lanes[lane].proved),
             })
             .min();
-        let Some(least) = least else { return };
-        let proofs = &mut self.flows[connector].proofs;
-        let needed = proofs.partition_point(|(place, _)| *place <= least).saturating_sub(1);
-        proofs.drain(..needed);
+        if let Some(least) = least {
+            self.flows[connector].forget_below(least);
+        }
     }
 }
 

@@ -132,7 +132,8 @@ fn tidy_examples_work() {
                 std::fs::write(&path, told).expect("it can be written");
                 let outcomes = rule_tests::test_file(&path, false);
                 let outcomes = outcomes.unwrap_or_else(|faults| panic!("{name}: {}", render_all(&faults, false)));
-                assert!(outcomes.iter().all(|story| story.failures.is_empty()), "{name}: {outcomes:?}");
+                let failures: Vec<_> = outcomes.iter().flat_map(|story| &story.failures).collect();
+                assert!(failures.is_empty(), "{name}: {failures:?}");
                 stories += outcomes.len();
             } else if block.contains("rules:\n") {
                 let rules_path = path.with_extension("rules.yaml");

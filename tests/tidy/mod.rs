@@ -40,8 +40,12 @@ fn tidy_arrows_only_point_down() {
     let mut wrong = Vec::new();
     for (height, floor) in floors.iter().enumerate() {
         for (name, text) in files(&format!("src/{floor}"), &[".rs"]) {
+            let grouped = text.lines().filter(|line| line.contains("crate::{"));
+            wrong.extend(
+                grouped.map(|line| format!("{name}: one floor an import, so that arrows can be seen: {line}")),
+            );
             for above in &floors[height + 1..] {
-                let up = text.lines().filter(|line| line.contains(&format!("crate::{above}::")));
+                let up = text.lines().filter(|line| line.contains(&format!("crate::{above}")));
                 wrong.extend(up.map(|line| format!("{name}: {}", line.trim())));
             }
         }
@@ -114,8 +118,37 @@ fn tidy_metrics_are_declared_once() {
         let counter = metric.kind == telemetry::Kind::Counter;
         assert_eq!(metric.name.ends_with("_total"), counter, "{}: counters end in _total", metric.name);
     }
-    for (name, text) in files("src", &[".rs"]).into_iter().filter(|(name, _)| name != "src/adapters/telemetry.rs") {
+    let others: Vec<_> =
+        files("src", &[".rs"]).into_iter().filter(|(name, _)| name != "src/adapters/telemetry.rs").collect();
+    for constant in telemetry::CONSTANTS {
+        let used = others.iter().any(|(_, text)| text.contains(&format!("telemetry::{constant}")));
+        assert!(used, "{constant} is declared, though nothing counts it");
+    }
+    for (name, text) in others {
         let literal = ["counter!(\"", "gauge!(\"", "histogram!(\""].iter().any(|word| text.contains(word));
         assert!(!literal, "{name} names a metric by itself; declare it in telemetry.rs");
     }
+}
+
+/// A mutation of a line that is gone would prove nothing.
+#[test]
+fn tidy_mutations_are_of_lines_that_exist() {
+    let list = std::fs::read_to_string(root().join("tests/mutations.txt")).expect("the list is there");
+    let lines = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut wrong = Vec::new();
+    for line in lines {
+        let [file, from, to] = line.splitn(3, " | ").collect::<Vec<_>>()[..] else {
+            panic!("{line}: file | from | to")
+        };
+        let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+        let count = text.matches(from).count();
+        wrong.extend((count != 1 || from == to).then(|| format!("{file}: {count} times: {from}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn tidy_architecture_can_be_read_in_ten_minutes() {
+    let lines = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it is there").lines().count();
+    assert!(lines <= 150, "ARCHITECTURE.md has {lines} lines");
 }

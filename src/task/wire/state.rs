@@ -9,10 +9,11 @@ use super::block::{DELETE, Last, SourceMap, UPSERT, read_change, read_origin, wr
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::Catalog;
 use crate::domain::change::{Key, Origin, Position, TopicPartition};
+use crate::domain::flow::{Flow, Place};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Reason, Row};
 use crate::domain::queue::Waiting;
-use crate::domain::timeline::{Flow, Lane, Place};
+use crate::domain::timeline::Lane;
 
 const VERSION: u8 = 1;
 const KEY_STATE: &str = "key state";

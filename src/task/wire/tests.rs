@@ -11,10 +11,11 @@ use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{
     Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, TopicPartition, Topology,
 };
+use crate::domain::flow::{Flow, Place};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Reason, Row};
 use crate::domain::queue::Waiting;
-use crate::domain::timeline::{Flow, Lane, Place};
+use crate::domain::timeline::Lane;
 use crate::domain::value::{Type, Value};
 
 fn catalog(columns: &[&str]) -> Catalog {
