@@ -28,6 +28,7 @@ use crate::domain::change::TopicPartition;
 use crate::domain::key_state::Event;
 use crate::domain::record::{Cause, Content, Record};
 use crate::domain::routing::Ownership;
+use crate::domain::rule::Plan;
 use crate::task::reconcile::{Counts, Limits, Task};
 use crate::task::wire::block;
 
@@ -92,7 +93,6 @@ struct Running {
 pub struct ReconcileStage {
     settings: Arc<Settings>,
     properties: Properties,
-    renderer: Arc<Renderer>,
     member: Member,
     offsets: Offsets,
     memory: SharedMemory,
@@ -112,8 +112,6 @@ impl ReconcileStage {
         let mut member = Member::join(&properties, &settings.topics.reconcile_group, 64 << 10)?;
         member.subscribe(vec![&settings.topics.changes])?;
         let offsets = Offsets::new(&properties, &settings.topics.reconcile_group)?;
-        let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
-        let renderer = Arc::new(Renderer::new(&settings.plan, masks, settings.mask_key.clone()));
         Ok(ReconcileStage {
             memory: SharedMemory::new(settings.limits.rocksdb_bytes),
             running: BTreeMap::new(),
@@ -121,7 +119,6 @@ impl ReconcileStage {
             wanted: Vec::new(),
             fenced: Vec::new(),
             properties,
-            renderer,
             member,
             offsets,
             status,
@@ -195,7 +192,6 @@ impl ReconcileStage {
         let seat = Seat {
             settings: Arc::clone(&self.settings),
             properties: self.properties.clone(),
-            renderer: Arc::clone(&self.renderer),
             memory: self.memory.clone(),
             partition,
             status,
@@ -272,12 +268,24 @@ fn join(partition: i32, running: Running) -> Result<(), StageError> {
 struct Seat {
     settings: Arc<Settings>,
     properties: Properties,
-    renderer: Arc<Renderer>,
     memory: SharedMemory,
     partition: i32,
     status: Arc<PartitionStatus>,
     stop: Arc<AtomicBool>,
     flushed: Arc<AtomicI64>,
+}
+
+/// What is to be published together.
+#[derive(Default)]
+struct Outgoing {
+    messages: Vec<(Cause, Message)>,
+    /// For the metrics: what happens, by rule.
+    events: Vec<(Box<str>, Event)>,
+}
+
+fn renderer(settings: &Settings, plan: &Plan) -> Renderer {
+    let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
+    Renderer::new(plan, masks, settings.mask_key.clone())
 }
 
 /// One partition's work.
@@ -286,9 +294,12 @@ struct Worker {
     task: Task<RocksStore>,
     reader: TopicReader,
     publisher: Publisher,
+    /// Writes records about the rules of `plan`.
+    renderer: Renderer,
+    plan: Arc<Plan>,
     counted: Counts,
-    /// For each rule, how often its answer had been uncertain when it was last reported.
-    uncertain: Vec<u64>,
+    /// By rule id, how often its answer had been uncertain when it was last reported.
+    uncertain: BTreeMap<Box<str>, u64>,
     complained: Moment,
 }
 
@@ -330,15 +341,16 @@ impl Worker {
         }
         reader.seek(&[(*partition, next)])?;
         tracing::info!(partition, next, end, published = ?publisher.published(), "partition opened");
-        let uncertain = task.cannot_compare().to_vec();
         let worker = Worker {
+            uncertain: task.cannot_compare().clone(),
+            renderer: renderer(settings, task.plan()),
+            plan: Arc::clone(task.plan()),
+            counted: Counts::default(),
+            complained: Moment::now(),
             seat,
             task,
             reader,
             publisher,
-            counted: Counts::default(),
-            uncertain,
-            complained: Moment::now(),
         };
         worker.show_progress();
         Ok(Some(worker))
@@ -349,10 +361,10 @@ impl Worker {
         let [mut flushed, mut reported] = [Moment::now(); 2];
         let mut dirty = false;
         while !self.seat.stop.load(Ordering::Relaxed) {
-            let records = self.gather()?;
-            dirty |= records.is_some();
-            if let Some(records) = records {
-                self.publish(&records)?;
+            let outgoing = self.gather()?;
+            dirty |= outgoing.is_some();
+            if let Some(outgoing) = outgoing {
+                self.publish(outgoing)?;
                 self.show_progress();
             }
             // Also where nothing comes: that is when a lag is of interest.
@@ -370,8 +382,8 @@ impl Worker {
     }
 
     /// Applies the blocks that have come; `None` where there were none.
-    fn gather(&mut self) -> Result<Option<Vec<Record>>, StageError> {
-        let mut records = Vec::new();
+    fn gather(&mut self) -> Result<Option<Outgoing>, StageError> {
+        let mut outgoing = Outgoing::default();
         let mut blocks = 0;
         let mut timeout = Duration::from_millis(100);
         let began = Moment::now();
@@ -385,17 +397,19 @@ impl Worker {
                     let partition = self.seat.partition;
                     let block = block.map_err(|source| StageError::Block { partition, offset, source })?;
                     let clock = Moment::now();
-                    records.extend(self.task.apply(offset, block)?);
+                    let records = self.task.apply(offset, block)?;
                     settling += clock.elapsed();
+                    self.render(records, &mut outgoing);
                     blocks += 1;
                     while self.task.is_settling() {
                         if self.task.wants_flush() {
-                            self.publish(&std::mem::take(&mut records))?;
+                            self.publish(std::mem::take(&mut outgoing))?;
                             self.flush()?;
                         }
                         let clock = Moment::now();
-                        records.extend(self.task.proceed()?);
+                        let records = self.task.proceed()?;
                         settling += clock.elapsed();
+                        self.render(records, &mut outgoing);
                     }
                     if self.task.wants_flush() {
                         break;
@@ -413,22 +427,38 @@ impl Worker {
             return Ok(None);
         }
         histogram!(telemetry::SETTLE_SECONDS).record(settling.as_secs_f64());
-        Ok(Some(records))
+        Ok(Some(outgoing))
     }
 
-    fn publish(&mut self, records: &[Record]) -> Result<(), StageError> {
+    /// Writes the last step's records as messages, those left out that the output already holds.
+    fn render(&mut self, records: Vec<Record>, outgoing: &mut Outgoing) {
+        let Seat { settings, partition, .. } = &self.seat;
+        if !Arc::ptr_eq(&self.plan, self.task.plan()) {
+            self.plan = Arc::clone(self.task.plan());
+            self.renderer = renderer(settings, &self.plan);
+            let rules: Vec<&str> = self.plan.rules.iter().map(|rule| &*rule.id).collect();
+            tracing::info!(partition, ?rules, "the changes log says new rules");
+            for rule in self.task.left_out() {
+                tracing::error!(partition, %rule, "a rule is not judged: it names what this configuration's sources do not have");
+            }
+        }
         let published = self.publisher.published();
-        let new: Vec<&Record> = records.iter().filter(|r| published.is_none_or(|p| r.cause > p)).collect();
-        if new.is_empty() {
+        for record in records.iter().filter(|record| published.is_none_or(|published| record.cause > published)) {
+            outgoing.messages.push((record.cause, self.renderer.message(&self.plan, *partition, record)));
+            if let Content::Discrepancy(discrepancy) = &record.content {
+                outgoing.events.push((discrepancy.rule.clone(), discrepancy.event));
+            }
+        }
+    }
+
+    fn publish(&mut self, outgoing: Outgoing) -> Result<(), StageError> {
+        if outgoing.messages.is_empty() {
             return Ok(());
         }
-        let Seat { settings, renderer, partition, .. } = &self.seat;
-        let messages: Vec<(Cause, Message)> =
-            new.iter().map(|record| (record.cause, renderer.message(&settings.plan, *partition, record))).collect();
         let began = Moment::now();
-        self.publisher.publish(&messages)?;
+        self.publisher.publish(&outgoing.messages)?;
         histogram!(telemetry::PUBLISH_SECONDS).record(began.elapsed().as_secs_f64());
-        new.iter().for_each(|record| count(record));
+        outgoing.events.into_iter().for_each(|(rule, event)| count(rule, event));
         Ok(())
     }
 
@@ -488,11 +518,10 @@ impl Worker {
         if counts.epochs > before.epochs {
             tracing::warn!(partition, "a connector's positions began anew, as after a failover or a restore");
         }
-        let uncertain = self.task.cannot_compare().to_vec();
-        let before = std::mem::replace(&mut self.uncertain, uncertain);
-        for (index, rule) in self.seat.settings.plan.rules.iter().enumerate() {
-            let labels = [("rule", rule.id.to_string()), ("partition", partition.clone())];
-            counter!(telemetry::CANNOT_COMPARE, &labels).increment(self.uncertain[index] - before[index]);
+        for (rule, uncertain) in self.task.cannot_compare() {
+            let before = self.uncertain.insert(rule.clone(), *uncertain).unwrap_or_default();
+            let labels = [("rule", rule.to_string()), ("partition", partition.clone())];
+            counter!(telemetry::CANNOT_COMPARE, &labels).increment(uncertain - before);
         }
         let set = |name: &'static str, value: f64| gauge!(name, "partition" => partition.clone()).set(value);
         if let Some(settled) = self.task.settled() {
@@ -510,14 +539,12 @@ impl Worker {
     }
 }
 
-fn count(record: &Record) {
-    if let Content::Discrepancy(discrepancy) = &record.content {
-        let rule = discrepancy.rule.to_string();
-        match discrepancy.event {
-            Event::Opened => counter!(telemetry::OPENED, "rule" => rule).increment(1),
-            Event::Resolved(_) => counter!(telemetry::RESOLVED, "rule" => rule).increment(1),
-            Event::Escalated => counter!(telemetry::ESCALATED, "rule" => rule).increment(1),
-            Event::Updated => {}
-        }
-    }
+fn count(rule: Box<str>, event: Event) {
+    let metric = match event {
+        Event::Opened => telemetry::OPENED,
+        Event::Resolved(_) => telemetry::RESOLVED,
+        Event::Escalated => telemetry::ESCALATED,
+        Event::Updated => return,
+    };
+    counter!(metric, "rule" => rule.into_string()).increment(1);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::hash::fnv1a;
 use super::instant::Instant;
+use super::rule::RuleSet;
 use super::value::Value;
 
 /// The reconciliation key as canonical text: `42` for the integer 42, the text itself for text.
@@ -196,6 +197,8 @@ pub enum Entry {
         stalled: bool,
     },
     Reject(Reject),
+    /// From here on these are the rules.
+    Rules(RuleSet),
 }
 
 /// Many lines of the changes log for one partition: one Kafka record. What its lines share stands in front.

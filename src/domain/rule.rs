@@ -3,8 +3,9 @@
 //! Must not know: YAML, where rules come from, who hears of them.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, LookupTable};
 use super::hash::{continue_fnv1a, fnv1a};
 use super::sql::Query;
 use super::timeline::ConnectorIndex;
@@ -17,13 +18,13 @@ pub struct Escalation {
     pub severity: Box<str>,
 }
 
-/// One rule, compiled.
-#[derive(Clone, Debug)]
-pub struct Rule {
+/// One rule as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
     pub id: Box<str>,
     /// Changes whenever the rule's meaning does: a hash of its text and settings.
     pub version: Box<str>,
-    pub query: Query,
+    pub sql: Box<str>,
     /// How long a disagreement must last before it is a discrepancy, microseconds.
     pub grace_us: i64,
     /// By rising age.
@@ -36,6 +37,30 @@ pub struct Rule {
     pub identity: Vec<usize>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+}
+
+/// One rule, compiled.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub definition: Definition,
+    pub query: Query,
+}
+
+/// What a rule says of itself reads as its own.
+impl Deref for Rule {
+    type Target = Definition;
+
+    fn deref(&self) -> &Definition {
+        &self.definition
+    }
+}
+
+/// All rules of a reconciliation and the lookup tables that they name, as the changes log carries them: so that its
+/// verdicts are a function of the log alone, whatever a member's configuration says by now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleSet {
+    pub lookups: Vec<LookupTable>,
+    pub rules: Vec<Definition>,
 }
 
 /// Everything that the pure function needs to know of a reconciliation besides the log.
@@ -63,6 +88,25 @@ pub struct SourcePlan {
 }
 
 impl Plan {
+    pub fn rule_set(&self) -> RuleSet {
+        let rules = self.rules.iter().map(|rule| rule.definition.clone()).collect();
+        RuleSet { lookups: self.catalog.lookups.clone(), rules }
+    }
+
+    /// The plan with other rules; and the ids of those that cannot be asked, because they name what the sources of this
+    /// plan do not have.
+    pub fn with_rules(&self, set: &RuleSet) -> (Plan, Vec<Box<str>>) {
+        let catalog = Catalog { sources: self.catalog.sources.clone(), lookups: set.lookups.clone() };
+        let (mut rules, mut left_out) = (Vec::new(), Vec::new());
+        for definition in &set.rules {
+            match Query::compile(&definition.sql, &catalog) {
+                Ok(query) => rules.push(Rule { definition: definition.clone(), query }),
+                Err(_) => left_out.push(definition.id.clone()),
+            }
+        }
+        (Plan { catalog, rules, ..self.clone() }, left_out)
+    }
+
     /// Changes whenever the meaning of any rule does.
     pub fn fingerprint(&self) -> u64 {
         let parts = self.rules.iter().flat_map(|rule| [rule.id.as_bytes(), &[0], rule.version.as_bytes(), &[0]]);

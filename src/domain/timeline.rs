@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use super::change::{Change, Mark, Position, RunId, SourceIndex, TopicPartition, Topology, family_of, is_same_run};
+use super::change::{Change, Mark, RunId, SourceIndex, TopicPartition, Topology, family_of, is_same_run};
 use super::flow::{Flow, Place};
 use super::instant::Instant;
 use super::queue::{Queue, Waiting};

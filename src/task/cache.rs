@@ -128,6 +128,12 @@ impl KeyCache {
         }
     }
 
+    /// Lists the deadlines of dirty keys anew: by other rules they are others.
+    pub fn replan(&mut self, plan: &Plan) {
+        let due = |key: &Key| Some((self.entries.get(key)?.state.due(plan)?, key.clone()));
+        self.due = self.dirty.iter().filter_map(due).collect();
+    }
+
     /// The first `limit` of the keys that are due at or before `until`, by deadline, then by key.
     pub fn due<S: Store>(
         &mut self,

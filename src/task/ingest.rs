@@ -146,12 +146,18 @@ impl Ingest {
         key_may_change: Vec<bool>,
         patience: Patience,
     ) -> Ingest {
+        // The rules go in front, so that whoever reads the log knows by which it is to be judged.
+        let begin = || {
+            let mut builder = Builder::default();
+            builder.block.entries.push(Entry::Rules(plan.rule_set()));
+            builder
+        };
         Ingest {
             topologies: vec![None; plan.sources.len()],
             lanes: BTreeMap::new(),
             beats: VecDeque::new(),
             seen: vec![VecDeque::new(); commit_time.len()],
-            blocks: (0..partitions).map(|_| Builder::default()).collect(),
+            blocks: (0..partitions).map(|_| begin()).collect(),
             plan,
             commit_time,
             patience,

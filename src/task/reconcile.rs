@@ -2,14 +2,17 @@
 //!
 //! Must not know: Kafka, RocksDB, clocks, randomness. The same code runs in `run`, `demo`, `test` and the simulator.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cache::{KeyCache, StateError};
 use super::rows::RowIndex;
-use super::store::{Batch, MEMORY_KEY, Space, Store};
+use super::store::{Batch, MEMORY_KEY, RULES_KEY, Space, Store};
 use super::telling::{Outbox, Teller};
 use super::waiting::WaitingRoom;
+use super::wire::rules::{decode_rules, encode_rules};
 use super::wire::state::{Layout, Layouts, TaskMemory, decode_memory, encode_memory};
 use crate::domain::change::{Block, Change, Entry, Key, Origin, Reject, SourceIndex, TopicPartition};
 use crate::domain::instant::Instant;
@@ -17,7 +20,7 @@ use crate::domain::key_state::{Effect, Happening, KeyState, Phase, Told, Window}
 use crate::domain::queue::Queue;
 use crate::domain::record::{Content, Quarantined, Record, SourceNotice};
 use crate::domain::routing::{Ownership, partition_of};
-use crate::domain::rule::Plan;
+use crate::domain::rule::{Plan, RuleSet};
 use crate::domain::timeline::{AHEAD_US, Admission, LaneIndex, Timeline};
 
 /// What a task has counted since it was opened.
@@ -65,7 +68,13 @@ impl Limits {
 
 /// The reconciliation of one partition of the changes log.
 pub struct Task<S: Store> {
+    /// With the rules in force.
     plan: Arc<Plan>,
+    rule_set: RuleSet,
+    /// True where the store does not know the rule set yet.
+    rules_are_news: bool,
+    /// Rules in force that name what the sources do not have.
+    left_out: Vec<Box<str>>,
     ownership: Ownership,
     store: S,
     layouts: Layouts,
@@ -91,12 +100,13 @@ pub struct Task<S: Store> {
     counts: Counts,
     /// By rule id.
     tallies: BTreeMap<Box<str>, Tally>,
-    /// For each rule of the plan, how often its answer was uncertain since the task was opened.
-    cannot_compare: Vec<u64>,
+    /// By rule id, how often its answer was uncertain since the task was opened.
+    cannot_compare: BTreeMap<Box<str>, u64>,
 }
 
 impl<S: Store> Task<S> {
-    /// Opens the task over what its store remembers.
+    /// Opens the task over what its store remembers. The rules of `plan` do not matter: those in force stand in the
+    /// changes log.
     pub fn open(
         plan: Arc<Plan>,
         ownership: Ownership,
@@ -105,6 +115,9 @@ impl<S: Store> Task<S> {
     ) -> Result<Task<S>, StateError<S::Error>> {
         let connectors = plan.sources.iter().map(|source| source.connector).collect();
         let memory = store.get(Space::Memory, MEMORY_KEY).map_err(StateError::Store)?;
+        let rules = store.get(Space::Memory, RULES_KEY).map_err(StateError::Store)?;
+        let rule_set = rules.map_or(Ok(RuleSet::default()), |bytes| decode_rules(&bytes))?;
+        let (plan, left_out) = plan.with_rules(&rule_set);
         let mut task = Task {
             layouts: Layouts::new(Vec::new(), &plan.catalog),
             timeline: Timeline::new(connectors),
@@ -123,8 +136,11 @@ impl<S: Store> Task<S> {
             heartbeat: None,
             counts: Counts::default(),
             tallies: BTreeMap::new(),
-            cannot_compare: vec![0; plan.rules.len()],
-            plan,
+            cannot_compare: BTreeMap::new(),
+            plan: Arc::new(plan),
+            rule_set,
+            rules_are_news: false,
+            left_out,
             ownership,
             store,
         };
@@ -193,9 +209,19 @@ impl<S: Store> Task<S> {
         &self.tallies
     }
 
-    /// For each rule of the plan, how often its answer was uncertain since the task was opened.
-    pub fn cannot_compare(&self) -> &[u64] {
+    /// By rule id, how often its answer was uncertain since the task was opened.
+    pub fn cannot_compare(&self) -> &BTreeMap<Box<str>, u64> {
         &self.cannot_compare
+    }
+
+    /// The plan with the rules in force: those that the records of the last step are about.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Rules in force that cannot be asked, because they name what the sources of the configuration do not have.
+    pub fn left_out(&self) -> &[Box<str>] {
+        &self.left_out
     }
 
     /// How many changes wait for the settled time to reach them.
@@ -261,6 +287,7 @@ impl<S: Store> Task<S> {
                     self.stall(lanes[topic_partition], stalled, written_at, &mut out);
                 }
                 Entry::Reject(reject) => self.reject(lanes[reject.topic_partition], reject, &mut out),
+                Entry::Rules(set) => self.take_rules(set),
             }
         }
         self.step(out)
@@ -403,44 +430,6 @@ impl<S: Store> Task<S> {
         Ok(is_done)
     }
 
-    /// True where the rules have changed since every key was judged.
-    fn sweeps(&mut self) -> bool {
-        let now = self.plan.fingerprint();
-        if self.rules == now || self.lived != self.timeline.settled() {
-            return false;
-        }
-        let nothing_was_judged = self.lived.is_none_or(|lived| self.timeline.baseline().is_none_or(|b| lived < b));
-        if nothing_was_judged {
-            self.rules = now;
-        }
-        !nothing_was_judged
-    }
-
-    /// After a change of the rules, judges more of the keys anew, as of the settled time. False: the block itself is
-    /// still to be settled.
-    fn sweep(&mut self, out: &mut Outbox) -> Result<bool, StateError<S::Error>> {
-        let (Some(lived), Some(baseline)) = (self.lived, self.timeline.baseline()) else { return Ok(false) };
-        let now = self.plan.fingerprint();
-        let after = self.sweep.as_ref().filter(|(rules, _)| *rules == now).map(|(_, key)| key);
-        let page = self.cache.keys_after(after, self.limits.step, &self.store)?;
-        let are_all = page.len() < self.limits.step;
-        let mut touched = BTreeMap::new();
-        self.sweep = page.last().map(|last| (now, last.clone()));
-        for key in page {
-            if let Some(mut state) = self.cache.take(&key, &self.store, &self.layouts, &self.plan)? {
-                state.judged = false;
-                self.cache.put(&key, state, &self.plan);
-            }
-            touched.insert(key, Vec::new());
-        }
-        self.advance_keys(touched, Window { baseline, from: lived, until: lived }, out)?;
-        if are_all {
-            self.rules = now;
-            self.sweep = None;
-        }
-        Ok(false)
-    }
-
     fn advance_keys(
         &mut self,
         touched: BTreeMap<Key, Vec<Effect>>,
@@ -467,7 +456,7 @@ impl<S: Store> Task<S> {
             self.tally(&state, 1);
             self.counts.judged += 1;
             for rule in told.cannot_compare {
-                self.cannot_compare[rule] += 1;
+                *self.cannot_compare.entry(self.plan.rules[rule].id.clone()).or_default() += 1;
             }
             if !told.happenings.is_empty() {
                 open.push(self.teller(settled).open(&self.plan, &key, &state));
@@ -537,6 +526,9 @@ impl<S: Store> Task<S> {
             tallies: self.tallies.iter().map(|(rule, tally)| (rule.clone(), tally.pending, tally.open)).collect(),
         };
         batch.put(Space::Memory, MEMORY_KEY.to_vec(), encode_memory(&memory));
+        if std::mem::take(&mut self.rules_are_news) {
+            batch.put(Space::Memory, RULES_KEY.to_vec(), encode_rules(&self.rule_set));
+        }
         self.store.write(batch).map_err(StateError::Store)?;
         WaitingRoom::put_away(&mut self.timeline, self.limits.memory_bytes / 2);
         Ok(())

@@ -16,7 +16,7 @@ pub enum Space {
     Rows,
     /// Lane (big-endian u32), number of its first change (big-endian u64) → a chunk of waiting changes.
     Waiting,
-    /// The task's memory, under [`MEMORY_KEY`].
+    /// The task's memory, under [`MEMORY_KEY`], and the rules in force, under [`RULES_KEY`].
     Memory,
 }
 
@@ -34,8 +34,9 @@ impl Space {
     }
 }
 
-/// The one key of [`Space::Memory`].
 pub const MEMORY_KEY: &[u8] = b"memory";
+
+pub const RULES_KEY: &[u8] = b"rules";
 
 /// Writes that happen together or not at all; `None` deletes. Later writes to a key win.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

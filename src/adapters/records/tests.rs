@@ -11,7 +11,7 @@ use crate::domain::change::Key;
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Event, Reason};
 use crate::domain::record::{Cause, Content, Discrepancy, Record, SideRow};
-use crate::domain::rule::{Plan, Rule, SourcePlan};
+use crate::domain::rule::{Definition, Plan, Rule, SourcePlan};
 use crate::domain::sql::Query;
 use crate::domain::value::{Type, Value};
 
@@ -28,10 +28,10 @@ fn plan(sql: &str) -> Plan {
     let columns = columns.map(|(name, ty)| Column { name: name.to_owned(), ty }).collect();
     let source = SourceTable { name: "orders".to_owned(), columns, key: 0, primary_key: vec![0] };
     let catalog = Catalog { sources: vec![source], lookups: Vec::new() };
-    let rule = Rule {
+    let definition = Definition {
         id: "masks".into(),
         version: "1".into(),
-        query: Query::compile(sql, &catalog).expect("the query is sound"),
+        sql: sql.into(),
         grace_us: 0,
         escalations: Vec::new(),
         keep_open_for_us: 0,
@@ -40,6 +40,7 @@ fn plan(sql: &str) -> Plan {
         labels: BTreeMap::new(),
         annotations: BTreeMap::from([("summary".to_owned(), "{{order_id}}: {{who}}, {{severity}}".to_owned())]),
     };
+    let rule = Rule { definition, query: Query::compile(sql, &catalog).expect("the query is sound") };
     Plan {
         reconciliation: "test".into(),
         catalog,

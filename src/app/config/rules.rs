@@ -13,7 +13,7 @@ use crate::adapters::debezium::shape::Mask;
 use crate::app::diagnostic::{Diagnostic, Kind, SourceText};
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::{continue_fnv1a, fnv1a};
-use crate::domain::rule::{Escalation, Rule};
+use crate::domain::rule::{Definition, Escalation, Rule};
 use crate::domain::sql::{Query, SqlError};
 
 /// Reads the rule files that a configuration names, in order of name where a `*` stands for several.
@@ -163,10 +163,10 @@ fn rule(section: &Section<'_>, known: &Known<'_>) -> Option<Rule> {
     };
     let identity = identity(section, &query, &known.masks);
     templates(section, &query);
-    let mut rule = Rule {
+    let mut definition = Definition {
         id: id?.into(),
         version: "".into(),
-        query,
+        sql: sql.into(),
         grace_us: grace_us?,
         escalations: escalations?,
         keep_open_for_us: keep_open_for_us?,
@@ -175,8 +175,8 @@ fn rule(section: &Section<'_>, known: &Known<'_>) -> Option<Rule> {
         labels: labels?,
         annotations: annotations?,
     };
-    rule.version = version(&rule, &sql, known.catalog);
-    Some(rule)
+    definition.version = version(&definition, known.catalog);
+    Some(Rule { definition, query })
 }
 
 fn escalations(section: &Section<'_>, grace_us: Option<i64>) -> Option<Vec<Escalation>> {
@@ -320,10 +320,10 @@ fn mentions(sql: &str, word: &str) -> bool {
 
 /// A hash of everything that the rule's verdicts depend on: its text, its patience, its labels, and the shape of what
 /// it names. Annotations are for people and don't count.
-fn version(rule: &Rule, sql: &str, catalog: &Catalog) -> Box<str> {
+fn version(rule: &Definition, catalog: &Catalog) -> Box<str> {
     let mut text = format!(
         "{}\n{}\n{}\n{}\n{:?}\n{:?}\n{:?}\n",
-        sql.trim(),
+        rule.sql.trim(),
         rule.grace_us,
         rule.keep_open_for_us,
         rule.flap_window_us,
@@ -332,11 +332,11 @@ fn version(rule: &Rule, sql: &str, catalog: &Catalog) -> Box<str> {
         rule.labels
     );
     let mut hash = fnv1a(text.as_bytes());
-    for source in catalog.sources.iter().filter(|source| mentions(sql, &source.name)) {
+    for source in catalog.sources.iter().filter(|source| mentions(&rule.sql, &source.name)) {
         text = format!("{source:?}\n");
         hash = continue_fnv1a(hash, text.as_bytes());
     }
-    for lookup in catalog.lookups.iter().filter(|lookup| mentions(sql, &lookup.name)) {
+    for lookup in catalog.lookups.iter().filter(|lookup| mentions(&rule.sql, &lookup.name)) {
         text = format!("{lookup:?}\n");
         hash = continue_fnv1a(hash, text.as_bytes());
     }

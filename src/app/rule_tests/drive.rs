@@ -83,6 +83,7 @@ impl<'s> Driver<'s> {
             open: BTreeMap::new(),
         };
         let mut block = driver.block();
+        block.entries.push(Entry::Rules(plan.rule_set()));
         for row in &story.snapshot {
             let change = driver.change(row, start, None)?;
             block.entries.push(Entry::Change(change));

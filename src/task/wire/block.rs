@@ -1,8 +1,9 @@
-//! A block of the changes log as bytes, version 1.
+//! A block of the changes log as bytes, version 2: version 1 had no rules.
 //!
 //! Must not know: what the lines mean. Sources and columns are written by name, so that a reader with another
 //! configuration (a column more, a source less) still reads what it keeps.
 
+use super::rules::{decode_rules, encode_rules};
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::Catalog;
 use crate::domain::change::{
@@ -14,13 +15,14 @@ use crate::domain::value::Value;
 
 const WHAT: &str = "changes-log block";
 const MAGIC: &[u8] = b"EKB";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 pub(super) const UPSERT: u8 = 1;
 pub(super) const DELETE: u8 = 2;
 const MARK: u8 = 3;
 const STALL: u8 = 4;
 const REJECT: u8 = 5;
+const RULES: u8 = 6;
 
 /// Writes a block whose sources are those of `catalog`.
 pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
@@ -135,6 +137,10 @@ fn write_entry(writer: &mut Writer, entry: &Entry, last: &mut Last) {
             writer.byte(u8::from(reject.masked));
             writer.text(&reject.reason);
             writer.text(&reject.detail);
+        }
+        Entry::Rules(set) => {
+            writer.byte(RULES);
+            writer.slice(&encode_rules(set));
         }
     }
 }
@@ -279,6 +285,9 @@ fn read_entry(
     last: &mut Last,
 ) -> Result<Option<Entry>, WireError> {
     let tag = reader.byte()?;
+    if tag == RULES {
+        return Ok(Some(Entry::Rules(decode_rules(reader.slice()?)?)));
+    }
     let written: usize = reader.narrow()?;
     let (local, lane) = *lanes.get(written).ok_or_else(|| reader.damaged("a topic-partition is not listed"))?;
     let entry = match tag {

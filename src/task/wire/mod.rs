@@ -4,6 +4,7 @@
 //! encoding); text and bytes carry their length in front.
 
 pub mod block;
+pub mod rules;
 pub mod state;
 #[cfg(test)]
 mod tests;
