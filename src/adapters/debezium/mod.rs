@@ -7,6 +7,7 @@ mod envelope;
 mod position;
 mod schema;
 pub mod shape;
+mod temporal;
 #[cfg(test)]
 mod tests;
 mod value;

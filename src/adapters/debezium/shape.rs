@@ -51,7 +51,7 @@ pub struct SourceShape {
     pub decimal_mode: Option<DecimalMode>,
     /// Total digits of each declared decimal, where declared.
     pub precisions: Vec<Option<u32>>,
-    /// Debezium's `unavailable.value.placeholder`.
+    /// Debezium's `unavailable.value.placeholder`, as the connector's configuration writes it.
     pub placeholder: String,
     /// True where `before` images are complete: MySQL and MariaDB with `binlog_row_image=FULL`, PostgreSQL with
     /// REPLICA IDENTITY FULL. Otherwise only the primary key of a `before` is believed.
