@@ -54,19 +54,20 @@ impl Source<'_> {
     }
 }
 
-/// Parses a record's value.
-pub fn parse(bytes: &[u8]) -> Result<Payload<'_>, Refusal> {
+/// Parses a record's value. `quote` says whether a refusal may quote it.
+pub fn parse(bytes: &[u8], quote: bool) -> Result<Payload<'_>, Refusal> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Refusal::new("not_json", format!("{error}{}", likeness(bytes))))?;
     let parts: Parts<'_> = serde_json::from_str(text).map_err(|error| {
         // What parses, but into something else, is JSON.
         let reason = if error.is_data() { "not_debezium" } else { "not_json" };
-        Refusal::new(reason, format!("{error}{}", likeness(bytes)))
+        Refusal::new(reason, format!("{}{}", told(&error, quote), likeness(bytes)))
     })?;
     let (schema, parts) = match parts.payload {
         Some(payload) => {
             let inner: Result<Parts<'_>, _> = serde_json::from_str(payload.get());
-            let inner = inner.map_err(|error| Refusal::new("not_debezium", format!("in payload: {error}")))?;
+            let inner = inner
+                .map_err(|error| Refusal::new("not_debezium", format!("in payload: {}", told(&error, quote))))?;
             (parts.schema, inner)
         }
         None => (None, parts),
@@ -76,6 +77,14 @@ pub fn parse(bytes: &[u8]) -> Result<Payload<'_>, Refusal> {
         return Err(Refusal::new("not_debezium", reason));
     };
     Ok(Payload { schema, envelope: Envelope { op, before: parts.before, after: parts.after, source } })
+}
+
+/// The parser's words. About a value of a wrong type they quote the value, so where that may not be they are not used.
+pub fn told(error: &serde_json::Error, quote: bool) -> String {
+    if quote || !error.is_data() {
+        return error.to_string();
+    }
+    format!("something has another type than expected at line {} column {}", error.line(), error.column())
 }
 
 /// Says what the bytes look like instead.

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Refusal;
 use super::shape::SourceShape;
+use super::{Refusal, envelope};
 
 /// How a column's value is encoded, as its schema says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +77,9 @@ impl SchemaCache {
 }
 
 fn read(text: &str, shape: &SourceShape) -> Result<Encodings, Refusal> {
-    let root: Node<'_> =
-        serde_json::from_str(text).map_err(|error| Refusal::new("bad_schema", format!("in schema: {error}")))?;
+    let root: Node<'_> = serde_json::from_str(text).map_err(|error| {
+        Refusal::new("bad_schema", format!("in schema: {}", envelope::told(&error, shape.shows_all())))
+    })?;
     let rows = ["after", "before"];
     let row = rows.iter().find_map(|name| root.fields.iter().find(|node| node.field.as_deref() == Some(name)));
     let row = row.ok_or_else(|| Refusal::new("bad_schema", "the schema has neither \"after\" nor \"before\""))?;

@@ -57,3 +57,15 @@ pub struct SourceShape {
     /// REPLICA IDENTITY FULL. Otherwise only the primary key of a `before` is believed.
     pub full_before: bool,
 }
+
+impl SourceShape {
+    /// True where a column's values may be quoted.
+    pub fn shows(&self, column: usize) -> bool {
+        self.masks[column] == Mask::Show
+    }
+
+    /// True where no column is masked: only then may text be quoted of which nobody knows whose value it is.
+    pub fn shows_all(&self) -> bool {
+        self.masks.iter().all(|mask| *mask == Mask::Show)
+    }
+}

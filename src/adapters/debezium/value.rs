@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::envelope::Text;
+use super::envelope::{Text, told};
 use super::schema::{Encoding, Encodings};
 use super::shape::{ConnectorKind, DecimalMode, SourceShape};
 use super::{Refusal, temporal};
@@ -40,7 +40,7 @@ impl Cell {
     }
 }
 
-/// Why a value does not fit its column, and what was found.
+/// Why a value does not fit its column. What was found is kept apart: a masked column's may not be said.
 #[derive(Debug)]
 pub struct Unfit {
     why: &'static str,
@@ -58,10 +58,11 @@ impl Unfit {
         Unfit { why, found: Some(format!("\"{}\"", shortened(text))) }
     }
 
-    fn told(&self) -> Cow<'static, str> {
+    fn told(&self, shows: bool) -> Cow<'static, str> {
         match &self.found {
             None => self.why.into(),
-            Some(found) => format!("{}, found {found}", self.why).into(),
+            Some(found) if shows => format!("{}, found {found}", self.why).into(),
+            Some(_) => format!("{}; the column is masked, so what was found is not said", self.why).into(),
         }
     }
 }
@@ -78,7 +79,7 @@ pub fn row(shape: &SourceShape, schema: Option<&Encodings>, raw: &RawValue) -> R
     let seed = RowSeed { shape, schema };
     match seed.deserialize(&mut reader) {
         Ok(row) => row,
-        Err(error) => Err(Refusal::new("bad_row", error.to_string())),
+        Err(error) => Err(Refusal::new("bad_row", told(&error, shape.shows_all()))),
     }
 }
 
@@ -115,7 +116,7 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
             match cell(self.shape, self.schema, column, raw.get()) {
                 Ok(cell) => cells[column] = cell,
                 Err(unfit) => {
-                    let unfit = unfit.told();
+                    let unfit = unfit.told(self.shape.shows(column));
                     let detail = format!("column \"{name}\" as {}: {unfit}", self.shape.columns[column].ty);
                     refusal = Some(Refusal::new("bad_value", detail));
                 }
