@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use self::envelope::{Envelope, Payload, Source};
 use self::schema::SchemaCache;
 use self::shape::SourceShape;
-use self::value::Cell;
+use self::value::{Cell, Part};
 use crate::domain::change::{Change, Key, Operation, Proof, RunId};
 use crate::domain::hash::{continue_fnv1a, fnv1a};
 use crate::domain::instant::Instant;
@@ -82,15 +82,15 @@ impl Decoder {
             Some(schema) => Some(self.schemas.get(schema, shape)?),
             None => None,
         };
-        let row = |raw: &RawValue| value::row(shape, schema, raw);
+        let row = |part: Part| move |raw: &RawValue| value::row(shape, schema, part, raw);
         let operation = match (&*envelope.op, envelope.before, envelope.after) {
             ("m", _, _) => return Ok(Event::Nothing),
             ("t", _, _) => return Err(Refusal::new("truncate", "the table was truncated; its rows are not named")),
             ("c" | "r" | "u", before, Some(after)) => {
-                let before = before.map(row).transpose()?;
-                upsert(shape, before, row(after)?)?
+                let before = before.map(row(Part::Identity)).transpose()?;
+                upsert(shape, before, row(Part::Whole)(after)?)?
             }
-            ("d", Some(before), _) => delete(shape, row(before)?)?,
+            ("d", Some(before), _) => delete(shape, row(Part::Identity)(before)?)?,
             ("c" | "r" | "u" | "d", _, _) => {
                 let missing = if &*envelope.op == "d" { "before" } else { "after" };
                 return Err(Refusal::new("no_row", format!("op \"{}\" without \"{missing}\"", envelope.op)));
@@ -190,7 +190,7 @@ fn upsert(shape: &SourceShape, before: Option<Vec<Cell>>, after: Vec<Cell>) -> R
     let mut row_before = None;
     if let Some(before) = before {
         row_before = primary_key(shape, &before).ok().filter(|known| *known != row);
-        if let (true, Cell::Value(value)) = (shape.full_before, &before[shape.key]) {
+        if let Cell::Value(value) = &before[shape.key] {
             key_before = key_of(value).filter(|known| Some(known) != key.as_ref());
         }
     }
@@ -202,9 +202,8 @@ fn upsert(shape: &SourceShape, before: Option<Vec<Cell>>, after: Vec<Cell>) -> R
 
 fn delete(shape: &SourceShape, before: Vec<Cell>) -> Result<Decided, Refusal> {
     let row = primary_key(shape, &before)?;
-    let believed = shape.full_before || shape.primary_key.contains(&shape.key);
     let key = match &before[shape.key] {
-        Cell::Value(value) if believed => key_of(value),
+        Cell::Value(value) => key_of(value),
         _ => None,
     };
     Ok(Decided { operation: Operation::Delete { row }, key, key_before: None })

@@ -40,6 +40,24 @@ impl Cell {
     }
 }
 
+/// Which columns of a row are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// What tells which row it was, and under which key: nothing else of a `before` is ever used. Where images are not
+    /// full the rest is invented, such as "" where a uuid stood.
+    Identity,
+}
+
+impl Part {
+    fn has(self, shape: &SourceShape, column: usize) -> bool {
+        match self {
+            Part::Whole => true,
+            Part::Identity => shape.primary_key.contains(&column) || (shape.full_before && column == shape.key),
+        }
+    }
+}
+
 /// Why a value does not fit its column. What was found is kept apart: a masked column's may not be said.
 #[derive(Debug)]
 pub struct Unfit {
@@ -74,9 +92,14 @@ impl From<&'static str> for Unfit {
 }
 
 /// Decodes the kept columns of a row.
-pub fn row(shape: &SourceShape, schema: Option<&Encodings>, raw: &RawValue) -> Result<Vec<Cell>, Refusal> {
+pub fn row(
+    shape: &SourceShape,
+    schema: Option<&Encodings>,
+    part: Part,
+    raw: &RawValue,
+) -> Result<Vec<Cell>, Refusal> {
     let mut reader = serde_json::Deserializer::from_str(raw.get());
-    let seed = RowSeed { shape, schema };
+    let seed = RowSeed { shape, schema, part };
     match seed.deserialize(&mut reader) {
         Ok(row) => row,
         Err(error) => Err(Refusal::new("bad_row", told(&error, shape.shows_all()))),
@@ -86,6 +109,7 @@ pub fn row(shape: &SourceShape, schema: Option<&Encodings>, raw: &RawValue) -> R
 struct RowSeed<'s> {
     shape: &'s SourceShape,
     schema: Option<&'s Encodings>,
+    part: Part,
 }
 
 impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
@@ -108,7 +132,8 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
         let mut refusal = None;
         while let Some(Text(name)) = map.next_key()? {
             let column = self.shape.columns.iter().position(|column| column.name == name);
-            let Some(column) = column.filter(|_| refusal.is_none()) else {
+            let wanted = |column: &usize| refusal.is_none() && self.part.has(self.shape, *column);
+            let Some(column) = column.filter(wanted) else {
                 map.next_value::<serde::de::IgnoredAny>()?;
                 continue;
             };

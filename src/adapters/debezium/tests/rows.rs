@@ -61,6 +61,20 @@ fn with_full_images_a_delete_says_its_key() {
     assert_eq!(brief(&ledger(true), &event("d", &row("1", "null"), "null", LSN)), "@0/18 key - delete 1");
 }
 
+/// Of a `before` under REPLICA IDENTITY DEFAULT everything but the primary key is invented: 0, "", the epoch.
+#[test]
+fn without_full_images_only_the_primary_key_of_a_delete_is_believed() {
+    let invented = r#"{"id":1,"order_id":0,"status":"NEW","token":""}"#;
+    assert_eq!(brief(&ledger(false), &event("d", invented, "null", LSN)), "@0/18 key - delete 1");
+    let update = event("u", invented, &row("2", "100"), LSN);
+    assert_eq!(brief(&ledger(false), &update), "@0/18 key 100 upsert 2, 100, 'PAID' replacing 1");
+    let composite = SourceShape { primary_key: vec![0, 1], ..ledger(false) };
+    let delete = event("d", r#"{"id":1,"order_id":100,"status":"NEW","token":""}"#, "null", LSN);
+    assert_eq!(brief(&composite, &delete), "@0/18 key 100 delete 1, 100");
+    let moved = event("u", r#"{"id":1,"order_id":99,"status":null,"token":""}"#, &row("1", "100"), LSN);
+    assert_eq!(brief(&composite, &moved), "@0/18 key 100 (was 99) upsert 1, 100, 'PAID' replacing 1, 99");
+}
+
 #[test]
 fn a_row_that_does_not_say_which_it_is_is_refused() {
     let refused = |shape: &SourceShape, op: &str, row: &str| {
