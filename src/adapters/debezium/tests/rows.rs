@@ -241,6 +241,9 @@ fn a_columns_name_may_need_escaping_in_a_schema() {
     let schema = r#"{"type":"struct","fields":[{"type":"struct","field":"after","fields":[{"type":"int64","field":"id"},{"type":"int32","name":"io.debezium.time.Date","field":"a\"b"}]}]}"#;
     let event = format!(r#"{{"schema":{schema},"payload":{{"after":{{"id":1,"a\"b":0}},"source":{LSN},"op":"c"}}}}"#);
     assert_eq!(brief(&shape, &record(&event)), "@0/18 key 1 upsert 1, Date(0)");
+    // Of a column that the schema does not have, nobody knows what its number counts.
+    let told = brief(&shape, &record(&event.replacen("a\\\"b", "other", 1)));
+    assert!(told.starts_with("refused bad_value: column \"a\"b\" as date: a number, of which"), "{told}");
 }
 
 #[test]

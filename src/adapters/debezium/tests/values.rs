@@ -412,6 +412,8 @@ fn a_double_is_exact_up_to_fifteen_declared_digits() {
         check(&exact, &format!("{schema} | 9999999999999.99 | 9999999999999.99"));
         let wide = numeric(Some(DecimalMode::Double), Some(16), Some(2));
         check(&wide, &format!("{schema} | 100.1 | {}", refused.replace("NUMERIC", "numeric(_,2)")));
+        let unsaid = numeric(Some(DecimalMode::Double), None, Some(2));
+        check(&unsaid, &format!("{schema} | 100.1 | {}", refused.replace("NUMERIC", "numeric(_,2)")));
         let free = numeric(Some(DecimalMode::Double), None, None);
         check(&free, &format!("{schema} | 100.1 | {}", refused.replace("NUMERIC", "numeric")));
     }
