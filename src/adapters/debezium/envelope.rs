@@ -50,19 +50,24 @@ pub struct Source<'a> {
 impl Source<'_> {
     /// True for rows of a snapshot of any kind, incremental ones too.
     pub fn is_snapshot(&self) -> bool {
-        !matches!(self.snapshot.map(RawValue::get), None | Some("null" | "false" | "\"false\""))
+        !matches!(self.snapshot.map(RawValue::get), None | Some("false" | "\"false\""))
     }
 }
 
-/// Parses a record's value.
-pub fn parse(bytes: &[u8]) -> Result<Payload<'_>, Refusal> {
-    let text = std::str::from_utf8(bytes).map_err(|error| unlike(bytes, &error.to_string()))?;
-    let parts: Parts<'_> = serde_json::from_str(text).map_err(|error| unlike(bytes, &error.to_string()))?;
+/// Parses a record's value. `quote` says whether a refusal may quote it.
+pub fn parse(bytes: &[u8], quote: bool) -> Result<Payload<'_>, Refusal> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Refusal::new("not_json", format!("{error}{}", likeness(bytes))))?;
+    let parts: Parts<'_> = serde_json::from_str(text).map_err(|error| {
+        // What parses, but into something else, is JSON.
+        let reason = if error.is_data() { "not_debezium" } else { "not_json" };
+        Refusal::new(reason, format!("{}{}", told(&error, quote), likeness(bytes)))
+    })?;
     let (schema, parts) = match parts.payload {
         Some(payload) => {
-            let inner = serde_json::from_str(payload.get());
-            let inner: Parts<'_> =
-                inner.map_err(|error| Refusal::new("not_debezium", format!("in payload: {error}")))?;
+            let inner: Result<Parts<'_>, _> = serde_json::from_str(payload.get());
+            let inner = inner
+                .map_err(|error| Refusal::new("not_debezium", format!("in payload: {}", told(&error, quote))))?;
             (parts.schema, inner)
         }
         None => (None, parts),
@@ -74,16 +79,24 @@ pub fn parse(bytes: &[u8]) -> Result<Payload<'_>, Refusal> {
     Ok(Payload { schema, envelope: Envelope { op, before: parts.before, after: parts.after, source } })
 }
 
+/// The parser's words. About a value of a wrong type they quote the value, so where that may not be they are not used.
+pub fn told(error: &serde_json::Error, quote: bool) -> String {
+    if quote || !error.is_data() {
+        return error.to_string();
+    }
+    format!("something has another type than expected at line {} column {}", error.line(), error.column())
+}
+
 /// Says what the bytes look like instead.
-fn unlike(bytes: &[u8], error: &str) -> Refusal {
-    let guess = match bytes {
-        [0, ..] => "; it begins with a zero byte: Avro or Protobuf with a schema registry?",
-        [b'S', b't', b'r', b'u', b'c', b't', b'{', ..] => {
-            "; it is a Java Struct printed by StringConverter: use JsonConverter"
+fn likeness(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0 | 1, ..] => "; it begins like Avro or Protobuf with a schema registry: use JsonConverter",
+        _ if bytes.starts_with(b"Struct{") => "; it is a Java Struct printed by StringConverter: use JsonConverter",
+        _ if bytes.windows(13).any(|part| part == b"\"specversion\"") => {
+            "; it looks like a CloudEvent: use JsonConverter"
         }
         _ => "",
-    };
-    Refusal::new("not_json", format!("{error}{guess}"))
+    }
 }
 
 #[derive(Default)]

@@ -3,13 +3,14 @@
 //! Must not know: values. Semantic types: Debezium's `io.debezium.time.*`, Kafka Connect's
 //! `org.apache.kafka.connect.data.*`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Refusal;
 use super::shape::SourceShape;
+use super::{Refusal, envelope};
 
 /// How a column's value is encoded, as its schema says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +19,27 @@ pub enum Encoding {
     Plain,
     /// Connect's Decimal: base64 of big-endian two's complement with this scale, or a JSON number.
     Decimal {
-        scale: u32,
+        /// Negative where PostgreSQL rounds before the point.
+        scale: i32,
     },
     /// Debezium's `{"scale": …, "value": base64}`.
     VariableScaleDecimal,
     /// A JSON number from a binary floating point column.
     Double,
+    /// Since the epoch.
+    Moment(Unit),
+    /// Since midnight.
+    TimeOfDay(Unit),
+    /// Since the epoch.
+    Days,
+}
+
+/// What a number of a moment or of a time of day counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
     Millis,
     Micros,
     Nanos,
-    Days,
 }
 
 /// For each kept column, its encoding; `None` where the schema does not have the column.
@@ -42,10 +54,12 @@ pub struct SchemaCache {
 
 #[derive(Deserialize)]
 struct Node<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    field: Option<&'a str>,
-    name: Option<&'a str>,
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    field: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
     #[serde(default)]
     parameters: BTreeMap<String, String>,
     #[serde(default)]
@@ -63,29 +77,34 @@ impl SchemaCache {
 }
 
 fn read(text: &str, shape: &SourceShape) -> Result<Encodings, Refusal> {
-    let root: Node<'_> =
-        serde_json::from_str(text).map_err(|error| Refusal::new("bad_schema", format!("in schema: {error}")))?;
+    let root: Node<'_> = serde_json::from_str(text).map_err(|error| {
+        Refusal::new("bad_schema", format!("in schema: {}", envelope::told(&error, shape.shows_all())))
+    })?;
     let rows = ["after", "before"];
-    let row = rows.iter().find_map(|name| root.fields.iter().find(|node| node.field == Some(name)));
+    let row = rows.iter().find_map(|name| root.fields.iter().find(|node| node.field.as_deref() == Some(name)));
     let row = row.ok_or_else(|| Refusal::new("bad_schema", "the schema has neither \"after\" nor \"before\""))?;
-    let find = |name: &str| row.fields.iter().find(|node| node.field == Some(name));
+    let find = |name: &str| row.fields.iter().find(|node| node.field.as_deref() == Some(name));
     shape.columns.iter().map(|column| find(&column.name).map(encoding).transpose()).collect()
 }
 
 fn encoding(node: &Node<'_>) -> Result<Encoding, Refusal> {
-    Ok(match node.name {
-        Some("org.apache.kafka.connect.data.Decimal") => {
+    let Some(name) = node.name.as_deref() else {
+        return Ok(if matches!(&*node.kind, "double" | "float") { Encoding::Double } else { Encoding::Plain });
+    };
+    Ok(match name {
+        "org.apache.kafka.connect.data.Decimal" => {
             let scale = node.parameters.get("scale").and_then(|scale| scale.parse().ok());
             let scale = scale.ok_or_else(|| Refusal::new("bad_schema", "a Decimal without a usable scale"))?;
             Encoding::Decimal { scale }
         }
-        Some("io.debezium.data.VariableScaleDecimal") => Encoding::VariableScaleDecimal,
-        Some("io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp") => Encoding::Millis,
-        Some("io.debezium.time.Time" | "org.apache.kafka.connect.data.Time") => Encoding::Millis,
-        Some("io.debezium.time.MicroTimestamp" | "io.debezium.time.MicroTime") => Encoding::Micros,
-        Some("io.debezium.time.NanoTimestamp" | "io.debezium.time.NanoTime") => Encoding::Nanos,
-        Some("io.debezium.time.Date" | "org.apache.kafka.connect.data.Date") => Encoding::Days,
-        _ if matches!(node.kind, "double" | "float") => Encoding::Double,
+        "io.debezium.data.VariableScaleDecimal" => Encoding::VariableScaleDecimal,
+        "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => Encoding::Moment(Unit::Millis),
+        "io.debezium.time.MicroTimestamp" => Encoding::Moment(Unit::Micros),
+        "io.debezium.time.NanoTimestamp" => Encoding::Moment(Unit::Nanos),
+        "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => Encoding::TimeOfDay(Unit::Millis),
+        "io.debezium.time.MicroTime" => Encoding::TimeOfDay(Unit::Micros),
+        "io.debezium.time.NanoTime" => Encoding::TimeOfDay(Unit::Nanos),
+        "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" => Encoding::Days,
         _ => Encoding::Plain,
     })
 }

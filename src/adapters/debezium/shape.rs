@@ -51,9 +51,21 @@ pub struct SourceShape {
     pub decimal_mode: Option<DecimalMode>,
     /// Total digits of each declared decimal, where declared.
     pub precisions: Vec<Option<u32>>,
-    /// Debezium's `unavailable.value.placeholder`.
+    /// Debezium's `unavailable.value.placeholder`, as the connector's configuration writes it.
     pub placeholder: String,
     /// True where `before` images are complete: MySQL and MariaDB with `binlog_row_image=FULL`, PostgreSQL with
     /// REPLICA IDENTITY FULL. Otherwise only the primary key of a `before` is believed.
     pub full_before: bool,
+}
+
+impl SourceShape {
+    /// True where a column's values may be quoted.
+    pub fn shows(&self, column: usize) -> bool {
+        self.masks[column] == Mask::Show
+    }
+
+    /// True where no column is masked: only then may text be quoted of which nobody knows whose value it is.
+    pub fn shows_all(&self) -> bool {
+        self.masks.iter().all(|mask| *mask == Mask::Show)
+    }
 }

@@ -1,6 +1,7 @@
 //! One row's JSON into values of the declared types.
 //!
-//! Must not know: envelopes. A value that does not fit its declared type is refused with the column's name.
+//! Must not know: envelopes, units of time (`temporal`). A value that does not fit its declared type is refused with
+//! the column's name.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,10 +15,10 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Refusal;
-use super::envelope::Text;
+use super::envelope::{Text, told};
 use super::schema::{Encoding, Encodings};
 use super::shape::{ConnectorKind, DecimalMode, SourceShape};
+use super::{Refusal, temporal};
 use crate::domain::value::{Type, Value};
 
 /// What an event says of one column.
@@ -39,19 +40,76 @@ impl Cell {
     }
 }
 
+/// Which columns of a row are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// What tells which row it was, and under which key: nothing else of a `before` is ever used. Where images are not
+    /// full the rest is invented, such as "" where a uuid stood.
+    Identity,
+}
+
+impl Part {
+    fn has(self, shape: &SourceShape, column: usize) -> bool {
+        match self {
+            Part::Whole => true,
+            Part::Identity => shape.primary_key.contains(&column) || (shape.full_before && column == shape.key),
+        }
+    }
+}
+
+/// Why a value does not fit its column. What was found is kept apart: a masked column's may not be said.
+#[derive(Debug)]
+pub struct Unfit {
+    why: &'static str,
+    found: Option<String>,
+}
+
+impl Unfit {
+    /// Names the JSON that was found.
+    pub fn found(why: &'static str, json: &str) -> Unfit {
+        Unfit { why, found: Some(shortened(json).into_owned()) }
+    }
+
+    /// Names the text that was found.
+    pub fn text(why: &'static str, text: &str) -> Unfit {
+        Unfit { why, found: Some(format!("\"{}\"", shortened(text))) }
+    }
+
+    fn told(&self, shows: bool) -> Cow<'static, str> {
+        match &self.found {
+            None => self.why.into(),
+            Some(found) if shows => format!("{}, found {found}", self.why).into(),
+            Some(_) => format!("{}; the column is masked, so what was found is not said", self.why).into(),
+        }
+    }
+}
+
+impl From<&'static str> for Unfit {
+    fn from(why: &'static str) -> Unfit {
+        Unfit { why, found: None }
+    }
+}
+
 /// Decodes the kept columns of a row.
-pub fn row(shape: &SourceShape, schema: Option<&Encodings>, raw: &RawValue) -> Result<Vec<Cell>, Refusal> {
+pub fn row(
+    shape: &SourceShape,
+    schema: Option<&Encodings>,
+    part: Part,
+    raw: &RawValue,
+) -> Result<Vec<Cell>, Refusal> {
     let mut reader = serde_json::Deserializer::from_str(raw.get());
-    let seed = RowSeed { shape, schema };
+    let seed = RowSeed { shape, schema, part };
     match seed.deserialize(&mut reader) {
         Ok(row) => row,
-        Err(error) => Err(Refusal::new("bad_row", error.to_string())),
+        Err(error) => Err(Refusal::new("bad_row", told(&error, shape.shows_all()))),
     }
 }
 
 struct RowSeed<'s> {
     shape: &'s SourceShape,
     schema: Option<&'s Encodings>,
+    part: Part,
 }
 
 impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
@@ -74,15 +132,17 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
         let mut refusal = None;
         while let Some(Text(name)) = map.next_key()? {
             let column = self.shape.columns.iter().position(|column| column.name == name);
-            let Some(column) = column.filter(|_| refusal.is_none()) else {
+            let wanted = |column: &usize| refusal.is_none() && self.part.has(self.shape, *column);
+            let Some(column) = column.filter(wanted) else {
                 map.next_value::<serde::de::IgnoredAny>()?;
                 continue;
             };
             let raw: &RawValue = map.next_value()?;
             match cell(self.shape, self.schema, column, raw.get()) {
                 Ok(cell) => cells[column] = cell,
-                Err(reason) => {
-                    let detail = format!("column \"{name}\" as {}: {reason}", self.shape.columns[column].ty);
+                Err(unfit) => {
+                    let unfit = unfit.told(self.shape.shows(column));
+                    let detail = format!("column \"{name}\" as {}: {unfit}", self.shape.columns[column].ty);
                     refusal = Some(Refusal::new("bad_value", detail));
                 }
             }
@@ -91,52 +151,59 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
     }
 }
 
-fn cell(shape: &SourceShape, schema: Option<&Encodings>, column: usize, raw: &str) -> Result<Cell, String> {
+fn cell(shape: &SourceShape, schema: Option<&Encodings>, column: usize, raw: &str) -> Result<Cell, Unfit> {
     if raw == "null" {
         return Ok(Cell::Value(Value::Null));
     }
     let encoding = schema.map(|encodings| encodings[column].unwrap_or(Encoding::Plain));
-    let ty = shape.columns[column].ty;
-    if shape.connector == ConnectorKind::Postgresql && is_placeholder(shape, ty, raw) {
-        return Ok(Cell::Unchanged);
-    }
-    let value = match ty {
+    let value = match shape.columns[column].ty {
         Type::Bool => boolean(raw)?,
         Type::Int => Value::Int(integer(raw)?),
         Type::Decimal { scale } => decimal(shape, encoding, scale, shape.precisions[column], raw)?,
-        Type::Text => Value::text(text(raw)?),
-        Type::Bytes => Value::Bytes(base64(&text(raw)?)?.into()),
-        Type::Timestamp { precision } => moment(encoding, Some(precision), raw)?,
-        Type::TimestampTz => moment(encoding, None, raw)?,
-        Type::Date => date(raw)?,
-        Type::Time { precision } => time(encoding, precision, raw)?,
+        Type::Timestamp { precision } => temporal::moment(encoding, Some(precision), raw)?,
+        Type::TimestampTz => temporal::moment(encoding, None, raw)?,
+        Type::Date => temporal::date(encoding, raw)?,
+        Type::Time { precision } => temporal::time(shape.connector, encoding, precision, raw)?,
         Type::Uuid => {
             let text = text(raw)?;
-            Value::Uuid(*uuid::Uuid::parse_str(&text).map_err(|error| error.to_string())?.as_bytes())
+            let uuid = uuid::Uuid::parse_str(&text).map_err(|_| Unfit::text("expected a UUID", &text))?;
+            Value::Uuid(*uuid.as_bytes())
         }
-        Type::Json => json(&text(raw)?)?,
+        Type::Text | Type::Json | Type::Bytes => return large(shape, shape.columns[column].ty, &text(raw)?),
     };
     Ok(Cell::Value(value))
 }
 
-/// Debezium's stand-in for a TOASTed column that the update did not touch: the placeholder itself, for `bytea` its
-/// base64.
-fn is_placeholder(shape: &SourceShape, ty: Type, raw: &str) -> bool {
-    let bare = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
-    match ty {
-        Type::Text | Type::Json => bare == Some(shape.placeholder.as_str()),
-        Type::Bytes => bare == Some(BASE64.encode(&shape.placeholder).as_str()),
-        _ => false,
+/// A value of a type that PostgreSQL may store out of line. An update that did not touch it carries Debezium's
+/// placeholder instead, in a `bytea` as bytes; even in a JSON column it is no JSON.
+fn large(shape: &SourceShape, ty: Type, text: &str) -> Result<Cell, Unfit> {
+    if ty == Type::Bytes {
+        let bytes = base64(text)?;
+        return Ok(if stands_in(shape, &bytes) { Cell::Unchanged } else { Cell::Value(Value::Bytes(bytes.into())) });
     }
+    if stands_in(shape, text.as_bytes()) {
+        return Ok(Cell::Unchanged);
+    }
+    Ok(Cell::Value(if ty == Type::Json { json(text)? } else { Value::text(text) }))
 }
 
-fn text(raw: &str) -> Result<Cow<'_, str>, String> {
+/// The placeholder may be given as hexadecimal octets.
+fn stands_in(shape: &SourceShape, bytes: &[u8]) -> bool {
+    let octet = |hex: &[u8]| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok();
+    shape.connector == ConnectorKind::Postgresql
+        && match shape.placeholder.strip_prefix("hex:") {
+            None => bytes == shape.placeholder.as_bytes(),
+            Some(hex) => hex.as_bytes().chunks(2).map(octet).eq(bytes.iter().copied().map(Some)),
+        }
+}
+
+pub fn text(raw: &str) -> Result<Cow<'_, str>, Unfit> {
     let text: Result<Text<'_>, _> = serde_json::from_str(raw);
-    text.map(|text| text.0).map_err(|_| format!("expected a string, found {}", shortened(raw)))
+    text.map(|text| text.0).map_err(|_| Unfit::found("expected a string", raw))
 }
 
 /// A scalar's text: of a string its content, of a number its digits.
-fn scalar(raw: &str) -> Result<Cow<'_, str>, String> {
+fn scalar(raw: &str) -> Result<Cow<'_, str>, Unfit> {
     if raw.starts_with('"') { text(raw) } else { Ok(Cow::Borrowed(raw)) }
 }
 
@@ -147,21 +214,20 @@ fn shortened(raw: &str) -> Cow<'_, str> {
     }
 }
 
-fn boolean(raw: &str) -> Result<Value, String> {
+fn boolean(raw: &str) -> Result<Value, Unfit> {
     match raw {
         "true" | "1" | "\"true\"" => Ok(Value::Bool(true)),
         "false" | "0" | "\"false\"" => Ok(Value::Bool(false)),
-        other => Err(format!("expected a boolean, found {}", shortened(other))),
+        other => Err(Unfit::found("expected a boolean", other)),
     }
 }
 
-fn integer(raw: &str) -> Result<i64, String> {
-    let text = scalar(raw)?;
-    text.parse().map_err(|_| format!("expected an integer of 64 bits, found {}", shortened(raw)))
+fn integer(raw: &str) -> Result<i64, Unfit> {
+    scalar(raw)?.parse().map_err(|_| Unfit::found("expected an integer of 64 bits", raw))
 }
 
-fn base64(text: &str) -> Result<Vec<u8>, String> {
-    BASE64.decode(text).map_err(|error| format!("expected base64: {error}"))
+fn base64(text: &str) -> Result<Vec<u8>, Unfit> {
+    BASE64.decode(text).map_err(|_| Unfit::text("expected base64", text))
 }
 
 #[derive(Deserialize)]
@@ -177,9 +243,10 @@ fn decimal(
     scale: Option<u32>,
     precision: Option<u32>,
     raw: &str,
-) -> Result<Value, String> {
+) -> Result<Value, Unfit> {
     if raw.starts_with('{') {
-        let scaled: Scaled<'_> = serde_json::from_str(raw).map_err(|error| error.to_string())?;
+        let scaled: Scaled<'_> =
+            serde_json::from_str(raw).map_err(|_| Unfit::found("expected a decimal with its scale", raw))?;
         return unscaled(&scaled.value.0, scaled.scale);
     }
     let is_string = raw.starts_with('"');
@@ -199,97 +266,40 @@ fn decimal(
         DecimalMode::Double => {
             let scale = scale.filter(|_| precision.is_some_and(|precision| precision <= 15));
             let scale = scale.ok_or("a double is exact only as numeric(p,s) with p up to 15")?;
+            if is_string {
+                return Err(Unfit::found("expected a number", raw));
+            }
             Ok(Value::decimal(digits(raw)?.with_scale_round(i64::from(scale), bigdecimal::RoundingMode::HalfEven)))
         }
-        DecimalMode::Precise | DecimalMode::String => Ok(Value::decimal(digits(&scalar(raw)?)?)),
+        DecimalMode::Precise | DecimalMode::String => Ok(Value::decimal(digits(raw)?)),
     }
-}
-
-fn unscaled(base64_digits: &str, scale: i64) -> Result<Value, String> {
-    let digits = BigInt::from_signed_bytes_be(&base64(base64_digits)?);
-    Ok(Value::decimal(BigDecimal::new(digits, scale)))
 }
 
 /// Longer decimals than any database's are refused before they cost time.
 const DIGITS: usize = 140_000;
 
-fn digits(text: &str) -> Result<BigDecimal, String> {
-    if text.len() > DIGITS {
-        return Err("a decimal with too many digits".to_owned());
+fn unscaled(base64_digits: &str, scale: i64) -> Result<Value, Unfit> {
+    let bytes = base64(base64_digits)?;
+    if bytes.is_empty() || bytes.len() > DIGITS / 2 || scale.unsigned_abs() > DIGITS as u64 {
+        return Err("a decimal without digits or with too many".into());
     }
-    let decimal = BigDecimal::from_str(text).map_err(|_| format!("expected a decimal, found {}", shortened(text)))?;
+    Ok(Value::decimal(BigDecimal::new(BigInt::from_signed_bytes_be(&bytes), scale)))
+}
+
+fn digits(raw: &str) -> Result<BigDecimal, Unfit> {
+    let text = scalar(raw)?;
+    if text.len() > DIGITS {
+        return Err("a decimal with too many digits".into());
+    }
+    let decimal = BigDecimal::from_str(&text).map_err(|_| Unfit::found("expected a decimal", raw))?;
     if decimal.fractional_digit_count().unsigned_abs() > DIGITS as u64 {
-        return Err("a decimal with too large an exponent".to_owned());
+        return Err("a decimal with too large an exponent".into());
     }
     Ok(decimal)
 }
 
-fn moment(encoding: Option<Encoding>, precision: Option<u8>, raw: &str) -> Result<Value, String> {
-    if raw.starts_with('"') {
-        return moment_text(&text(raw)?);
-    }
-    let number: i64 = raw.parse().map_err(|_| format!("expected a moment, found {}", shortened(raw)))?;
-    let micros = match (encoding, precision) {
-        (Some(Encoding::Millis), _) | (None, Some(0..=3)) => number.checked_mul(1000),
-        (Some(Encoding::Micros), _) | (None, Some(_)) => Some(number),
-        (Some(Encoding::Nanos), _) => Some(number.div_euclid(1000)),
-        _ => return Err("a number whose unit is unknown: the event's schema does not name it".to_owned()),
-    };
-    // Debezium writes PostgreSQL's infinity as 9223372036825200000.
-    let micros = micros.ok_or("beyond the calendar")?;
-    Ok(Value::Timestamp(if micros >= 9_223_372_036_825_200_000 { i64::MAX } else { micros }))
-}
-
-fn moment_text(text: &str) -> Result<Value, String> {
-    match text {
-        "infinity" => return Ok(Value::Timestamp(i64::MAX)),
-        "-infinity" => return Ok(Value::Timestamp(i64::MIN)),
-        _ => {}
-    }
-    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
-        return Ok(Value::Timestamp(timestamp.as_microsecond()));
-    }
-    let civil: jiff::civil::DateTime =
-        text.parse().map_err(|_| format!("expected an ISO 8601 moment, found {}", shortened(text)))?;
-    let timestamp = jiff::tz::Offset::UTC.to_timestamp(civil).map_err(|error| error.to_string())?;
-    Ok(Value::Timestamp(timestamp.as_microsecond()))
-}
-
-fn date(raw: &str) -> Result<Value, String> {
-    if !raw.starts_with('"') {
-        return raw.parse().map(Value::Date).map_err(|_| format!("expected days, found {}", shortened(raw)));
-    }
-    let text = text(raw)?;
-    let date: jiff::civil::Date = text
-        .trim_end_matches('Z')
-        .parse()
-        .map_err(|_| format!("expected an ISO 8601 date, found {}", shortened(raw)))?;
-    let span = date.since(jiff::civil::date(1970, 1, 1)).map_err(|error| error.to_string())?;
-    Ok(Value::Date(span.get_days()))
-}
-
-fn time(encoding: Option<Encoding>, precision: u8, raw: &str) -> Result<Value, String> {
-    if raw.starts_with('"') {
-        let text = text(raw)?;
-        let time: jiff::civil::Time =
-            text.trim_end_matches('Z').parse().map_err(|_| format!("expected a time, found {}", shortened(raw)))?;
-        let span = time.duration_since(jiff::civil::Time::midnight());
-        return Ok(Value::Time(span.as_micros() as i64));
-    }
-    let number: i64 = raw.parse().map_err(|_| format!("expected a time, found {}", shortened(raw)))?;
-    let micros = match encoding {
-        Some(Encoding::Millis) => number.checked_mul(1000),
-        Some(Encoding::Micros) => Some(number),
-        Some(Encoding::Nanos) => Some(number.div_euclid(1000)),
-        _ if precision <= 3 => number.checked_mul(1000),
-        _ => Some(number),
-    };
-    micros.map(Value::Time).ok_or_else(|| "out of range".to_owned())
-}
-
 /// Canonical text: `serde_json` keeps objects in key order and numbers as they are written.
-fn json(text: &str) -> Result<Value, String> {
-    let document: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| format!("expected JSON: {error}"))?;
+fn json(text: &str) -> Result<Value, Unfit> {
+    let document: serde_json::Value = serde_json::from_str(text).map_err(|_| Unfit::text("expected JSON", text))?;
     Ok(Value::Json(document.to_string().into()))
 }

@@ -1,0 +1,313 @@
+//! Which row an event is about, what happened to it, under which keys, and where that stands in its database's log.
+
+use super::super::shape::{ConnectorKind, SourceShape};
+use super::super::{Decoder, Event};
+use super::{check, orders, payments, record, shape, told};
+use crate::domain::change::Position;
+use crate::domain::value::Type;
+
+/// A table of payments in PostgreSQL.
+fn ledger(full_before: bool) -> SourceShape {
+    let columns = [("id", Type::Int), ("order_id", Type::Int), ("status", Type::Text), ("token", Type::Uuid)];
+    SourceShape { full_before, ..shape(ConnectorKind::Postgresql, &columns, 1) }
+}
+
+const TOKEN: &str = "3f2504e0-4f89-11d3-9a0c-0305e82c3301";
+const LSN: &str = r#"{"ts_ms":1000,"snapshot":"false","sequence":"[\"23\",\"24\"]","txId":7,"lsn":24}"#;
+const GTID: &str = r#"{"ts_ms":1000,"snapshot":"false","gtid":"0-1-7","file":"bin.000001","pos":4,"row":0}"#;
+
+fn event(op: &str, before: &str, after: &str, source: &str) -> String {
+    record(&format!(r#"{{"before":{before},"after":{after},"source":{source},"op":"{op}","ts_ms":2000}}"#))
+}
+
+fn row(id: &str, order: &str) -> String {
+    format!(r#"{{"id":{id},"order_id":{order},"status":"PAID","token":"{TOKEN}"}}"#)
+}
+
+/// An event told without what is the same in all of them.
+fn brief(shape: &SourceShape, event: &str) -> String {
+    let told = told(shape, event);
+    told.trim().replace("1970-01-01T00:00:01.000000Z ", "").replace(&format!(", {TOKEN}"), "")
+}
+
+#[test]
+fn with_full_images_an_update_says_where_its_row_came_from() {
+    let update = |before: &str, after: &str| brief(&ledger(true), &event("u", before, after, LSN));
+    let upsert = "upsert 1, 100, 'PAID'";
+    assert_eq!(update(&row("1", "100"), &row("1", "100")), format!("@0/18 key 100 {upsert}"));
+    assert_eq!(update(&row("1", "99"), &row("1", "100")), format!("@0/18 key 100 (was 99) {upsert}"));
+    assert_eq!(update(&row("1", "null"), &row("1", "100")), format!("@0/18 key 100 {upsert}"));
+    assert_eq!(update(&row("1", "99"), &row("1", "null")), "@0/18 key - (was 99) upsert 1, Null, 'PAID'");
+    assert_eq!(update(&row("2", "100"), &row("1", "100")), format!("@0/18 key 100 {upsert} replacing 2"));
+    assert_eq!(update("null", &row("1", "100")), format!("@0/18 key 100 {upsert}"));
+}
+
+#[test]
+fn a_moved_payment_says_both_keys_and_an_unassigned_one_none() {
+    let update = |before: &str, after: &str| {
+        let row =
+            |order: &str| format!(r#"{{"id":1,"order_id":{order},"status":"x","amount":"1","captured_at":null}}"#);
+        brief(&payments(), &event("u", &row(before), &row(after), GTID))
+    };
+    assert_eq!(update("1003", "1004"), "@0-1-7 key 1004 (was 1003) upsert 1, 1004, 'x', 1, Null");
+    assert_eq!(update("1003", "null"), "@0-1-7 key - (was 1003) upsert 1, Null, 'x', 1, Null");
+    assert_eq!(update("null", "1004"), "@0-1-7 key 1004 upsert 1, 1004, 'x', 1, Null");
+    assert_eq!(update("\"1004\"", "1004"), "@0-1-7 key 1004 upsert 1, 1004, 'x', 1, Null", "one key, two encodings");
+}
+
+#[test]
+fn with_full_images_a_delete_says_its_key() {
+    assert_eq!(brief(&ledger(true), &event("d", &row("1", "100"), "null", LSN)), "@0/18 key 100 delete 1");
+    assert_eq!(brief(&ledger(true), &event("d", &row("1", "null"), "null", LSN)), "@0/18 key - delete 1");
+}
+
+/// Of a `before` under REPLICA IDENTITY DEFAULT everything but the primary key is invented: 0, "", the epoch.
+#[test]
+fn without_full_images_only_the_primary_key_of_a_delete_is_believed() {
+    let invented = r#"{"id":1,"order_id":0,"status":"NEW","token":""}"#;
+    assert_eq!(brief(&ledger(false), &event("d", invented, "null", LSN)), "@0/18 key - delete 1");
+    let update = event("u", invented, &row("2", "100"), LSN);
+    assert_eq!(brief(&ledger(false), &update), "@0/18 key 100 upsert 2, 100, 'PAID' replacing 1");
+    let composite = SourceShape { primary_key: vec![0, 1], ..ledger(false) };
+    let delete = event("d", r#"{"id":1,"order_id":100,"status":"NEW","token":""}"#, "null", LSN);
+    assert_eq!(brief(&composite, &delete), "@0/18 key 100 delete 1, 100");
+    let moved = event("u", r#"{"id":1,"order_id":99,"status":null,"token":""}"#, &row("1", "100"), LSN);
+    assert_eq!(brief(&composite, &moved), "@0/18 key 100 (was 99) upsert 1, 100, 'PAID' replacing 1, 99");
+}
+
+#[test]
+fn a_row_that_does_not_say_which_it_is_is_refused() {
+    let refused = |shape: &SourceShape, op: &str, row: &str| {
+        let (before, after) = if op == "d" { (row, "null") } else { ("null", row) };
+        brief(shape, &event(op, before, after, LSN))
+    };
+    let no_row = "refused no_primary_key: the event does not say the primary key column \"id\"";
+    assert_eq!(refused(&ledger(true), "c", r#"{"order_id":1,"status":"x"}"#), no_row);
+    assert_eq!(refused(&ledger(true), "d", r#"{"id":null,"order_id":1}"#), no_row);
+    let no_key = "refused no_key: the event does not say the value of the key \"order_id\"";
+    assert_eq!(refused(&ledger(true), "c", r#"{"id":1,"status":"x"}"#), no_key);
+    let keyed_by_text = SourceShape { key: 2, ..ledger(true) };
+    let unchanged = r#"{"id":1,"order_id":1,"status":"__debezium_unavailable_value"}"#;
+    let told = refused(&keyed_by_text, "u", unchanged);
+    assert_eq!(told, "refused no_key: the event does not say the value of the key \"status\"");
+    assert!(
+        refused(&ledger(true), "c", "[1]").starts_with("refused bad_row: invalid type: sequence, expected a row")
+    );
+}
+
+#[test]
+fn one_key_has_one_text_whatever_its_encoding() {
+    let key = |schema: Option<&str>, ty: Type, json: &str| {
+        let shape = shape(ConnectorKind::Postgresql, &[("order_id", ty)], 0);
+        let event = format!(r#"{{"after":{{"order_id":{json}}},"source":{LSN},"op":"c"}}"#);
+        let field = |schema: &str| format!(r#"{{"type":"struct","field":"after","fields":[{schema}]}}"#);
+        let event = match schema {
+            None => event,
+            Some(schema) => {
+                format!(r#"{{"schema":{{"type":"struct","fields":[{}]}},"payload":{event}}}"#, field(schema))
+            }
+        };
+        let told = brief(&shape, &record(&event));
+        told.split_once("key ")
+            .and_then(|(_, rest)| rest.split_once(' '))
+            .map_or(told.clone(), |(key, _)| key.to_owned())
+    };
+    let decimal = Type::Decimal { scale: None };
+    let connect = r#"{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"},"field":"order_id"}"#;
+    assert_eq!(key(None, Type::Int, "42"), "42");
+    assert_eq!(key(None, Type::Int, "\"42\""), "42");
+    assert_eq!(key(Some(r#"{"type":"int64","optional":false,"field":"order_id"}"#), Type::Int, "42"), "42");
+    assert_eq!(key(Some(r#"{"type":"int32","field":"order_id","default":0}"#), Type::Int, "42"), "42");
+    assert_eq!(key(None, Type::Text, "\"42\""), "42");
+    assert_eq!(key(None, decimal, "\"42.00\""), "42");
+    assert_eq!(key(Some(connect), decimal, "\"EGg=\""), "42");
+    assert_eq!(key(None, Type::Int, "9007199254740993"), "9007199254740993");
+    assert_eq!(key(None, Type::Uuid, &format!("\"{}\"", TOKEN.to_uppercase())), TOKEN);
+}
+
+#[test]
+fn operations() {
+    let after = row("1", "100");
+    let told = |op: &str, before: &str, after: &str| brief(&ledger(true), &event(op, before, after, LSN));
+    assert_eq!(told("c", "null", &after), "@0/18 key 100 upsert 1, 100, 'PAID'");
+    assert_eq!(told("u", "null", &after), "@0/18 key 100 upsert 1, 100, 'PAID'");
+    assert_eq!(told("r", "null", &after), "@- (snapshot) key 100 upsert 1, 100, 'PAID'");
+    let truncate = "refused truncate: the table was truncated; its rows are not named";
+    assert_eq!(told("t", "null", "null"), truncate);
+    // A logical message has neither before nor after.
+    let message = record(&format!(r#"{{"op":"m","source":{LSN},"message":{{"prefix":"foo","content":"YQ=="}}}}"#));
+    assert_eq!(brief(&ledger(true), &message), "nothing");
+    assert_eq!(told("x", "null", &after), "refused unknown_op: op \"x\"");
+    assert_eq!(told("c", "null", "null"), "refused no_row: op \"c\" without \"after\"");
+    assert_eq!(told("d", "null", "null"), "refused no_row: op \"d\" without \"before\"");
+    let tombstone = r#"{"headers":{},"value":null}"#;
+    assert_eq!(brief(&ledger(true), tombstone), "nothing");
+}
+
+/// `snapshot` is a string enum; older versions wrote a boolean, and replace.null.with.default=false writes null.
+#[test]
+fn rows_of_a_snapshot_are_not_streamed() {
+    let told = |snapshot: &str| {
+        let source = format!(r#"{{"ts_ms":1000{snapshot},"sequence":"[null,\"24\"]","lsn":24}}"#);
+        brief(&ledger(true), &event("c", "null", &row("1", "100"), &source))
+    };
+    let streamed = "@0/18 key 100 upsert 1, 100, 'PAID'";
+    for snapshot in ["", r#","snapshot":null"#, r#","snapshot":false"#, r#","snapshot":"false""#] {
+        assert_eq!(told(snapshot), streamed, "{snapshot}");
+    }
+    let read = "@- (snapshot) key 100 upsert 1, 100, 'PAID'";
+    assert_eq!(told(r#","snapshot":true"#), read);
+    let markers = ["true", "first", "first_in_data_collection", "last_in_data_collection", "last", "incremental"];
+    for marker in markers {
+        assert_eq!(told(&format!(r#","snapshot":"{marker}""#)), read, "{marker}");
+    }
+}
+
+/// An incremental snapshot's rows have no LSN of their own; a row of any snapshot may lack every position.
+#[test]
+fn a_row_without_a_position_is_taken_from_a_snapshot_only() {
+    let told =
+        |shape: &SourceShape, op: &str, source: &str| brief(shape, &event(op, "null", &row("1", "100"), source));
+    let read = "@- (snapshot) key 100 upsert 1, 100, 'PAID'";
+    let incremental =
+        r#"{"ts_ms":1000,"snapshot":"incremental","sequence":"[\"23\",\"24\"]","txId":null,"lsn":null}"#;
+    assert_eq!(told(&ledger(true), "r", incremental), read);
+    assert_eq!(told(&ledger(true), "r", r#"{"ts_ms":1000,"snapshot":"true"}"#), read);
+    let refused = "refused no_position: \"source\" names no position in the database's log";
+    assert_eq!(told(&ledger(true), "c", r#"{"ts_ms":1000}"#), refused);
+    assert_eq!(told(&payments(), "c", r#"{"ts_ms":1000,"file":"bin.000001"}"#), refused);
+    let timeless = "refused no_source_time: \"source\" has neither ts_us nor ts_ms";
+    assert_eq!(told(&ledger(true), "c", r#"{"lsn":24}"#), timeless);
+}
+
+/// Where a `source` stands.
+fn position(shape: &SourceShape, source: &str) -> Result<(String, Position), String> {
+    let columns: Vec<String> = shape.columns.iter().map(|column| format!("\"{}\":null", column.name)).collect();
+    let after = format!("{{{}}}", columns.join(",").replacen("null", "1", 1));
+    let event = format!(r#"{{"after":{after},"source":{source},"op":"c"}}"#);
+    match Decoder::new().decode(shape, Some(event.as_bytes()), 0) {
+        Ok(Event::Change(decoded)) => {
+            let position = decoded.change.position.expect("it is streamed");
+            Ok((decoded.origin.label(position), position))
+        }
+        Ok(Event::Nothing) => Err("nothing".to_owned()),
+        Err(refusal) => Err(format!("{}: {}", refusal.reason, refusal.detail)),
+    }
+}
+
+#[test]
+fn positions_of_mysql_and_mariadb() {
+    let at = |place: &str| position(&payments(), &format!(r#"{{"ts_ms":1000,{place}}}"#));
+    let mysql = "24bc7850-2c16-11e6-a073-0242ac110002";
+    let cases = [
+        (r#""gtid":"0-223344-9""#.to_owned(), "0-223344-9".to_owned(), 9, 0),
+        (format!(r#""gtid":"{mysql}:17""#), format!("{mysql}:17"), 17, 0),
+        (format!(r#""gtid":"{mysql}:eu_west:18""#), format!("{mysql}:eu_west:18"), 18, 0),
+        (r#""gtid":null,"file":"mysql-bin.000003","pos":154"#.to_owned(), "mysql-bin.000003:154".to_owned(), 3, 154),
+        (r#""file":"host.name-bin.1000000","pos":4"#.to_owned(), "host.name-bin.1000000:4".to_owned(), 1_000_000, 4),
+    ];
+    for (place, label, transaction, row) in cases {
+        assert_eq!(at(&place), Ok((label, Position { transaction, row })), "{place}");
+    }
+    let file = |name: &str| at(&format!(r#""file":"{name}","pos":4"#)).expect("it has a number").1;
+    assert!(file("mysql-bin.999999") < file("mysql-bin.1000000"), "a file's number is a number");
+    let refused = [
+        (r#""gtid":"nonsense""#, "bad_position: source.gtid \"nonsense\" is no GTID"),
+        (r#""gtid":"0-1-x""#, "bad_position: source.gtid \"0-1-x\" is no GTID"),
+        (r#""file":"mysql-bin","pos":4"#, "bad_position: source.file \"mysql-bin\" has no number"),
+    ];
+    for (place, told) in refused {
+        assert_eq!(at(place), Err(told.to_owned()), "{place}");
+    }
+}
+
+#[test]
+fn positions_of_postgresql() {
+    let at = |place: &str| position(&orders(), &format!(r#"{{"ts_ms":1000,{place}}}"#));
+    let stands = |transaction, row| Ok((format!("0/{row:X}"), Position { transaction, row }));
+    assert_eq!(at(r#""lsn":24,"sequence":"[\"16\",\"24\"]""#), stands(16, 24));
+    assert_eq!(at(r#""lsn":24,"sequence":"[null,\"24\"]""#), stands(24, 24), "before the first commit");
+    assert_eq!(at(r#""lsn":24"#), stands(24, 24));
+    assert_eq!(at(r#""lsn":null,"sequence":"[\"16\",\"24\"]""#), stands(16, 24));
+    let told = "bad_position: source.sequence is not two LSNs: [24]";
+    assert_eq!(at(r#""lsn":24,"sequence":"[24]""#), Err(told.to_owned()));
+    let told = "bad_position: \"0/18\" in source.sequence is no LSN";
+    assert_eq!(at(r#""lsn":24,"sequence":"[\"0/18\",null]""#), Err(told.to_owned()));
+}
+
+#[test]
+fn a_columns_name_may_need_escaping_in_a_schema() {
+    let shape = shape(ConnectorKind::Postgresql, &[("id", Type::Int), ("a\"b", Type::Date)], 0);
+    let schema = r#"{"type":"struct","fields":[{"type":"struct","field":"after","fields":[{"type":"int64","field":"id"},{"type":"int32","name":"io.debezium.time.Date","field":"a\"b"}]}]}"#;
+    let event = format!(r#"{{"schema":{schema},"payload":{{"after":{{"id":1,"a\"b":0}},"source":{LSN},"op":"c"}}}}"#);
+    assert_eq!(brief(&shape, &record(&event)), "@0/18 key 1 upsert 1, Date(0)");
+    // Of a column that the schema does not have, nobody knows what its number counts.
+    let told = brief(&shape, &record(&event.replacen("a\\\"b", "other", 1)));
+    assert!(told.starts_with("refused bad_value: column \"a\"b\" as date: a number, of which"), "{told}");
+}
+
+#[test]
+fn what_is_no_change_event_is_refused_with_a_reason() {
+    let cases: [(&[u8], &str); 10] = [
+        (
+            b"\0\0\0\0\x05abc",
+            "not_json: expected value at line 1 column 1; it begins like Avro or Protobuf with a schema registry: use JsonConverter",
+        ),
+        (
+            b"\x01\x86\xe1\x05",
+            "not_json: invalid utf-8 sequence of 1 bytes from index 1; it begins like Avro or Protobuf with a schema registry: use JsonConverter",
+        ),
+        (
+            b"Struct{id=1}",
+            "not_json: expected value at line 1 column 1; it is a Java Struct printed by StringConverter: use JsonConverter",
+        ),
+        (br#"{"op":"c","#, "not_json: EOF while parsing a value at line 1 column 10"),
+        (b"{\"op\":\"c\",\xff}", "not_json: invalid utf-8 sequence of 1 bytes from index 10"),
+        (
+            br#"{"id":5,"__op":"u"}"#,
+            "not_debezium: a change event has \"op\" and \"source\"; is this topic flattened, or another producer's?",
+        ),
+        (
+            br#"{"schema":null,"payload":{"id":5}}"#,
+            "not_debezium: a change event has \"op\" and \"source\"; is this topic flattened, or another producer's?",
+        ),
+        (
+            br#""Struct{id=1}""#,
+            "not_debezium: invalid type: string \"Struct{id=1}\", expected a change event, which is a JSON object at line 1 column 14",
+        ),
+        (
+            br#"{"specversion":"1.0","source":"/debezium/postgresql/orders"}"#,
+            "not_debezium: invalid type: string \"/debezium/postgresql/orders\", expected struct Source at line 1 column 59; it looks like a CloudEvent: use JsonConverter",
+        ),
+        (
+            br#"{"schema":{"type":"struct"},"payload":{"op":"c","source":{}}}"#,
+            "bad_schema: the schema has neither \"after\" nor \"before\"",
+        ),
+    ];
+    for (bytes, expected) in cases {
+        let told = match Decoder::new().decode(&payments(), Some(bytes), 0) {
+            Err(refusal) => format!("{}: {}", refusal.reason, refusal.detail),
+            Ok(event) => format!("{event:?}"),
+        };
+        assert_eq!(told, expected);
+    }
+}
+
+/// A PostgreSQL key change is a delete and a create, and the create may lean on what the old key stored.
+#[test]
+fn a_changed_message_key_is_a_delete_and_a_create() {
+    let source = r#"{"ts_ms":1000,"lsn":24}"#;
+    let delete = event("d", r#"{"order_id":5,"payment_status":"NEW","total":"0.00","note":null}"#, "null", source);
+    let create = event(
+        "c",
+        "null",
+        r#"{"order_id":50,"payment_status":"PAID","total":"1.00","note":"__debezium_unavailable_value"}"#,
+        source,
+    );
+    check(
+        &orders(),
+        &format!("{delete}\n{create}"),
+        "1970-01-01T00:00:01.000000Z @0/18 key 5 delete 5
+         1970-01-01T00:00:01.000000Z @0/18 key 50 upsert 50, 'PAID', 1.00, Unknown, Unknown keeping [3]",
+    );
+}
