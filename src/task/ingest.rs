@@ -40,6 +40,8 @@ pub struct Decoded {
     /// True for changes that were streamed from the database's log: those of a commit-time connector prove progress.
     /// Snapshot rows prove nothing.
     pub streamed: bool,
+    /// True for a row that an incremental snapshot read in between: its source time is the connector's clock.
+    pub incremental: bool,
 }
 
 /// What was read from a source topic-partition.
@@ -84,6 +86,8 @@ struct Lane {
     targets: VecDeque<Target>,
     /// Where the last streamed change stood.
     last: Option<Proof>,
+    /// The greatest source time of streamed changes.
+    latest: Option<Instant>,
     /// The best promise that can be given now.
     promise: Option<(Instant, Option<Proof>)>,
     promised: Option<Instant>,
@@ -180,6 +184,7 @@ impl Ingest {
             read_to: offset,
             targets: VecDeque::new(),
             last: None,
+            latest: None,
             promise: None,
             promised: None,
             answering_since: None,
@@ -215,7 +220,14 @@ impl Ingest {
                 let topic_partition = builder.lane(source, topic_partition);
                 builder.block.entries.push(Entry::Reject(Reject { topic_partition, ..*reject }));
             }
-            Reading::Change(decoded) => {
+            Reading::Change(mut decoded) => {
+                let time = &mut decoded.change.source_time;
+                if decoded.incremental {
+                    // The row is as the stream has come to know it, which may lie far behind the connector's clock.
+                    *time = lane.latest.or(lane.promised).unwrap_or_default().min(*time);
+                } else if decoded.streamed && *time <= now.plus(AHEAD_US) {
+                    lane.latest = lane.latest.max(Some(*time));
+                }
                 if let (true, Some(position)) = (decoded.streamed, decoded.change.position) {
                     let run = decoded.change.run;
                     if !commit_time {
@@ -243,7 +255,8 @@ impl Ingest {
         }
     }
 
-    /// Takes a streamed row of a connector's heartbeat table; `stand` is the partition of its topic and the offset.
+    /// Takes a streamed row of a connector's heartbeat table: its instant, and where its transaction begins. `stand` is
+    /// the partition of its topic and the offset.
     pub fn heartbeat(
         &mut self,
         connector: ConnectorIndex,
@@ -251,7 +264,6 @@ impl Ingest {
         stand: (i32, i64),
         now: Instant,
     ) {
-        let proof = Proof { position: Position { row: 0, ..proof.position }, ..proof };
         if time > now.plus(AHEAD_US) {
             return;
         }

@@ -23,6 +23,15 @@ pub struct Envelope<'a> {
     pub before: Option<&'a RawValue>,
     pub after: Option<&'a RawValue>,
     pub source: Source<'a>,
+    /// Which transaction the event belongs to, where `provide.transaction.metadata=true`.
+    pub transaction: Option<Transaction<'a>>,
+}
+
+/// The part of the `transaction` block that is used.
+#[derive(Deserialize)]
+pub struct Transaction<'a> {
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
 }
 
 /// The parts of the `source` block that are used. Fields differ between connectors.
@@ -48,6 +57,11 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// True for rows that an incremental snapshot read in between streamed ones.
+    pub fn is_incremental(&self) -> bool {
+        self.snapshot.is_some_and(|snapshot| snapshot.get() == "\"incremental\"")
+    }
+
     /// True for rows of a snapshot of any kind, incremental ones too.
     pub fn is_snapshot(&self) -> bool {
         !matches!(self.snapshot.map(RawValue::get), None | Some("false" | "\"false\""))
@@ -76,7 +90,10 @@ pub fn parse(bytes: &[u8], quote: bool) -> Result<Payload<'_>, Refusal> {
         let reason = "a change event has \"op\" and \"source\"; is this topic flattened, or another producer's?";
         return Err(Refusal::new("not_debezium", reason));
     };
-    Ok(Payload { schema, envelope: Envelope { op, before: parts.before, after: parts.after, source } })
+    Ok(Payload {
+        schema,
+        envelope: Envelope { op, before: parts.before, after: parts.after, source, transaction: parts.transaction },
+    })
 }
 
 /// The parser's words. About a value of a wrong type they quote the value, so where that may not be they are not used.
@@ -107,6 +124,7 @@ struct Parts<'a> {
     before: Option<&'a RawValue>,
     after: Option<&'a RawValue>,
     source: Option<Source<'a>>,
+    transaction: Option<Transaction<'a>>,
 }
 
 impl<'de> Deserialize<'de> for Parts<'de> {
@@ -134,6 +152,7 @@ impl<'de> Visitor<'de> for PartsVisitor {
                 "after" => parts.after = present(map.next_value()?),
                 "op" => parts.op = map.next_value::<Option<Text<'de>>>()?.map(|op| op.0),
                 "source" => parts.source = map.next_value()?,
+                "transaction" => parts.transaction = map.next_value()?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }

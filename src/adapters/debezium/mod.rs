@@ -20,7 +20,7 @@ use self::envelope::{Envelope, Payload, Source};
 use self::schema::SchemaCache;
 use self::shape::SourceShape;
 use self::value::{Cell, Part};
-use crate::domain::change::{Change, Key, Operation, Proof, RunId};
+use crate::domain::change::{Change, Key, Operation, Origin, Position, Proof, RunId};
 use crate::domain::hash::{continue_fnv1a, fnv1a};
 use crate::domain::instant::Instant;
 use crate::domain::value::{Type, Value};
@@ -58,9 +58,9 @@ pub struct Heartbeat {
 /// The header that tells a connector's runs apart, new at each start (Debezium's `extended.headers.enabled`).
 pub const RUN_HEADER: &str = "__debezium.context.runId";
 
-/// A run as a number; 0 where the event has no such header.
+/// A run as a number, its positions' family left out; 0 where the event has no such header.
 pub fn run_of(header: Option<&[u8]>) -> RunId {
-    header.map_or(0, fnv1a)
+    header.map_or(0, |header| (fnv1a(header) & 0xFFFF_FFFF).max(1))
 }
 
 /// Decodes the events of one source. Remembers the last schema seen, so that equal ones are parsed once.
@@ -86,6 +86,7 @@ impl Decoder {
         let operation = match (&*envelope.op, envelope.before, envelope.after) {
             ("m", _, _) => return Ok(Event::Nothing),
             ("t", _, _) => return Err(Refusal::new("truncate", "the table was truncated; its rows are not named")),
+            ("u", None, Some(_)) if shape.full_before => return Err(Refusal::new("no_before", NO_BEFORE)),
             ("c" | "r" | "u", before, Some(after)) => {
                 let before = before.map(row(Part::Identity)).transpose()?;
                 upsert(shape, before, row(Part::Whole)(after)?)?
@@ -105,7 +106,8 @@ impl Decoder {
     }
 
     /// Decodes a row of a heartbeat table whose one kept column is the database's clock. `None` for what is not
-    /// streamed or carries no instant: a snapshot row proves nothing.
+    /// streamed or carries no instant: a snapshot row proves nothing. A clock that is ahead of the event's own source
+    /// time would promise what has not happened yet, and is refused.
     pub fn heartbeat(
         &mut self,
         shape: &SourceShape,
@@ -119,9 +121,30 @@ impl Decoder {
         let (Value::Timestamp(micros), Some(position)) = (&columns[shape.key], decoded.change.position) else {
             return Ok(None);
         };
-        Ok(Some(Heartbeat { time: Instant(*micros), proof: Proof { position, run } }))
+        let (time, source_time) = (Instant(*micros), decoded.change.source_time);
+        if time > source_time.plus(HEARTBEAT_AHEAD_US) {
+            let column = &shape.columns[shape.key].name;
+            let detail = format!(
+                "\"{column}\" is {time}, yet the row was written at {source_time}: the column must hold the database's \
+                 clock in UTC, as a timestamp with time zone does"
+            );
+            return Err(Refusal::new("heartbeat_ahead", detail));
+        }
+        // Where its transaction begins: a binlog's file and position tell no more than where the row stands.
+        let position = match decoded.origin {
+            Origin::Binlog(_) => position,
+            _ => Position { row: 0, ..position },
+        };
+        Ok(Some(Heartbeat { time, proof: Proof { position, run: decoded.change.run } }))
     }
 }
+
+/// MariaDB tells the start of the statement in whole seconds, so its clock may seem to be a second ahead.
+const HEARTBEAT_AHEAD_US: i64 = 2_000_000;
+
+const NO_BEFORE: &str = "an update without its before image, though the source is said to have complete ones: it could \
+    not say which order the row belonged to. Set REPLICA IDENTITY FULL on the table (PostgreSQL) or \
+    binlog_row_image=FULL in every session (MySQL, MariaDB), or leave replica_identity: full out";
 
 impl Default for Decoder {
     fn default() -> Decoder {
@@ -143,7 +166,7 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: R
         (None, None) => return Err(Refusal::new("no_source_time", "\"source\" has neither ts_us nor ts_ms")),
     };
     let streamed = !source.is_snapshot() && &*envelope.op != "r";
-    let stand = position::of(shape.connector, source)?;
+    let stand = position::of(shape.connector, envelope)?;
     if streamed && stand.position.is_none() {
         return Err(Refusal::new("no_position", "\"source\" names no position in the database's log"));
     }
@@ -154,13 +177,13 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: R
         position: stand.position.filter(|_| streamed),
         fingerprint: fingerprint(shape, source, &decided.operation),
         origin: 0,
-        run,
+        run: (run & 0xFFFF_FFFF) | RunId::from(stand.origin.family()) << 32,
         transaction: if streamed { stand.transaction } else { 0 },
         key: decided.key,
         key_before: decided.key_before,
         operation: decided.operation,
     };
-    Ok(Decoded { change, origin: stand.origin, streamed })
+    Ok(Decoded { change, origin: stand.origin, streamed, incremental: source.is_incremental() })
 }
 
 /// Rows of one COPY differ in their primary key, those of one GTID transaction in where the binlog has them.

@@ -3,7 +3,7 @@
 //! Must not know: rows. Sources: Debezium's `source` block of each connector.
 
 use super::Refusal;
-use super::envelope::Source;
+use super::envelope::{Envelope, Source, Transaction};
 use super::shape::ConnectorKind;
 use crate::domain::change::{Origin, Position, TransactionId};
 use crate::domain::hash::fnv1a;
@@ -15,10 +15,10 @@ pub struct Stand {
     pub transaction: TransactionId,
 }
 
-pub fn of(connector: ConnectorKind, source: &Source<'_>) -> Result<Stand, Refusal> {
+pub fn of(connector: ConnectorKind, envelope: &Envelope<'_>) -> Result<Stand, Refusal> {
     match connector {
-        ConnectorKind::Postgresql => postgresql(source),
-        ConnectorKind::Mysql | ConnectorKind::Mariadb => binlog(source),
+        ConnectorKind::Postgresql => postgresql(&envelope.source),
+        ConnectorKind::Mysql | ConnectorKind::Mariadb => binlog(&envelope.source, envelope.transaction.as_ref()),
     }
 }
 
@@ -46,8 +46,9 @@ fn postgresql(source: &Source<'_>) -> Result<Stand, Refusal> {
     Ok(Stand { position, origin: if lsn.is_some() { Origin::Lsn } else { Origin::None }, transaction })
 }
 
-/// A GTID is `domain-server-number` (MariaDB) or `uuid:number`, `uuid:tag:number` (MySQL).
-fn binlog(source: &Source<'_>) -> Result<Stand, Refusal> {
+/// A GTID is `domain-server-number` (MariaDB) or `uuid:number`, `uuid:tag:number` (MySQL). Without one, only Debezium's
+/// transaction metadata tells which rows were committed together.
+fn binlog(source: &Source<'_>, transaction: Option<&Transaction<'_>>) -> Result<Stand, Refusal> {
     if let Some(gtid) = &source.gtid {
         let split = gtid.rfind([':', '-']).map(|at| gtid.split_at(at + 1));
         let parts = split.and_then(|(prefix, number)| Some((prefix, number.parse::<u64>().ok()?)));
@@ -69,6 +70,6 @@ fn binlog(source: &Source<'_>) -> Result<Stand, Refusal> {
     Ok(Stand {
         position: Some(Position { transaction: number, row: pos }),
         origin: Origin::Binlog(prefix.into()),
-        transaction: 0,
+        transaction: transaction.map_or(0, |transaction| fnv1a(transaction.id.as_bytes())),
     })
 }
