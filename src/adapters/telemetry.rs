@@ -67,6 +67,8 @@ metrics! {
         "Source records that could not be understood"
     UNASSIGNED "evenkeel_unassigned_changes_total" Counter ["source"]
         "Changes of rows whose key is NULL and was NULL before: they belong to no order"
+    INCOMPLETE "evenkeel_incomplete_updates_total" Counter ["source"]
+        "Updates without a before image, though the source is said to have complete ones: moves and deletes may be missed"
     OPENED "evenkeel_discrepancies_opened_total" Counter ["rule"]
         "Discrepancies opened"
     RESOLVED "evenkeel_discrepancies_resolved_total" Counter ["rule"]

@@ -11,7 +11,7 @@ use super::config::suggestion;
 use super::diagnostic::{Diagnostic, Kind};
 use super::ingest_stage::{matching, missing};
 use super::settings::{ConnectorSettings, Settings};
-use crate::adapters::debezium::{Decoder, Refusal};
+use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, Refusal};
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::changes::{Reading, TopicReader};
 use crate::adapters::kafka::{KafkaFailure, Properties};
@@ -38,7 +38,13 @@ pub fn live(settings: &Settings) -> Vec<Diagnostic> {
         let topics = topics.into_iter().filter(|(topic, _)| present.contains_key(topic));
         let mut decoder = Decoder::new();
         for (topic, partitions) in topics {
-            let judge = |value: Option<&[u8]>| decoder.decode(&source.shape, value, 0).map(|_| ()).err();
+            let judge = |value: Option<&[u8]>| match decoder.decode(&source.shape, value, 0) {
+                Ok(Event::Change(decoded)) if decoded.incomplete => {
+                    Some(Refusal { reason: "no_before", detail: NO_BEFORE.to_owned() })
+                }
+                Ok(_) => None,
+                Err(refusal) => Some(refusal),
+            };
             faults.extend(last_records(&properties, &source.name, (&topic, partitions), judge));
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Must not know: rules, states. What it decides is decided in `task::ingest`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Moment};
@@ -16,7 +16,7 @@ use regex::Regex;
 use super::StageError;
 use super::settings::{HeartbeatSettings, Settings, TopicSelection};
 use crate::adapters::clock::now;
-use crate::adapters::debezium::{Decoder, Event, RUN_HEADER, Refusal, blot, run_of};
+use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, RUN_HEADER, Refusal, blot, run_of};
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::changes::{ChangesWriter, Reading, TopicReader, passing};
@@ -65,6 +65,8 @@ pub struct IngestStage {
     /// What the last acknowledged round allows to commit, until it is.
     acknowledged: Option<Vec<(TopicPartition, i64)>>,
     bytes_taken: usize,
+    /// Sources of which updates came without their before images since this was last said.
+    incomplete: BTreeSet<SourceIndex>,
     /// The topics that the configuration names and that do not exist yet, by what waits for them.
     missing: BTreeMap<String, Vec<String>>,
 }
@@ -97,6 +99,7 @@ impl IngestStage {
             to_commit: VecDeque::new(),
             acknowledged: None,
             bytes_taken: 0,
+            incomplete: BTreeSet::new(),
             missing: BTreeMap::new(),
             admin,
             member,
@@ -155,7 +158,18 @@ impl IngestStage {
         let mut timeout = wait;
         while self.bytes_taken < self.settings.limits.block_bytes {
             // The message borrows the member, so the rest of the stage is borrowed beside it.
-            let IngestStage { member, offsets, ingest, decoders, settings, topics, expected, bytes_taken, .. } = self;
+            let IngestStage {
+                member,
+                offsets,
+                ingest,
+                decoders,
+                settings,
+                topics,
+                expected,
+                bytes_taken,
+                incomplete,
+                ..
+            } = self;
             match member.poll(timeout) {
                 None => return Ok(()),
                 Some(Ok(message)) => {
@@ -165,6 +179,9 @@ impl IngestStage {
                     check_gap(offsets, expected, &id, message.offset())?;
                     *bytes_taken += message.payload_len() + message.key_len();
                     let reading = understand(settings, *source, &mut decoders[*source], &message);
+                    if matches!(&reading, Read::Change(decoded) if decoded.incomplete) {
+                        incomplete.insert(*source);
+                    }
                     ingest.take(*source, &id, (message.offset(), reading), now());
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
@@ -352,7 +369,10 @@ impl IngestStage {
         Ok(())
     }
 
-    fn report(&self) {
+    fn report(&mut self) {
+        for source in std::mem::take(&mut self.incomplete) {
+            tracing::warn!(source = self.settings.sources[source].name, "{NO_BEFORE}");
+        }
         for (source, standing) in self.ingest.standing(now()) {
             let name = self.settings.sources[source].name.clone();
             gauge!(telemetry::FRONTIER_AGE, "source" => name.clone()).set(standing.frontier_age_us as f64 / 1e6);
@@ -457,6 +477,9 @@ fn understand(
         Ok(Event::Nothing) => Read::Nothing,
         Ok(Event::Change(mut decoded)) => {
             decoded.change.offset = message.offset();
+            if decoded.incomplete {
+                counter!(telemetry::INCOMPLETE, "source" => settings.sources[source].name.clone()).increment(1);
+            }
             let belongs = decoded.change.key.is_some() || decoded.change.key_before.is_some();
             if !belongs && matches!(decoded.change.operation, Operation::Upsert { .. }) {
                 counter!(telemetry::UNASSIGNED, "source" => settings.sources[source].name.clone()).increment(1);

@@ -13,6 +13,9 @@
 //! each promised all of it. (A mark of the change's own topic-partition alone would not do: statement times lie
 //! before the commit, and the other half may come through another partition.)
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;

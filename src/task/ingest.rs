@@ -42,6 +42,8 @@ pub struct Decoded {
     pub streamed: bool,
     /// True for a row that an incremental snapshot read in between: its source time is the connector's clock.
     pub incremental: bool,
+    /// True for an update that does not say what its row was before, though its source should.
+    pub incomplete: bool,
 }
 
 /// What was read from a source topic-partition.

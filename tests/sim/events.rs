@@ -34,13 +34,25 @@ pub fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, off
                 ordinal: 0,
             };
             let change = Change { position: None, transaction: 0, ..change(&edit, database, 0, 1, offset) };
-            Reading::Change(Box::new(Decoded { change, origin: Origin::None, streamed: false, incremental: false }))
+            Reading::Change(Box::new(Decoded {
+                change,
+                origin: Origin::None,
+                streamed: false,
+                incremental: false,
+                incomplete: false,
+            }))
         }
         Record::Edit { transaction, edit, run } => {
             let transaction = &world.databases[database].log[transaction];
             let change = change(&transaction.edits[edit], database, transaction.number, run, offset);
             let origin = if database == 0 { Origin::Lsn } else { Origin::Gtid("0-1-".into()) };
-            Reading::Change(Box::new(Decoded { change, origin, streamed: true, incremental: false }))
+            Reading::Change(Box::new(Decoded {
+                change,
+                origin,
+                streamed: true,
+                incremental: false,
+                incomplete: false,
+            }))
         }
         Record::Tombstone | Record::Heartbeat { .. } => Reading::Nothing,
         Record::Garbage => Reading::Reject(Box::new(Reject {

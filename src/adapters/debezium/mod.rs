@@ -86,7 +86,6 @@ impl Decoder {
         let operation = match (&*envelope.op, envelope.before, envelope.after) {
             ("m", _, _) => return Ok(Event::Nothing),
             ("t", _, _) => return Err(Refusal::new("truncate", "the table was truncated; its rows are not named")),
-            ("u", None, Some(_)) if shape.full_before => return Err(Refusal::new("no_before", NO_BEFORE)),
             ("c" | "r" | "u", before, Some(after)) => {
                 let before = before.map(row(Part::Identity)).transpose()?;
                 upsert(shape, before, row(Part::Whole)(after)?)?
@@ -142,8 +141,9 @@ impl Decoder {
 /// MariaDB tells the start of the statement in whole seconds, so its clock may seem to be a second ahead.
 const HEARTBEAT_AHEAD_US: i64 = 2_000_000;
 
-const NO_BEFORE: &str = "an update without its before image, though the source is said to have complete ones: it could \
-    not say which order the row belonged to. Set REPLICA IDENTITY FULL on the table (PostgreSQL) or \
+/// What to do about an update that comes without its before image, though the source is said to have complete ones.
+pub const NO_BEFORE: &str = "an update without its before image, though the source is said to have complete ones: a row \
+    that moves or goes may stay with its former order. Set REPLICA IDENTITY FULL on the table (PostgreSQL) or \
     binlog_row_image=FULL in every session (MySQL, MariaDB), or leave replica_identity: full out";
 
 impl Default for Decoder {
@@ -183,7 +183,8 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: R
         key_before: decided.key_before,
         operation: decided.operation,
     };
-    Ok(Decoded { change, origin: stand.origin, streamed, incremental: source.is_incremental() })
+    let incomplete = shape.full_before && &*envelope.op == "u" && envelope.before.is_none();
+    Ok(Decoded { change, origin: stand.origin, streamed, incremental: source.is_incremental(), incomplete })
 }
 
 /// Rows of one COPY differ in their primary key, those of one GTID transaction in where the binlog has them.

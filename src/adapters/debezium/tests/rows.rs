@@ -3,7 +3,7 @@
 use super::super::shape::{ConnectorKind, SourceShape};
 use super::super::{Decoder, Event};
 use super::{check, orders, payments, record, shape, told};
-use crate::domain::change::Position;
+use crate::domain::change::{Position, family_of};
 use crate::domain::value::Type;
 
 /// A table of payments in PostgreSQL.
@@ -310,4 +310,84 @@ fn a_changed_message_key_is_a_delete_and_a_create() {
         "1970-01-01T00:00:01.000000Z @0/18 key 5 delete 5
          1970-01-01T00:00:01.000000Z @0/18 key 50 upsert 50, 'PAID', 1.00, Unknown, Unknown keeping [3]",
     );
+}
+
+fn decoded(shape: &SourceShape, event: &str, run: u64) -> crate::task::ingest::Decoded {
+    let record: serde_json::Value = serde_json::from_str(event).expect("a record is JSON");
+    match Decoder::new().decode(shape, record["value"].as_str().map(str::as_bytes), run) {
+        Ok(Event::Change(decoded)) => *decoded,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_update_without_its_before_image_is_told_where_images_should_be_complete() {
+    let incomplete = |full: bool, op: &str, before: &str| {
+        decoded(&ledger(full), &event(op, before, &row("1", "100"), LSN), 1).incomplete
+    };
+    assert!(incomplete(true, "u", "null"));
+    assert!(!incomplete(true, "u", &row("1", "99")));
+    assert!(!incomplete(true, "c", "null") && !incomplete(false, "u", "null"));
+}
+
+#[test]
+fn rows_of_an_incremental_snapshot_are_told_from_those_of_a_first_one() {
+    let incremental = |snapshot: &str| {
+        let source = LSN.replace("\"false\"", snapshot);
+        decoded(&ledger(true), &event("r", "null", &row("1", "100"), &source), 1).incremental
+    };
+    assert_eq!(["\"incremental\"", "\"true\"", "\"last\"", "null"].map(incremental), [true, false, false, false]);
+}
+
+/// Positions of different GTID domains (MariaDB), servers (MySQL) and binlogs do not compare: their runs differ.
+#[test]
+fn a_run_says_whose_positions_its_events_have() {
+    let run = |source: &str| {
+        let row = r#"{"id":1,"order_id":1,"status":"x","amount":"1","captured_at":null}"#;
+        decoded(&payments(), &event("c", "null", row, source), 7).change.run
+    };
+    let gtid = |gtid: &str| run(&GTID.replace("0-1-7", gtid));
+    let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    assert_eq!(gtid("0-1-7"), gtid("0-2-8"), "numbers of a MariaDB domain rise whoever wrote them");
+    let runs = [gtid("0-1-7"), gtid("1-1-7"), gtid(&format!("{uuid}:7")), gtid(&format!("{uuid}:tag:7"))];
+    let without = run(r#"{"ts_ms":1000,"snapshot":"false","file":"mysql-bin.000001","pos":4,"row":0}"#);
+    let mut families: Vec<u32> = runs.iter().chain([&without]).map(|run| family_of(*run)).collect();
+    families.sort_unstable();
+    families.dedup();
+    assert_eq!(families.len(), 5);
+    assert!(runs.iter().all(|run| *run as u32 == 7));
+}
+
+/// A heartbeat proves what lies before its transaction; of a binlog without GTIDs, what lies before its row.
+#[test]
+fn heartbeats_prove_by_the_beginning_of_their_transaction() {
+    let columns = [("id", Type::Int), ("at", Type::Timestamp { precision: 6 })];
+    let beat = |kind: ConnectorKind, source: &str, at: i64| {
+        let event = event("u", "null", &format!(r#"{{"id":1,"at":{at}}}"#), source);
+        let record: serde_json::Value = serde_json::from_str(&event).expect("a record is JSON");
+        let value = record["value"].as_str().map(str::as_bytes);
+        let beat = Decoder::new().heartbeat(&shape(kind, &columns, 1), value, 7);
+        beat.map(|beat| beat.expect("it is streamed").proof.position).map_err(|refusal| refusal.reason)
+    };
+    let position = |transaction, row| Ok(Position { transaction, row });
+    assert_eq!(beat(ConnectorKind::Postgresql, LSN, 999_000), position(23, 0));
+    assert_eq!(beat(ConnectorKind::Mariadb, GTID, 1_900_000), position(7, 0));
+    let binlog = r#"{"ts_ms":1000,"snapshot":"false","file":"mysql-bin.000005","pos":9000,"row":0}"#;
+    assert_eq!(beat(ConnectorKind::Mysql, binlog, 999_000), position(5, 9000));
+    let local = 1_000_000 + 2 * 3_600_000_000;
+    assert_eq!(beat(ConnectorKind::Mariadb, GTID, local), Err("heartbeat_ahead"), "a clock in local time");
+}
+
+/// Without GTIDs only Debezium's transaction metadata tells which rows were committed together.
+#[test]
+fn rows_of_a_binlog_transaction_are_told_by_its_metadata() {
+    let source = r#"{"ts_ms":1000,"snapshot":"false","file":"mysql-bin.000005","pos":9000,"row":0}"#;
+    let transaction = |metadata: &str| {
+        let row = r#"{"id":1,"order_id":1,"status":"x","amount":"1","captured_at":null}"#;
+        let event = format!(r#"{{"before":null,"after":{row},"source":{source},"transaction":{metadata},"op":"c"}}"#);
+        decoded(&payments(), &record(&event), 7).change.transaction
+    };
+    let first = transaction(r#"{"id":"file=mysql-bin.000005,pos=8900","total_order":1,"data_collection_order":1}"#);
+    let other = transaction(r#"{"id":"file=mysql-bin.000005,pos=9900","total_order":1,"data_collection_order":1}"#);
+    assert_eq!((transaction("null"), first == other, first == 0), (0, false, false));
 }

@@ -1,0 +1,146 @@
+//! What the simulator does not come upon: topics that begin anew, clocks at fault, snapshots larger than a step.
+
+use std::convert::Infallible;
+
+use super::{Admission, Timeline};
+use crate::domain::change::{Change, Key, Mark, Operation, Position, RunId, TopicPartition, Topology};
+use crate::domain::instant::Instant;
+use crate::domain::value::Value;
+
+fn lane(partition: i32) -> TopicPartition {
+    TopicPartition { topic: "orders".into(), partition }
+}
+
+/// A change at an offset; `at` is its source time, its transaction its own.
+fn change(offset: i64, at: i64, position: Option<u64>, run: RunId) -> Change {
+    Change {
+        topic_partition: 0,
+        offset,
+        source_time: Instant(at),
+        position: position.map(|transaction| Position { transaction, row: 0 }),
+        fingerprint: 0,
+        origin: 0,
+        run,
+        transaction: position.unwrap_or(0),
+        key: Some(Key("1".into())),
+        key_before: None,
+        operation: Operation::Delete { row: [Value::Int(offset)].into() },
+    }
+}
+
+/// One source, one connector, with so many partitions.
+fn timeline(partitions: i32) -> Timeline {
+    let mut timeline = Timeline::new(vec![0]);
+    timeline.learn(&Topology { source: 0, topics: vec![("orders".into(), partitions)] });
+    (0..partitions).for_each(|partition| assert_eq!(timeline.lane(0, &lane(partition)), partition as usize));
+    timeline
+}
+
+const CEILING: Instant = Instant(1_000);
+
+fn admit(timeline: &mut Timeline, changes: &[(i64, i64, Option<u64>, RunId)]) -> Vec<Admission> {
+    let admit = |(offset, at, position, run): &(i64, i64, Option<u64>, RunId)| {
+        timeline.admit(0, change(*offset, *at, *position, *run), CEILING)
+    };
+    changes.iter().map(admit).collect()
+}
+
+fn mark(timeline: &mut Timeline, lane: usize, time: i64) {
+    timeline.mark(lane, &Mark { topic_partition: lane, time: Instant(time), proof: None });
+}
+
+/// `(until, at of each change)` of every stride.
+fn strides(timeline: &mut Timeline, limit: usize) -> Vec<(i64, Vec<i64>)> {
+    let mut strides = Vec::new();
+    let nothing_is_away = |_: usize, _: u64| -> Result<_, Infallible> { Ok(Vec::new()) };
+    while let Ok(Some(stride)) = timeline.stride(limit, nothing_is_away) {
+        strides.push((stride.until.0, stride.changes.iter().map(|settled| settled.at.0).collect()));
+    }
+    strides
+}
+
+#[test]
+fn what_was_taken_before_is_repeated_and_what_was_not_is_foreign() {
+    use Admission::{Foreign, Repeated, Taken};
+    let mut timeline = timeline(1);
+    let told =
+        [(0, 10, Some(1), 7), (1, 20, Some(2), 7), (0, 10, Some(1), 7), (1, 20, Some(2), 7), (1, 21, Some(9), 8)];
+    assert_eq!(admit(&mut timeline, &told), [Taken, Taken, Repeated, Repeated, Foreign]);
+}
+
+#[test]
+fn a_time_beyond_the_ceiling_is_not_believed() {
+    let mut timeline = timeline(1);
+    let told = [(0, 10, Some(1), 7), (1, 9_999_999, Some(2), 7), (2, 30, Some(3), 7), (1, 9_999_999, Some(2), 7)];
+    use Admission::{Ahead, Repeated, Taken};
+    assert_eq!(admit(&mut timeline, &told), [Taken, Ahead, Taken, Repeated]);
+    mark(&mut timeline, 0, 1_000);
+    assert_eq!(
+        strides(&mut timeline, 100),
+        [(1_000, vec![10, 1_000, 1_000])],
+        "what lies behind it is not held longer"
+    );
+}
+
+/// Another family's positions are no replays, however low; the first family's, sent again, are.
+#[test]
+fn positions_of_another_server_begin_an_epoch() {
+    use Admission::{NewEpoch, Replayed, Taken};
+    let run = |family: u64, run: u64| family << 32 | run;
+    let mut timeline = timeline(1);
+    let told = [
+        (0, 10, Some(100), run(1, 7)),
+        // The same connector run finds another server behind the same address, in the same second.
+        (1, 10, Some(5), run(2, 7)),
+        (2, 10, Some(6), run(2, 7)),
+        // The connector is started again and sends what both had.
+        (3, 10, Some(99), run(1, 8)),
+        (4, 10, Some(5), run(2, 8)),
+        (5, 11, Some(7), run(2, 8)),
+    ];
+    assert_eq!(admit(&mut timeline, &told), [Taken, NewEpoch, Taken, Replayed, Replayed, Taken]);
+}
+
+/// Within one run nothing is sent twice: positions that jump between families are no replays.
+#[test]
+fn domains_that_alternate_lose_nothing() {
+    let run = |family: u64| family << 32 | 7;
+    let mut timeline = timeline(1);
+    let told: Vec<_> =
+        (0..20).map(|n| (n, 10, Some(if n % 2 == 0 { 1_000 } else { 10 } + n as u64), run(n as u64 % 2))).collect();
+    let admitted = admit(&mut timeline, &told);
+    assert!(admitted.iter().all(|one| matches!(one, Admission::Taken | Admission::NewEpoch)), "{admitted:?}");
+}
+
+/// Restored positions: lower, though later than everything before, whether or not the connector says its run.
+#[test]
+fn positions_that_fall_while_time_rises_begin_an_epoch() {
+    for run in [0, 7] {
+        let mut timeline = timeline(1);
+        let told = [(0, 10, Some(100), run), (1, 20, Some(5), run), (2, 21, Some(6), run), (3, 10, Some(4), run)];
+        use Admission::{NewEpoch, Replayed, Taken};
+        assert_eq!(admit(&mut timeline, &told), [Taken, NewEpoch, Taken, Replayed]);
+    }
+}
+
+/// All rows of a first snapshot share one instant, and no step takes more than its limit; what is judged is whole.
+#[test]
+fn a_first_snapshot_is_settled_in_steps() {
+    let mut timeline = timeline(2);
+    let rows: Vec<_> = (0..10).map(|offset| (offset, 50, None, 0)).collect();
+    admit(&mut timeline, &rows);
+    admit(&mut timeline, &[(10, 70, Some(1), 7), (11, 70, Some(1), 7), (12, 70, Some(1), 7), (13, 70, Some(1), 7)]);
+    mark(&mut timeline, 0, 60);
+    mark(&mut timeline, 1, 80);
+    mark(&mut timeline, 0, 90);
+    let strides = strides(&mut timeline, 3);
+    let snapshot: Vec<&(i64, Vec<i64>)> = strides.iter().filter(|(_, at)| at.contains(&50)).collect();
+    assert!(snapshot.iter().all(|(_, at)| at.len() <= 3), "{strides:?}");
+    assert_eq!(snapshot.iter().map(|(_, at)| at.len()).sum::<usize>(), 10);
+    assert!(
+        snapshot.iter().rev().skip(1).all(|(until, _)| *until == 49),
+        "not settled before it is whole: {strides:?}"
+    );
+    assert!(strides.iter().all(|(until, at)| at.iter().all(|at| *at == 50 || at <= until)), "{strides:?}");
+    assert_eq!(strides.last().map(|(until, _)| *until), Some(80));
+}
