@@ -8,6 +8,8 @@ use rdkafka::producer::{BaseRecord, Producer};
 
 use crate::support::theatre::{TOPICS, Theatre};
 
+mod disk;
+
 #[test]
 fn embedded_faults_are_found_once_while_members_come_and_go() {
     evenkeel::adapters::telemetry::install_logs();
@@ -27,6 +29,12 @@ fn embedded_faults_are_found_once_while_members_come_and_go() {
         .play(true, Duration::from_secs(40), |_| second.status.is_ready() && !second.status.partitions().is_empty());
     let before = theatre.judge.seen.len();
     theatre.play(true, Duration::from_secs(40), |theatre| theatre.judge.seen.len() >= before + 3);
+
+    // There are two partitions of the changes log, so the third member gets none, and is ready all the same.
+    let third = theatre.product(&folder.path().join("third"));
+    assert!(!third.status.is_ready(), "who has no assignment yet is not ready");
+    theatre.play(true, Duration::from_secs(40), |_| third.status.is_ready());
+    third.stop().expect("the third member stops cleanly");
 
     first.stop().expect("the first member stops cleanly");
     theatre.play(true, Duration::from_secs(40), |_| second.status.partitions().len() == 2);

@@ -138,6 +138,13 @@ impl Binary {
         })
     }
 
+    /// Runs it until it ends, which must be with an error; gives the end of its log.
+    pub fn run_until_it_fails(&self) -> Result<String> {
+        self.service.start(self.command("run"))?;
+        let ended = self.service.wait_ready(Duration::from_secs(60), || Ok(false));
+        Ok(ended.expect_err("it fails").to_string())
+    }
+
     pub fn kill(&self) -> Result {
         self.service.kill()
     }

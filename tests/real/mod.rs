@@ -18,6 +18,7 @@ mod mariadb;
 mod postgres;
 mod process;
 mod product;
+mod publishing;
 mod selftest;
 mod shipped;
 mod source;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use evenkeel::domain::catalog::{Catalog, Column, SourceTable};
-use evenkeel::domain::rule::{Escalation, Plan, Rule, SourcePlan};
+use evenkeel::domain::rule::{Definition, Escalation, Plan, Rule, SourcePlan};
 use evenkeel::domain::sql::Query;
 use evenkeel::domain::value::Type;
 
@@ -141,21 +141,23 @@ pub fn plan(patience: &[Patience]) -> Arc<Plan> {
         ],
         lookups: Vec::new(),
     };
-    let rules = RULES.iter().zip(patience).map(|(meaning, patience)| Rule {
-        id: meaning.id.into(),
-        version: "1".into(),
-        query: Query::compile(meaning.sql, &catalog).unwrap_or_else(|errors| panic!("{}: {errors:?}", meaning.id)),
-        grace_us: patience.grace,
-        escalations: patience
-            .escalations
-            .iter()
-            .map(|after_us| Escalation { after_us: *after_us, severity: "high".into() })
-            .collect(),
-        keep_open_for_us: patience.keep_open_for,
-        flap_window_us: patience.flap_window,
-        identity: meaning.identity.to_vec(),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+    let rules = RULES.iter().zip(patience).map(|(meaning, patience)| {
+        let step = |after_us: &Micros| Escalation { after_us: *after_us, severity: "high".into() };
+        let definition = Definition {
+            id: meaning.id.into(),
+            version: "1".into(),
+            sql: meaning.sql.into(),
+            grace_us: patience.grace,
+            escalations: patience.escalations.iter().map(step).collect(),
+            keep_open_for_us: patience.keep_open_for,
+            flap_window_us: patience.flap_window,
+            identity: meaning.identity.to_vec(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        };
+        let query =
+            Query::compile(meaning.sql, &catalog).unwrap_or_else(|errors| panic!("{}: {errors:?}", meaning.id));
+        Rule { definition, query }
     });
     let rules = rules.collect();
     let source = |connector, find_rows| SourcePlan { connector, find_rows, partial_history: false };

@@ -1,0 +1,187 @@
+//! What only a real broker shows: fencing, topics as they are made, gaps in the input, rules edited over a kill.
+
+use std::time::Duration;
+
+use evenkeel::adapters::kafka::Properties;
+use evenkeel::adapters::kafka::publisher::{OutputTopics, Publisher};
+use evenkeel::adapters::records::{CAUSE_HEADER, Message, Output};
+use evenkeel::app::StageError;
+use evenkeel::app::demo::settings::settings;
+use evenkeel::app::run::create_topics;
+use evenkeel::domain::record::Cause;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+
+use super::binary::Shipped;
+use super::product::{capture, instant, pairs, pg_order};
+use super::watch::Watch;
+use super::{Result, Source, Stack, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+fn message(offset: i64, text: &str) -> (Cause, Message) {
+    let cause = Cause { offset, number: 0 };
+    let headers = vec![(CAUSE_HEADER, format!("{offset}:0"))];
+    (cause, Message { output: Output::Discrepancies, key: Some("1".to_owned()), body: Some(text.into()), headers })
+}
+
+/// A publisher that is taken over publishes nothing more, not even what it had begun; who took over sees what had been.
+#[test]
+#[ignore = "real stack"]
+fn real_a_publisher_that_was_taken_over_publishes_nothing() {
+    let stack = super::stack();
+    let name = |of: &str| format!("fenced.{of}");
+    let topics =
+        OutputTopics { discrepancies: name("discrepancies"), open: name("open"), quarantine: name("quarantine") };
+    let all = [&topics.discrepancies, &topics.open, &topics.quarantine].map(|topic| (topic.clone(), 1));
+    super::create_topics(&stack.bootstrap(), &all).expect("the topics are created");
+    let properties = Properties::new([("bootstrap.servers".to_owned(), stack.bootstrap())].into());
+    let take_over = || Publisher::take_over(&properties, &topics, 0, "fenced-0").expect("it takes over");
+    let mut first = take_over();
+    assert_eq!(first.published(), None);
+    first.publish(&[message(1, "first")]).expect("it is published");
+    let mut second = take_over();
+    assert_eq!(second.published(), Some(Cause { offset: 1, number: 0 }));
+    let fenced = first.publish(&[message(2, "a zombie's")]).expect_err("it was taken over");
+    assert!(fenced.is_fenced(), "{fenced}");
+    second.publish(&[message(1, "first"), message(2, "second")]).expect("it is published");
+    let seen = stack.consume(&topics.discrepancies, |records| records.len() >= 2, LIMIT).expect("they are read");
+    let bodies: Vec<String> = seen
+        .iter()
+        .map(|record| String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into())
+        .collect();
+    assert_eq!(bodies, ["first", "second"]);
+}
+
+fn configured(runtime: &tokio::runtime::Runtime, admin: &Admin, topic: &str, name: &str) -> String {
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let told = runtime.block_on(admin.describe_configs(&asked, &AdminOptions::new())).expect("the broker answers");
+    let topic = told.into_iter().next().expect("one answer").expect("the topic is there");
+    topic.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default()
+}
+
+type Admin = AdminClient<DefaultClientContext>;
+
+#[test]
+#[ignore = "real stack"]
+fn real_internal_topics_are_made_as_configured_and_never_altered() {
+    let stack = super::stack();
+    let state = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(&stack.bootstrap(), state.path());
+    let topics = &mut settings.topics;
+    for topic in [&mut topics.changes, &mut topics.discrepancies, &mut topics.open, &mut topics.quarantine] {
+        *topic = topic.replace("evenkeel.demo", "evenkeel.made");
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let admin: Admin = ClientConfig::new().set("bootstrap.servers", stack.bootstrap()).create().expect("a client");
+    let own =
+        NewTopic::new("evenkeel.made.quarantine", 2, TopicReplication::Fixed(1)).set("retention.ms", "86400000");
+    runtime.block_on(admin.create_topics(&[own], &AdminOptions::new())).expect("the operator's own topic");
+    runtime.block_on(create_topics(&settings)).expect("the others are created");
+    let of = |topic: &str, name: &str| configured(&runtime, &admin, &format!("evenkeel.made.{topic}"), name);
+    let policies = ["changes", "discrepancies", "open", "quarantine"].map(|topic| of(topic, "cleanup.policy"));
+    assert_eq!(policies, ["delete", "delete", "compact", "delete"]);
+    let retention = ["changes", "discrepancies", "quarantine"].map(|topic| of(topic, "retention.ms"));
+    assert_eq!(retention, ["-1", "-1", "86400000"], "what the operator made stays as it is");
+    assert_eq!(of("open", "max.message.bytes"), "33554432");
+
+    settings.topics.partitions = 3;
+    let refused = runtime.block_on(create_topics(&settings)).expect_err("a changed count would move keys");
+    assert!(matches!(refused, StageError::PartitionCount { found: 2, wanted: 3, .. }), "{refused}");
+}
+
+fn sources(stack: &Stack, name: &str) -> Result<(Source, Source)> {
+    stack.pg("delete from shop.orders")?;
+    stack.maria("delete from pay.payments")?;
+    Ok((Source::shop(stack, &format!("shop{name}")), Source::pay(stack, &format!("pay{name}"))))
+}
+
+/// What was deleted before it was read is an error with a name, never skipped.
+fn overtaken_by_retention() -> Result {
+    let stack = super::stack();
+    let folder = tempfile::tempdir()?;
+    let (shop, pay) = sources(&stack, "gap")?;
+    let binary = Shipped::read("evenkeel.yaml", "gap", &shop, &pay)?.binary(&stack, folder.path())?;
+    stack.start_source(&shop)?;
+    stack.start_source(&pay)?;
+    binary.start()?;
+    let mut watch = Watch::begin(&stack, "evenkeel.gap")?;
+    let orders = |from: i64| -> Result {
+        (from..from + 20).try_for_each(|order| stack.pg(&pg_order(order, "CANCELLED", "1.00")).map(drop))
+    };
+    orders(1)?;
+    let written = instant(&stack, 0)?;
+    watch.until("it has read them", LIMIT, |watch| watch.has_settled(2, &written))?;
+    binary.stop()?;
+    let before = stack.topic_end_offsets(&shop.topic("orders"))?;
+    orders(100)?;
+    let ends = wait_until("more orders on the topic", LIMIT, || {
+        let ends = stack.topic_end_offsets(&shop.topic("orders"))?;
+        Ok(ends.iter().all(|(partition, end)| *end > before[partition]).then_some(ends))
+    })?;
+    let mut list = rdkafka::TopicPartitionList::new();
+    for (partition, end) in ends {
+        list.add_partition_offset(&shop.topic("orders"), partition, rdkafka::Offset::Offset(end))?;
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    let admin: Admin = ClientConfig::new().set("bootstrap.servers", stack.bootstrap()).create()?;
+    runtime.block_on(admin.delete_records(&list, &AdminOptions::new()))?;
+    orders(200)?;
+    let failure = binary.run_until_it_fails()?;
+    assert!(failure.contains("input gap: ") && failure.contains(&shop.topic("orders")), "{failure}");
+    stack.remove_source(&shop)?;
+    stack.remove_source(&pay)
+}
+
+#[test]
+#[ignore = "real stack"]
+fn real_input_that_retention_deleted_unread_is_an_error() {
+    overtaken_by_retention().expect("the stack works");
+}
+
+/// Rules are edited while the member is dead, and its disk is lost besides: what was open of a rule that is gone is
+/// resolved, what the new one finds is opened, each once.
+fn rules_edited_over_a_kill() -> Result {
+    let stack = super::stack();
+    let folder = tempfile::tempdir()?;
+    let (shop, pay) = sources(&stack, "edited")?;
+    let shipped = Shipped::read("evenkeel.yaml", "edited", &shop, &pay)?;
+    let binary = shipped.binary(&stack, folder.path())?;
+    stack.start_source(&shop)?;
+    stack.start_source(&pay)?;
+    binary.start()?;
+    let mut watch = Watch::begin(&stack, "evenkeel.edited")?;
+    stack.pg(&format!("{} {}", pg_order(1, "PAID", "10.00"), pg_order(2, "CANCELLED", "20.00")))?;
+    stack.maria(&capture(2, "2", "CAPTURED", "20.00"))?;
+    let before = pairs(&[("paid-without-payment", "1"), ("status-matrix", "2")]);
+    watch.until("both are found", LIMIT, |watch| watch.ever_opened() == before)?;
+    binary.kill()?;
+    let new =
+        "\nrules:\n  - id: large\n    sql: SELECT order_id, total FROM orders WHERE total > 15\n    grace: 0s\n";
+    let edited = Shipped::read("evenkeel.yaml", "edited", &shop, &pay)?
+        .replace("  - rules/paid-without-payment.yaml\n", "")
+        .replace("\nslack: 1s\n", &format!("{new}\nslack: 1s\n"));
+    let binary = edited.binary(&stack, folder.path())?;
+    std::fs::remove_dir_all(folder.path().join("state"))?;
+    binary.start()?;
+    let after = pairs(&[("paid-without-payment", "1"), ("status-matrix", "2"), ("large", "2")]);
+    watch.until("the new rule speaks", LIMIT, |watch| watch.ever_opened() == after)?;
+    let is_resolved = |watch: &Watch| {
+        let resolved = ("resolved".to_owned(), "paid-without-payment".to_owned(), "1".to_owned());
+        watch.events.contains(&resolved)
+    };
+    watch.until("the old rule's discrepancy is resolved", LIMIT, is_resolved)?;
+    assert_eq!(watch.events.len(), 4, "nothing is said twice: {:?}", watch.events);
+    let open = watch.open.get("2").map(|rules| rules.len());
+    assert_eq!((open, watch.open.get("1").map(|rules| rules.len())), (Some(2), Some(0)), "{:?}", watch.open);
+    binary.stop()?;
+    stack.remove_source(&shop)?;
+    stack.remove_source(&pay)
+}
+
+#[test]
+#[ignore = "real stack"]
+fn real_rules_edited_over_a_kill_take_effect_once() {
+    rules_edited_over_a_kill().expect("the stack works");
+}
