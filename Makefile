@@ -12,6 +12,7 @@ help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 packages:
+	@command -v cargo >/dev/null || { echo "Rust is missing: https://rustup.rs" >&2; exit 1; }
 	@tests/install.sh build
 
 stack: packages
@@ -37,6 +38,7 @@ simulate: packages ## the simulator against its oracle: make simulate SEEDS=1000
 	EVENKEEL_SEEDS=$(SEEDS) cargo test --test it -- --nocapture sim_
 
 mutate: packages ## break the core line by line and show that the simulator notices
+	@tests/install.sh mutate
 	tests/mutate.sh
 
 bench: stack ## end-to-end throughput beside the bare floor

@@ -69,7 +69,7 @@ struct DemoArgs {
     /// How long it runs
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(20..=86_400), conflicts_with = "forever")]
     seconds: u64,
-    /// Run until q or Ctrl-C is pressed
+    /// Run until q or Ctrl-C is pressed, or SIGTERM or SIGINT comes
     #[arg(long)]
     forever: bool,
     /// Print nothing but the summary, as one JSON object

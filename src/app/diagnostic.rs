@@ -91,11 +91,13 @@ impl Diagnostic {
         self
     }
 
+    /// For scripts. `excerpt` is the whole line, without secrets; null where the fault concerns no line.
     pub fn to_json(&self) -> Json {
         json!({
             "file": self.file,
             "line": self.line,
             "column": self.column,
+            "excerpt": self.excerpt.as_ref().map(|excerpt| &excerpt.line),
             "kind": self.kind.name(),
             "message": self.message,
             "hint": self.hint,

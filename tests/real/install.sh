@@ -2,7 +2,7 @@
 # Installs what the tests against real databases, Kafka and Debezium need: Debian packages and jars.
 # Running it again is free: what is there stays. It starts nothing and listens on nothing.
 #
-#   tests/real/install.sh             packages (only as root; otherwise it says what to install), then jars
+#   tests/real/install.sh             packages (tests/install.sh does that: by sudo where you are not root), then jars
 #   tests/real/install.sh --jars      the jars alone
 #   tests/real/install.sh --where     prints where jars, connector plugins and formatted storage are, or fails
 #
@@ -27,55 +27,7 @@ trap 'exit 130' INT TERM HUP
 say() { echo "install: $*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-have_postgres() { for it in /usr/lib/postgresql/*/bin/postgres; do [ -x "$it" ] && return 0; done; have postgres; }
-have_mariadb() { have mariadbd || [ -x /usr/sbin/mariadbd ]; }
-have_java() {
-    have java || return 1
-    major=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p;q')
-    [ "${major:-0}" -ge 17 ]
-}
 jars_complete() { [ -d "$lib" ] && [ -d "$plugins" ] && [ -d "$format" ]; }
-
-missing_packages() {
-    have_postgres || echo postgresql
-    have_mariadb || echo mariadb-server
-    have_java || echo openjdk-17-jre-headless
-    have setpriv || echo util-linux
-    jars_complete || have mvn || echo maven
-}
-
-# The packages would start their own servers. The tests never touch those, so they are kept from starting at all.
-install_packages() {
-    missing=$(missing_packages | tr '\n' ' ')
-    if [ -z "$missing" ]; then
-        say "packages: all there"
-        return
-    fi
-    if ! have apt-get; then
-        say "this is no Debian: install what these packages hold, then run this again: $missing" >&2
-        exit 1
-    fi
-    if [ "$(id -u)" -ne 0 ]; then
-        say "not root, so do this and run this again: sudo apt-get install --no-install-recommends $missing" >&2
-        exit 1
-    fi
-    say "packages: installing $missing"
-    policy=/usr/sbin/policy-rc.d
-    if [ ! -e "$policy" ]; then
-        trap 'rm -f "$policy"' EXIT
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod 755 "$policy"
-    fi
-    log=$(mktemp)
-    # shellcheck disable=SC2086 # a list of package names
-    if ! { apt-get update -q && DEBIAN_FRONTEND=noninteractive \
-        apt-get install -q -y --no-install-recommends $missing; } >"$log" 2>&1; then
-        tail -n 40 "$log" >&2
-        say "apt-get failed" >&2
-        exit 1
-    fi
-    rm -f "$log"
-}
 
 # Runs the two executions of the pom beside this script, and unpacks what they fetch.
 install_jars() {
@@ -83,10 +35,10 @@ install_jars() {
         say "jars: all there, in $stack"
         return
     fi
-    have mvn || { say "mvn is missing: apt-get install maven" >&2; exit 1; }
+    have mvn || { say "maven is missing: run $here/install.sh without options" >&2; exit 1; }
     work=$stack/.work.$$
     mkdir -p "$work"
-    trap 'rm -rf "$work"; [ -z "${policy:-}" ] || rm -f "$policy"' EXIT
+    trap 'rm -rf "$work"' EXIT
     say "jars: fetching Kafka $KAFKA and Debezium $POSTGRES_CONNECTOR, $MARIADB_CONNECTOR"
     cp "$here/stack-pom.xml" "$work/pom.xml"
     mvn -q -B -f "$work/pom.xml" generate-resources \
@@ -129,10 +81,7 @@ case "${1:-}" in
     printf '%s\n' "$lib" "$plugins" "$format"
     ;;
 --jars) install_jars ;;
-"")
-    install_packages
-    install_jars
-    ;;
+"") exec "$here/../install.sh" stack ;;
 *)
     say "unknown option $1" >&2
     exit 2

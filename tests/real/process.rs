@@ -152,17 +152,23 @@ impl Service {
         Ok(())
     }
 
-    /// An orderly end by `signal` ("TERM", "INT"), or kill -9 when it takes longer than `limit`.
+    /// An orderly end by `signal` ("TERM", "INT"), or kill -9 when it takes longer than `limit`. An end is orderly
+    /// when the process chose it: by exiting with 0, or, as a JVM always does, with 128 + the signal.
     pub fn stop(&self, signal: &str, limit: Duration) -> Result {
         let Some(mut child) = self.lock().take() else { return Ok(()) };
-        send_signal(&child, signal)?;
-        let ended = wait_until("its end", limit, || Ok(child.try_wait()?));
-        if let Err(error) = ended {
-            child.kill()?;
-            child.wait()?;
-            return Err(self.failure(&format!("SIG{signal} did not end it, killed: {error}")));
+        if let Some(status) = child.try_wait()? {
+            return Err(self.failure(&format!("had ended before it was stopped ({status})")));
         }
-        Ok(())
+        send_signal(&child, signal)?;
+        match wait_until("its end", limit, || Ok(child.try_wait()?)) {
+            Ok(status) if status.success() || status.code() == java_exit_code(signal) => Ok(()),
+            Ok(status) => Err(self.failure(&format!("SIG{signal} did not end it in order ({status})"))),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(self.failure(&format!("SIG{signal} did not end it, killed: {error}")))
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
@@ -173,6 +179,15 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.kill();
+    }
+}
+
+/// What a JVM exits with when a signal has ended it in order.
+fn java_exit_code(signal: &str) -> Option<i32> {
+    match signal {
+        "INT" => Some(128 + 2),
+        "TERM" => Some(128 + 15),
+        _ => None,
     }
 }
 
@@ -229,4 +244,21 @@ impl Drop for Folder {
             let _ = watchdog.wait();
         }
     }
+}
+
+/// A suite that does not notice a bad end would not notice that the product stops badly.
+#[test]
+fn process_that_ends_badly_when_stopped_is_noticed() -> Result {
+    let folder = tempfile::tempdir()?;
+    for (end, in_order) in [("exit 0", true), ("exit 143", true), ("exit 1", false), ("kill -KILL $$", false)] {
+        let log = folder.path().join(end);
+        let service = Service::new("shell", log.clone());
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("trap '{end}' TERM; echo ready; while :; do sleep 0.01; done")]);
+        service.start(command)?;
+        service.wait_ready(Duration::from_secs(10), || Ok(fs::read_to_string(&log)?.contains("ready")))?;
+        let stopped = service.stop("TERM", Duration::from_secs(10));
+        assert_eq!(stopped.is_ok(), in_order, "{end}: {stopped:?}");
+    }
+    Ok(())
 }

@@ -211,10 +211,11 @@ fn micros(text: &Json) -> Micros {
     parsed.map_or(0, |timestamp| timestamp.as_microsecond())
 }
 
-/// The first row of the evidence in one line.
+/// The first row of the evidence in one line, without what is told beside it.
 fn evidence(rows: &Json) -> String {
     let Some(row) = rows.get(0).and_then(Json::as_object) else { return String::new() };
-    let shown = row.iter().filter(|(name, _)| !matches!(name.as_str(), "order_id" | "severity"));
+    let beside = ["order_id", "severity", "amount_at_risk"];
+    let shown = row.iter().filter(|(name, _)| !beside.contains(&name.as_str()));
     let shown = shown.map(|(name, value)| match value {
         Json::String(text) => format!("{name}={text}"),
         other => format!("{name}={other}"),

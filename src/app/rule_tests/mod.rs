@@ -56,12 +56,15 @@ pub fn run(files: &[std::path::PathBuf], as_json: bool, colours: bool) -> ExitCo
     if as_json {
         println!("{}", as_report(&outcomes, &faults));
     } else {
-        print!("{}", text_report(&outcomes));
+        // Where no file could be read as stories, there is nothing to report but that.
+        if faults.is_empty() || !outcomes.is_empty() {
+            print!("{}", text_report(&outcomes));
+        }
         if !faults.is_empty() {
             eprint!("{}", render_all(&faults, colours));
         }
     }
-    match (faults.is_empty(), outcomes.iter().all(|outcome| outcome.failures.is_empty())) {
+    match (faults.is_empty(), all_true(&outcomes)) {
         (false, _) => ExitCode::from(2),
         (true, false) => ExitCode::from(1),
         (true, true) => ExitCode::SUCCESS,
@@ -167,6 +170,10 @@ fn live(
     Ok(Outcome { file: file.to_owned(), line: story.place.line(), name: story.name.clone(), failures, messages })
 }
 
+fn all_true(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().all(|outcome| outcome.failures.is_empty())
+}
+
 /// What failed, then how many did.
 fn text_report(outcomes: &[Outcome]) -> String {
     let mut text = String::new();
@@ -202,6 +209,7 @@ fn as_report(outcomes: &[Outcome], faults: &[Diagnostic]) -> Json {
         })
     };
     json!({
+        "ok": faults.is_empty() && all_true(outcomes),
         "stories": outcomes.iter().map(outcome).collect::<Vec<_>>(),
         "errors": faults.iter().map(Diagnostic::to_json).collect::<Vec<_>>(),
     })

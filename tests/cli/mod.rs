@@ -1,0 +1,237 @@
+//! The command line as a user and a script meet it: the binary, its exit codes, what goes to stdout and what to stderr.
+
+mod demo;
+mod run;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rdkafka::mocking::MockCluster;
+use serde_json::{Value, json};
+
+const SOUND: &str = "deploy/evenkeel.yaml";
+const TRUE: &str = "tests/golden/paid-without-payment.yaml";
+const FALSE: &str = "tests/golden/false/stories.yaml";
+
+/// A misspelt column, and a secret in the open on a line that has another fault.
+const FAULTY: &str = r#"reconciliation: faulty
+kafka: {bootstrap.servers: "localhost:9092"}
+mask_key: hunter2
+connectors:
+  shop: {kind: postgresql}
+sources:
+  orders:
+    connector: shop
+    topic: shop.orders
+    primary_key: order_id
+    key: order_id
+    columns: {order_id: bigint, total: "numeric(12,2)"}
+rules:
+  - id: paid
+    sql: SELECT order_id, totl FROM orders
+    grace: 5m
+"#;
+
+/// How a command ended.
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}:\n{}\n{}", self.stdout, self.stderr))
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+    command.args(arguments).stdin(Stdio::null()).env_remove("RUST_LOG");
+    command
+}
+
+fn evenkeel(arguments: &[&str]) -> Ended {
+    let output = command(arguments).output().expect("the binary starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Runs it, and holds its exit code and where it spoke against what is expected.
+fn check(arguments: &[&str], code: i32, speaks_on: &str) -> Ended {
+    let ended = evenkeel(arguments);
+    let spoke = match (ended.stdout.is_empty(), ended.stderr.is_empty()) {
+        (true, true) => "nothing",
+        (false, true) => "stdout",
+        (true, false) => "stderr",
+        (false, false) => "both",
+    };
+    let told = format!("evenkeel {arguments:?}\n--- stdout\n{}\n--- stderr\n{}", ended.stdout, ended.stderr);
+    assert_eq!((ended.code, spoke), (Some(code), speaks_on), "{told}");
+    ended
+}
+
+/// A folder with the faulty configuration, and a test file that is none.
+fn faulty() -> (tempfile::TempDir, String, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("it can be written");
+        path.display().to_string()
+    };
+    let config = write("faulty.yaml", FAULTY);
+    let stories = write("broken.yaml", &format!("config: {}\ntests:\n  - nam: x\n", absolute(SOUND)));
+    (folder, config, stories)
+}
+
+fn absolute(path: &str) -> String {
+    Path::new(path).canonicalize().expect("it is there").display().to_string()
+}
+
+#[test]
+fn cli_exit_codes_say_what_happened() {
+    let (_folder, faulty, broken) = faulty();
+    check(&["check", "-c", SOUND], 0, "stdout");
+    check(&["check", "--config", SOUND, "--json"], 0, "stdout");
+    check(&["check", "-c", &faulty], 2, "stderr");
+    check(&["check", "-c", "no/such/file.yaml"], 2, "stderr");
+    check(&["run", "-c", &faulty], 2, "stderr");
+    check(&["run", "-c", "no/such/file.yaml"], 2, "stderr");
+    check(&["test", TRUE], 0, "stdout");
+    check(&["test", FALSE], 1, "stdout");
+    check(&["test", &broken], 2, "stderr");
+    check(&["test", "no/such/file.yaml"], 2, "stderr");
+    check(&["test", FALSE, &broken], 2, "both");
+}
+
+#[test]
+fn cli_wrong_use_is_said_on_stderr() {
+    for wrong in [
+        &[][..],
+        &["watch"],
+        &["check"],
+        &["check", "-c", SOUND, "--lively"],
+        &["run"],
+        &["run", "-c", SOUND, "--stage", "both"],
+        &["test"],
+        &["demo", "--seconds", "5"],
+        &["demo", "--seconds", "soon"],
+        &["demo", "--seconds", "60", "--forever"],
+    ] {
+        let ended = check(wrong, 2, "stderr");
+        let shows_the_way = ["Usage: evenkeel", "try '--help'"].iter().any(|way| ended.stderr.contains(way));
+        assert!(shows_the_way, "{wrong:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn cli_help_of_each_verb_has_its_options_and_an_example() {
+    let all = check(&["--help"], 0, "stdout").stdout;
+    for (verb, options) in [
+        ("run", &["--config", "--stage", "ingest", "reconcile", "SIGTERM"][..]),
+        ("check", &["--config", "--live", "--json"]),
+        ("test", &["<FILE>...", "--json"]),
+        ("demo", &["--seconds", "--forever", "--json", "[default: 60]"]),
+    ] {
+        assert!(all.lines().any(|line| line.trim_start().starts_with(verb)), "{verb} is missing from\n{all}");
+        let help = check(&[verb, "--help"], 0, "stdout").stdout;
+        assert!(help.contains(&format!("Usage: evenkeel {verb}")) && help.contains("Example"), "{help}");
+        for option in options {
+            assert!(help.contains(option), "{option} is missing from\n{help}");
+        }
+    }
+    let version = check(&["--version"], 0, "stdout").stdout;
+    assert_eq!(version, format!("evenkeel {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn cli_check_tells_scripts_where_why_and_what_to_do() {
+    let sound = check(&["check", "-c", SOUND, "--json"], 0, "stdout");
+    assert_eq!(sound.json(), json!({"ok": true, "errors": []}));
+
+    let (_folder, faulty, _) = faulty();
+    let report = check(&["check", "-c", &faulty, "--json"], 2, "stdout").json();
+    assert_eq!(report["ok"], false);
+    let errors = report["errors"].as_array().expect("a list");
+    let secret = errors.iter().find(|error| error["line"] == 3).expect("a short key is a fault");
+    assert_eq!(secret["excerpt"], "mask_key: *******", "{report:#}");
+    let misspelt = errors.iter().find(|error| error["line"] == 15).expect("the misspelt column is a fault");
+    let expected = json!({
+        "file": faulty,
+        "line": 15,
+        "column": 27,
+        "excerpt": "    sql: SELECT order_id, totl FROM orders",
+        "kind": "sql",
+        "message": "rule \"paid\": column \"totl\" is not in \"orders\"",
+        "hint": "Did you mean \"total\"?",
+    });
+    assert_eq!(*misspelt, expected);
+    assert_eq!(errors.len(), 2, "{report:#}");
+
+    let report = check(&["check", "-c", "no/such/file.yaml", "--json"], 2, "stdout").json();
+    let error = &report["errors"][0];
+    assert_eq!((&error["kind"], &error["line"], &error["excerpt"]), (&json!("file"), &json!(0), &Value::Null));
+}
+
+#[test]
+fn cli_check_tells_people_the_same() {
+    let (_folder, faulty, _) = faulty();
+    let said = check(&["check", "-c", &faulty], 2, "stderr").stderr;
+    let place = format!("{faulty}:15:27");
+    for part in [&place, "15 |     sql: SELECT order_id, totl FROM orders", "^^^^", "Did you mean", "2 errors found"]
+    {
+        assert!(said.contains(part), "{part} is missing from\n{said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+    assert!(!said.contains('\u{1b}'), "colours are for terminals:\n{said}");
+}
+
+/// The configuration is sound, so what is wrong is what runs: 1, not 2.
+#[test]
+fn cli_check_live_compares_with_what_runs() {
+    let cluster = MockCluster::new(1).expect("a mock cluster starts");
+    let output = command(&["check", "-c", SOUND, "--live", "--json"])
+        .env("KAFKA_BOOTSTRAP_SERVERS", cluster.bootstrap_servers())
+        .output()
+        .expect("the binary starts");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), &report["ok"]), (Some(1), &json!(false)), "{report:#}");
+    let errors = report["errors"].as_array().expect("a list");
+    assert!(errors.iter().all(|error| error["kind"] == "live"), "{report:#}");
+    let missing = |topic: &str| errors.iter().any(|error| error["message"].as_str().unwrap_or("").contains(topic));
+    assert!(missing("topic shop.shop.orders does not exist"), "{report:#}");
+}
+
+#[test]
+fn cli_test_shows_what_differs() {
+    let failing = check(&["test", FALSE], 1, "stdout").stdout;
+    let golden = std::fs::read_to_string("tests/golden/false/stories.txt").expect("it is there");
+    assert_eq!(failing, golden);
+    let (expected, got) = ("      - since: 12:00:00", "      + since: 12:00:05");
+    assert!(failing.contains(&format!("{expected}\n{got}\n")), "{failing}");
+    let passing = check(&["test", TRUE], 0, "stdout").stdout;
+    assert!(passing.ends_with(" stories, 0 failed\n") && passing.lines().count() == 1, "{passing}");
+}
+
+#[test]
+fn cli_test_tells_scripts_each_story() {
+    let report = check(&["test", TRUE, FALSE, "--json"], 1, "stdout").json();
+    assert_eq!((&report["ok"], &report["errors"]), (&json!(false), &json!([])), "{report:#}");
+    let stories = report["stories"].as_array().expect("a list");
+    let failed: Vec<&Value> = stories.iter().filter(|story| story["passed"] == false).collect();
+    assert!(stories.len() > 3 && failed.len() == 2, "{report:#}");
+    let (wrong, failure) = (failed[1], &failed[1]["failures"][0]);
+    let place = (&wrong["file"], &wrong["line"], &wrong["name"], &failure["line"]);
+    assert_eq!(place, (&json!(FALSE), &json!(13), &json!("the wrong key, amount and time"), &json!(17)));
+    let difference: Vec<&str> =
+        failure["difference"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    assert!(difference.contains(&"- since: 12:00:00") && difference.contains(&"+ since: 12:00:05"), "{difference:?}");
+
+    let (_folder, _, broken) = faulty();
+    let report = check(&["test", TRUE, &broken, "--json"], 2, "stdout").json();
+    assert_eq!((&report["ok"], report["stories"].as_array().map(Vec::is_empty)), (&json!(false), Some(false)));
+    let error = &report["errors"][0];
+    assert_eq!((&error["file"], &error["line"]), (&json!(broken), &json!(3)), "{report:#}");
+    assert_eq!(error["excerpt"], "  - nam: x", "{report:#}");
+}

@@ -1,0 +1,90 @@
+//! `evenkeel run` as an init system meets it: told to stop, it ends in order and says so with its exit code.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use evenkeel::app::demo::settings::FILE;
+use rdkafka::mocking::MockCluster;
+
+use super::command;
+use crate::support::theatre::TOPICS;
+
+/// A process that does not outlive its test, whatever the test finds.
+pub struct Process(Child);
+
+impl Process {
+    pub fn start(mut command: Command) -> Process {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process(command.spawn().expect("the binary starts"))
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let kill =
+            Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &self.0.id().to_string()]).status();
+        assert!(kill.expect("a shell").success(), "SIG{signal} can be sent");
+    }
+
+    /// The lines of its stdout, to its end.
+    pub fn stdout(&mut self) -> impl Iterator<Item = String> + use<> {
+        let stdout = self.0.stdout.take().expect("it is read once");
+        BufReader::new(stdout).lines().map(|line| line.expect("text"))
+    }
+
+    /// The lines of its stderr, to its end.
+    pub fn stderr(&mut self) -> impl Iterator<Item = String> + use<> {
+        let stderr = self.0.stderr.take().expect("it is read once");
+        BufReader::new(stderr).lines().map(|line| line.expect("text"))
+    }
+
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.0.wait().expect("it can be waited for").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has usually ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ends_in_order_on(signal: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("evenkeel.yaml");
+    std::fs::write(&config, format!("{FILE}\nhttp: {{listen: \"off\"}}\n")).expect("it can be written");
+    let cluster = MockCluster::new(1).expect("a mock cluster starts");
+    for (topic, partitions) in TOPICS {
+        cluster.create_topic(topic, partitions, 1).expect("a topic is created");
+    }
+    let mut run = command(&["run", "-c", &config.display().to_string()]);
+    run.env("DEMO_BOOTSTRAP", cluster.bootstrap_servers()).env("DEMO_STATE", folder.path().join("state"));
+    let mut process = Process::start(run);
+    let mut told = Vec::new();
+    let mut log = process.stderr();
+    // Workers are at work, with transactions and stores that have to be closed.
+    for line in log.by_ref() {
+        let is_open = line.contains("partition opened");
+        told.push(line);
+        if is_open {
+            process.signal(signal);
+            break;
+        }
+    }
+    told.extend(log);
+    let told = told.join("\n");
+    assert_eq!(process.exit_code(), Some(0), "{told}");
+    assert!(told.contains("partition opened") && told.contains("\"stopped\""), "{told}");
+    assert!(!told.contains("ERROR"), "{told}");
+    assert_eq!(process.stdout().count(), 0, "logs go to stderr");
+}
+
+#[test]
+fn cli_run_ends_in_order_on_sigterm() {
+    ends_in_order_on("TERM");
+}
+
+#[test]
+fn cli_run_ends_in_order_on_sigint() {
+    ends_in_order_on("INT");
+}
