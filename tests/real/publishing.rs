@@ -152,10 +152,10 @@ fn rules_edited_over_a_kill() -> Result {
     stack.start_source(&pay)?;
     binary.start()?;
     let mut watch = Watch::begin(&stack, "evenkeel.edited")?;
-    stack.pg(&format!("{} {}", pg_order(1, "PAID", "10.00"), pg_order(2, "CANCELLED", "20.00")))?;
+    stack.pg(&format!("{} {}", pg_order(1, "PAID", "10.00"), pg_order(2, "PAID", "20.00")))?;
     stack.maria(&capture(2, "2", "CAPTURED", "20.00"))?;
-    let before = pairs(&[("paid-without-payment", "1"), ("status-matrix", "2")]);
-    watch.until("both are found", LIMIT, |watch| watch.ever_opened() == before)?;
+    let before = pairs(&[("paid-without-payment", "1")]);
+    watch.until("it is found", LIMIT, |watch| watch.ever_opened() == before)?;
     binary.kill()?;
     let new =
         "\nrules:\n  - id: large\n    sql: SELECT order_id, total FROM orders WHERE total > 15\n    grace: 0s\n";
@@ -165,16 +165,16 @@ fn rules_edited_over_a_kill() -> Result {
     let binary = edited.binary(&stack, folder.path())?;
     std::fs::remove_dir_all(folder.path().join("state"))?;
     binary.start()?;
-    let after = pairs(&[("paid-without-payment", "1"), ("status-matrix", "2"), ("large", "2")]);
+    let after = pairs(&[("paid-without-payment", "1"), ("large", "2")]);
     watch.until("the new rule speaks", LIMIT, |watch| watch.ever_opened() == after)?;
     let is_resolved = |watch: &Watch| {
         let resolved = ("resolved".to_owned(), "paid-without-payment".to_owned(), "1".to_owned());
         watch.events.contains(&resolved)
     };
     watch.until("the old rule's discrepancy is resolved", LIMIT, is_resolved)?;
-    assert_eq!(watch.events.len(), 4, "nothing is said twice: {:?}", watch.events);
-    let open = watch.open.get("2").map(|rules| rules.len());
-    assert_eq!((open, watch.open.get("1").map(|rules| rules.len())), (Some(2), Some(0)), "{:?}", watch.open);
+    assert_eq!(watch.events.len(), 3, "nothing is said twice: {:?}", watch.events);
+    let is_open = |watch: &Watch| ["1", "2"].map(|key| watch.open.get(key).map(|rules| rules.len()));
+    watch.until("the open topic says the same", LIMIT, |watch| is_open(watch) == [Some(0), Some(1)])?;
     binary.stop()?;
     stack.remove_source(&shop)?;
     stack.remove_source(&pay)
