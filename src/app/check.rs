@@ -3,14 +3,15 @@
 //! Must not know: how the configuration was read. Only asks; changes nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant as Moment};
 
 use rdkafka::message::Message;
 
-use super::config::suggestion;
-use super::diagnostic::{Diagnostic, Kind};
+use super::config::{Node, suggestion};
+use super::diagnostic::{Diagnostic, Kind, SourceText};
 use super::ingest_stage::{matching, missing};
-use super::settings::{ConnectorSettings, Settings};
+use super::settings::{ConnectorSettings, Settings, TopicSelection};
 use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, Refusal};
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::changes::{Reading, TopicReader};
@@ -21,23 +22,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 type Topics = BTreeMap<String, i32>;
 
-/// Compares a configuration with the brokers, the topics, and the last records of each.
-pub fn live(settings: &Settings) -> Vec<Diagnostic> {
+/// Compares a configuration with the brokers, the topics, and the last records of each. A fault is shown where the
+/// configuration file names what it is about.
+pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    // It was read a moment ago; where it cannot be any more, faults have no place.
+    let root = Node::parse(&SourceText::new(file.display().to_string(), text)).ok();
     let properties = Properties::new(settings.kafka.clone());
-    let present = match Admin::new(&properties).and_then(|admin| admin.topics()) {
-        Ok(present) => present,
-        Err(failure) => return vec![unreachable(settings, &failure)],
+    let live = match Admin::new(&properties).and_then(|admin| admin.topics()) {
+        Ok(present) => Live { root, properties, present },
+        Err(failure) => return vec![unreachable(settings, root.as_ref(), &failure)],
     };
-    let missing = missing(settings, &present);
-    let each = |(of, topics): (&String, &Vec<String>)| {
-        topics.iter().map(|topic| does_not_exist(of, topic, &present)).collect::<Vec<_>>()
-    };
-    let mut faults: Vec<Diagnostic> = missing.iter().flat_map(each).collect();
+    let mut faults = Vec::new();
+    for (of, topics) in missing(settings, &live.present) {
+        faults.extend(topics.iter().map(|topic| live.does_not_exist(&of, topic)));
+    }
     for source in &settings.sources {
-        let topics = matching(&source.topics, &present);
-        let topics = topics.into_iter().filter(|(topic, _)| present.contains_key(topic));
         let mut decoder = Decoder::new();
-        for (topic, partitions) in topics {
+        for (topic, partitions) in matching(&source.topics, &live.present) {
             let judge = |value: Option<&[u8]>| match decoder.decode(&source.shape, value, 0) {
                 Ok(Event::Change(decoded)) if decoded.incomplete => {
                     Some(Refusal { reason: "no_before", detail: NO_BEFORE.to_owned() })
@@ -45,52 +47,102 @@ pub fn live(settings: &Settings) -> Vec<Diagnostic> {
                 Ok(_) => None,
                 Err(refusal) => Some(refusal),
             };
-            faults.extend(last_records(&properties, &source.name, (&topic, partitions), judge));
+            if live.present.contains_key(&topic) {
+                let pattern = match &source.topics {
+                    TopicSelection::Pattern(pattern) => pattern,
+                    TopicSelection::List(_) => &topic,
+                };
+                faults.extend(live.last_records(&source.name, pattern, (&topic, partitions), judge));
+            }
         }
     }
-    for connector in &settings.connectors {
-        faults.extend(heartbeat(&properties, connector, &present));
-    }
-    faults.extend(written(settings, &present));
+    faults.extend(settings.connectors.iter().filter_map(|connector| live.heartbeat(connector)));
+    faults.extend(live.written(settings));
     faults
 }
 
-fn fault(message: String) -> Diagnostic {
-    Diagnostic::general(Kind::Live, message)
-}
-
-fn unreachable(settings: &Settings, failure: &KafkaFailure) -> Diagnostic {
+fn unreachable(settings: &Settings, root: Option<&Node>, failure: &KafkaFailure) -> Diagnostic {
     let servers = settings.kafka.get("bootstrap.servers").map_or("", String::as_str);
-    fault(format!("no broker of {servers} answers: {failure}"))
-        .hint("Check kafka.bootstrap.servers, and the security settings beside it.")
+    let message = format!("no broker of {servers} answers: {failure}");
+    let place = root.and_then(|root| root.entry("kafka")?.entry("bootstrap.servers"));
+    fault(place, message).hint("Check kafka.bootstrap.servers, and the security settings beside it.")
 }
 
-fn does_not_exist(of: &str, topic: &str, present: &Topics) -> Diagnostic {
-    let fault = fault(format!("{of}: topic {topic} does not exist"));
-    match suggestion(topic, present.keys().map(String::as_str)) {
-        Some(hint) => fault.hint(hint),
-        None => fault.hint("Debezium creates it with the table's first event, where the broker lets it."),
+fn fault(place: Option<&Node>, message: String) -> Diagnostic {
+    match place {
+        Some(node) => node.fault(Kind::Live, message),
+        None => Diagnostic::general(Kind::Live, message),
     }
 }
 
-/// The first record among the last ones of each partition that is not understood.
-fn last_records(
-    properties: &Properties,
-    of: &str,
-    (topic, partitions): (&str, i32),
-    mut judge: impl FnMut(Option<&[u8]>) -> Option<Refusal>,
-) -> Option<Diagnostic> {
-    (0..partitions).find_map(|partition| match last_record(properties, topic, partition, &mut judge) {
-        Ok(None) => None,
-        Ok(Some((offset, refusal))) => Some(refused(of, topic, partition, offset, &refusal)),
-        Err(failure) => Some(fault(format!("{of}: {failure}"))),
-    })
+/// What runs, beside the file that says what should.
+struct Live {
+    root: Option<Node>,
+    properties: Properties,
+    present: Topics,
 }
 
-fn refused(of: &str, topic: &str, partition: i32, offset: i64, refusal: &Refusal) -> Diagnostic {
-    let Refusal { reason, detail } = refusal;
-    fault(format!("{of}: {topic}:{partition}, offset {offset} is not understood ({reason}): {detail}"))
-        .hint("Such records go to quarantine. Compare the source's columns and their types with the record.")
+impl Live {
+    /// A fault at the first place that says `words`.
+    fn fault(&self, words: &str, message: String) -> Diagnostic {
+        fault(self.root.as_ref().and_then(|root| root.find(words)), message)
+    }
+
+    fn does_not_exist(&self, of: &str, topic: &str) -> Diagnostic {
+        let words = topic.strip_prefix("matching ").unwrap_or(topic);
+        let fault = self.fault(words, format!("{of}: topic {topic} does not exist"));
+        match suggestion(topic, self.present.keys().map(String::as_str)) {
+            Some(hint) => fault.hint(hint),
+            None => fault.hint("Debezium creates it with the table's first event, where the broker lets it."),
+        }
+    }
+
+    /// The first record among the last ones of each partition that is not understood.
+    fn last_records(
+        &self,
+        of: &str,
+        words: &str,
+        (topic, partitions): (&str, i32),
+        mut judge: impl FnMut(Option<&[u8]>) -> Option<Refusal>,
+    ) -> Option<Diagnostic> {
+        (0..partitions).find_map(|partition| match last_record(&self.properties, topic, partition, &mut judge) {
+            Ok(None) => None,
+            Ok(Some((offset, Refusal { reason, detail }))) => {
+                let message =
+                    format!("{of}: {topic}:{partition}, offset {offset} is not understood ({reason}): {detail}");
+                let hint =
+                    "Such records go to quarantine. Compare the source's columns and their types with the record.";
+                Some(self.fault(words, message).hint(hint))
+            }
+            Err(failure) => Some(self.fault(words, format!("{of}: {failure}"))),
+        })
+    }
+
+    fn heartbeat(&self, connector: &ConnectorSettings) -> Option<Diagnostic> {
+        let heartbeat = connector.heartbeat.as_ref()?;
+        let of = format!("heartbeat of connector {}", connector.name);
+        let topic = heartbeat.topic.as_str();
+        let partitions = *self.present.get(topic)?;
+        let mut decoder = Decoder::new();
+        self.last_records(&of, topic, (topic, partitions), |value| {
+            decoder.heartbeat(&heartbeat.shape, value, 0).map(|_| ()).err()
+        })
+    }
+
+    /// Evenkeel's own topics may be missing; those that exist must have the partitions that the configuration says.
+    fn written(&self, settings: &Settings) -> Vec<Diagnostic> {
+        let topics = &settings.topics;
+        let own = [&topics.changes, &topics.discrepancies, &topics.open, &topics.quarantine];
+        let place = self.root.as_ref().and_then(|root| root.entry("topics")?.entry("partitions"));
+        let differing = own.into_iter().filter_map(|topic| {
+            let found = *self.present.get(topic)?;
+            let wanted = topics.partitions;
+            let message = format!("topic {topic} has {found} partitions, the configuration says {wanted}");
+            let hint = "A key's partition depends on the count, so it is fixed with the first start.";
+            (found != wanted).then(|| fault(place, message).hint(hint))
+        });
+        differing.collect()
+    }
 }
 
 /// Reads a partition's last record, if it has one, and gives its offset with what `judge` finds wrong.
@@ -119,28 +171,4 @@ fn last_record(
         }
     }
     Ok(None)
-}
-
-fn heartbeat(properties: &Properties, connector: &ConnectorSettings, present: &Topics) -> Option<Diagnostic> {
-    let heartbeat = connector.heartbeat.as_ref()?;
-    let of = format!("heartbeat of connector {}", connector.name);
-    let partitions = present.get(&heartbeat.topic)?;
-    let mut decoder = Decoder::new();
-    let topic = (heartbeat.topic.as_str(), *partitions);
-    last_records(properties, &of, topic, |value| decoder.heartbeat(&heartbeat.shape, value, 0).map(|_| ()).err())
-}
-
-/// Evenkeel's own topics may be missing; those that exist must have the partitions that the configuration says.
-fn written(settings: &Settings, present: &Topics) -> Vec<Diagnostic> {
-    let topics = &settings.topics;
-    let own = [&topics.changes, &topics.discrepancies, &topics.open, &topics.quarantine];
-    let differing = own.into_iter().filter_map(|topic| {
-        let found = *present.get(topic)?;
-        let wanted = topics.partitions;
-        (found != wanted).then(|| {
-            fault(format!("topic {topic} has {found} partitions, the configuration says {wanted}"))
-                .hint("A key's partition depends on the count, so it is fixed with the first start.")
-        })
-    });
-    differing.collect()
 }

@@ -183,7 +183,8 @@ fn check_verb(args: &CheckArgs) -> ExitCode {
         Err(faults) => (faults, None),
     };
     let is_sound = settings.is_some();
-    let live = settings.as_ref().filter(|_| args.live).map(check::live).unwrap_or_default();
+    let live = settings.as_ref().filter(|_| args.live).map(|settings| check::live(settings, &args.config));
+    let live = live.unwrap_or_default();
     let faults = [faults, live].concat();
     if args.json {
         let errors: Vec<_> = faults.iter().map(Diagnostic::to_json).collect();

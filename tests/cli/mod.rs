@@ -6,7 +6,9 @@ mod run;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
 
 const SOUND: &str = "deploy/evenkeel.yaml";
@@ -199,8 +201,43 @@ fn cli_check_live_compares_with_what_runs() {
     assert_eq!((output.status.code(), &report["ok"]), (Some(1), &json!(false)), "{report:#}");
     let errors = report["errors"].as_array().expect("a list");
     assert!(errors.iter().all(|error| error["kind"] == "live"), "{report:#}");
-    let missing = |topic: &str| errors.iter().any(|error| error["message"].as_str().unwrap_or("").contains(topic));
-    assert!(missing("topic shop.shop.orders does not exist"), "{report:#}");
+    let about = |topic: &str| {
+        let told = errors.iter().find(|error| error["message"].as_str().unwrap_or("").contains(topic));
+        told.unwrap_or_else(|| panic!("{topic} is not in {report:#}"))
+    };
+    let missing = about("topic shop.shop.orders does not exist");
+    assert_eq!(missing["excerpt"].as_str().map(str::trim), Some("topic: shop.shop.orders"), "{report:#}");
+}
+
+/// A record that nobody understands and a topic with another count of partitions are said, each at its place.
+#[test]
+fn cli_check_live_looks_at_records_and_own_topics() {
+    let cluster = MockCluster::new(1).expect("a mock cluster starts");
+    let changes = "evenkeel.orders-payments.changes";
+    let sources = ["shop.shop.orders", "shop.shop.heartbeat", "pay.pay.payments", "pay.pay.heartbeat"];
+    for (topic, partitions) in sources.map(|topic| (topic, 2)).into_iter().chain([(changes, 3)]) {
+        cluster.create_topic(topic, partitions, 1).expect("a topic is created");
+    }
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", cluster.bootstrap_servers()).create().expect("a producer");
+    let record = BaseRecord::to("pay.pay.payments").key("k").payload("{\"op\":\"c\"}");
+    producer.send(record).map_err(|(error, _)| error).expect("sent");
+    producer.flush(std::time::Duration::from_secs(10)).expect("written");
+    let output = command(&["check", "-c", SOUND, "--live"])
+        .env("KAFKA_BOOTSTRAP_SERVERS", cluster.bootstrap_servers())
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in [
+        "offset 0 is not understood (not_debezium)",
+        "topic: pay.pay.payments",
+        "topic evenkeel.orders-payments.changes has 3 partitions, the configuration says 8",
+        "partitions: 8",
+        "2 errors found",
+    ] {
+        assert!(said.contains(part), "{part} is missing from\n{said}");
+    }
 }
 
 #[test]

@@ -75,6 +75,16 @@ impl Node {
         }
     }
 
+    /// The first scalar with this text, here or below.
+    pub fn find(&self, text: &str) -> Option<&Node> {
+        match &self.content {
+            Content::Null => None,
+            Content::Scalar(known) => (known == text).then_some(self),
+            Content::List(items) => items.iter().find_map(|item| item.find(text)),
+            Content::Map(entries) => entries.iter().find_map(|(_, node)| node.find(text)),
+        }
+    }
+
     /// The text of a scalar as written, before environment variables are filled in.
     pub fn scalar(&self) -> Option<&str> {
         match &self.content {
