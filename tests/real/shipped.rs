@@ -27,7 +27,7 @@ fn compare(stack: &Stack, shipped: &Shipped, binary: &Binary, watch: &mut Watch)
     let beyond = instant(stack, BEYOND_GRACES)?;
     watch.until("settling beyond every grace", LIMIT, |watch| watch.has_settled(PARTITIONS, &beyond))?;
     let truth = truth(stack, &shipped.rule_files(), &binary.lookups())?;
-    assert_eq!(watch.open_by_rule(&truth), truth, "what is open is what PostgreSQL says");
+    watch.compare(&truth);
     Ok(())
 }
 
@@ -213,6 +213,7 @@ fn whole_transactions() -> Result {
     // The rule does find what is wrong.
     stack.pg("update shop.lines set amount = amount + 1 where line_id = 1")?;
     watch.until("the rule is awake", LIMIT, |watch| watch.ever_opened() == pairs(&[("lines", "1")]))?;
+    compare(&stack, &shipped, &binary, &mut watch)?;
     end(&stack, &binary, [&shop, &pay])
 }
 
@@ -241,7 +242,7 @@ fn quarantine() -> Result {
     binary.kill()?;
     binary.start()?;
     stack.pg(&pg_order(1, "PAID", "5.00"))?;
-    watch.until("it goes on", LIMIT, |watch| !watch.events.is_empty())?;
+    compare(&stack, &shipped, &binary, &mut watch)?;
     assert_eq!(watch.quarantined.len(), 1, "it is said once");
     wait_until("the metric", LIMIT, || {
         Ok(binary.metrics()?.contains("evenkeel_quarantined_records_total").then_some(()))

@@ -15,7 +15,9 @@ pub struct Watch {
     schemas: Schemas,
     /// `(event type, rule, key)` in order of arrival.
     pub events: Vec<(String, String, String)>,
-    /// For each key, the rules open now.
+    /// What was opened and not resolved, by id: its rule and key.
+    standing: BTreeMap<String, (String, String)>,
+    /// For each key, the rules open now, as the open topic says.
     pub open: BTreeMap<String, BTreeSet<String>>,
     pub quarantined: Vec<Value>,
     pub stalls: Vec<String>,
@@ -35,6 +37,7 @@ impl Watch {
             ],
             schemas: Schemas::load(),
             events: Vec::new(),
+            standing: BTreeMap::new(),
             open: BTreeMap::new(),
             quarantined: Vec::new(),
             stalls: Vec::new(),
@@ -101,8 +104,13 @@ impl Watch {
             event => {
                 let id = format!("{}/{}", text("id"), body["revision"]);
                 assert!(self.ids.insert(id.clone()), "{id} was said twice");
-                let rule = body["rule"]["id"].as_str().unwrap_or_default().to_owned();
-                self.events.push((event.to_owned(), rule, text("key")));
+                let (rule, key) = (body["rule"]["id"].as_str().unwrap_or_default().to_owned(), text("key"));
+                match event {
+                    "opened" => drop(self.standing.insert(text("id"), (rule.clone(), key.clone()))),
+                    "resolved" => drop(self.standing.remove(&text("id")).expect("what is resolved was opened")),
+                    _ => assert!(self.standing.contains_key(&text("id")), "what is {event} was opened"),
+                }
+                self.events.push((event.to_owned(), rule, key));
             }
         }
     }
@@ -112,15 +120,19 @@ impl Watch {
         self.settled.len() == partitions && self.settled.values().all(|settled| settled.as_str() > beyond)
     }
 
-    /// What is open now, by rule.
-    pub fn open_by_rule(&self, rules: &Truth) -> Truth {
-        let mut by_rule: Truth = rules.keys().map(|rule| (rule.clone(), BTreeSet::new())).collect();
-        for (key, open) in &self.open {
-            for rule in open {
+    /// Holds what is open now against the truth: as the open topic says, and as the discrepancy topic adds up to.
+    pub fn compare(&self, truth: &Truth) {
+        let by_rule = |pairs: Vec<(&String, &String)>| {
+            let mut by_rule: Truth = truth.keys().map(|rule| (rule.clone(), BTreeSet::new())).collect();
+            for (rule, key) in pairs {
                 by_rule.entry(rule.clone()).or_default().insert(key.clone());
             }
-        }
-        by_rule
+            by_rule
+        };
+        let open = self.open.iter().flat_map(|(key, rules)| rules.iter().map(move |rule| (rule, key))).collect();
+        assert_eq!(by_rule(open), *truth, "what the open topic says is what PostgreSQL says");
+        let standing = self.standing.values().map(|(rule, key)| (rule, key)).collect();
+        assert_eq!(by_rule(standing), *truth, "what the discrepancy topic adds up to is what PostgreSQL says");
     }
 
     /// Every `(rule, key)` that was ever opened.
