@@ -69,7 +69,7 @@ pub struct PartitionStatus {
 impl ReconcileStatus {
     /// True once the group has given an assignment and each partition of it has caught up with the changes log once.
     pub fn is_ready(&self) -> bool {
-        self.joined.load(Ordering::Relaxed)
+        self.joined.load(Ordering::Acquire)
             && self.lock().values().all(|status| status.phase.load(Ordering::Relaxed) == 1)
     }
 
@@ -132,8 +132,8 @@ impl ReconcileStage {
         while !stop.load(Ordering::Relaxed) {
             // Partitions are held, not read: what is polled here are only rebalances and errors.
             drop(self.member.poll(Duration::from_millis(100)));
-            self.status.joined.store(self.member.has_joined(), Ordering::Relaxed);
             self.follow_movements();
+            self.status.joined.store(self.member.has_joined(), Ordering::Release);
             self.reap()?;
             if committed.elapsed() > Duration::from_secs(1) {
                 committed = Moment::now();

@@ -227,6 +227,7 @@ fn conform(stack: &Stack, seed: u64, queries: u64) -> Result {
         }
     }
     eprintln!("{pairs} pairs equal, of them {raised} errors in both; {refused} of {queries} queries were refused");
+    assert!(queries < QUERIES || pairs >= 5_000, "{pairs} pairs are too few");
     assert!(refused * 100 <= queries, "{refused} of {queries} queries were refused");
     stack.pg("set search_path = public; drop schema one_key cascade; drop schema all_keys cascade")?;
     Ok(())

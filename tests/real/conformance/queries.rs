@@ -76,7 +76,11 @@ fn joined(dice: &mut Dice) -> (String, &'static str, Scope) {
         let scope = Scope { columns: all.clone(), aggregates: false };
         on = format!("{on} AND {}", condition(dice, &scope, 1));
     }
-    let mut from = format!("orders o {kind} payments p ON {on}");
+    let using = dice.once_in(4);
+    let mut from = match using {
+        true => format!("orders o {kind} payments p USING (order_id)"),
+        false => format!("orders o {kind} payments p ON {on}"),
+    };
     if dice.once_in(3) {
         from = format!("{from} LEFT JOIN limits l ON l.currency = o.currency AND l.kind = p.kind");
         all.push(("l.most".to_owned(), Ty::Dec));
@@ -295,10 +299,20 @@ fn boolean(dice: &mut Dice, scope: &Scope, depth: u32) -> String {
             format!("({} {}BETWEEN {} AND {})", sub(dice, of), dice.pick(&["", "NOT "]), sub(dice, of), sub(dice, of))
         }
         10 => format!(
-            "({} {}LIKE {})",
+            "({} {}{} {})",
             sub(dice, Ty::Text),
             dice.pick(&["", "NOT "]),
-            dice.pick(&["'P%'", "'%E%'", "'_A%'", "''", "'10\\%'", "'%ö_e'"])
+            dice.pick(&["LIKE", "ILIKE"]),
+            dice.pick(&[
+                "'P%'",
+                "'%E%'",
+                "'_a%'",
+                "''",
+                "'10\\%'",
+                "'%ö_e'",
+                "'%i!%d' ESCAPE '!'",
+                "'%!_!!' ESCAPE '!'"
+            ])
         ),
         _ => leaf(dice, scope, Ty::Bool),
     }
