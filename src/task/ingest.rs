@@ -12,6 +12,9 @@
 //!   is given when a change of the same run at or after the heartbeat's position has been read there: a connector writes
 //!   in commit order. A partition where none comes is promised by its end offset: asked for after a slack, and reached.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 

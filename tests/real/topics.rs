@@ -11,9 +11,12 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 
-use super::error::{Error, Result};
+use super::error::{Error, Result, wait_until};
 
 const REQUEST: Duration = Duration::from_secs(15);
+
+/// How long an election may take.
+const LEADER: Duration = Duration::from_secs(20);
 
 /// One record as it lies on the topic.
 #[derive(Clone, Debug)]
@@ -159,10 +162,13 @@ pub fn create(bootstrap: &str, topics: &[(String, i32)]) -> Result {
 /// For each partition, the offset after its last committed record.
 pub fn end_offsets(bootstrap: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
     let consumer = consumer(bootstrap)?;
-    let ends = partitions(&consumer, topic)?
-        .into_iter()
-        .map(|partition| Ok((partition, consumer.fetch_watermarks(topic, partition, REQUEST)?.1)));
-    ends.collect()
+    // A broker that has just come back may not lead its partitions yet.
+    wait_until(&format!("the end offsets of {topic}"), LEADER, || {
+        let partitions = partitions(&consumer, topic)?.into_iter();
+        let ends =
+            partitions.map(|partition| Ok((partition, consumer.fetch_watermarks(topic, partition, REQUEST)?.1)));
+        Ok(Some(ends.collect::<Result<_>>()?))
+    })
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>> {

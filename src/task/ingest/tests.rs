@@ -1,0 +1,149 @@
+//! What is promised when: leaders that were away, clocks at fault, heartbeats of several partitions.
+
+use std::sync::Arc;
+
+use super::{Decoded, Ingest, Patience, Reading};
+use crate::domain::catalog::{Catalog, Column, SourceTable};
+use crate::domain::change::{Change, Entry, Key, Operation, Origin, Position, Proof, TopicPartition, Topology};
+use crate::domain::instant::Instant;
+use crate::domain::rule::{Plan, SourcePlan};
+use crate::domain::value::{Type, Value};
+
+const SECOND: i64 = 1_000_000;
+
+/// One source with one topic-partition, of a connector whose times are commit times, or not.
+struct Stage {
+    ingest: Ingest,
+    lane: TopicPartition,
+}
+
+fn stage(commit_time: bool) -> Stage {
+    let columns = vec![Column { name: "order_id".to_owned(), ty: Type::Int }];
+    let table = SourceTable { name: "orders".to_owned(), columns, key: 0, primary_key: vec![0] };
+    let plan = Plan {
+        reconciliation: "test".into(),
+        catalog: Catalog { sources: vec![table], lookups: Vec::new() },
+        sources: vec![SourcePlan { connector: 0, find_rows: false, partial_history: false }],
+        rules: Vec::new(),
+        heartbeat_us: SECOND,
+    };
+    let patience = Patience { slack_us: 2 * SECOND, stall_after_us: 60 * SECOND };
+    let mut ingest = Ingest::new(Arc::new(plan), 1, vec![commit_time], vec![false], patience);
+    let lane = TopicPartition { topic: "orders".into(), partition: 0 };
+    ingest.learn(Topology { source: 0, topics: vec![("orders".into(), 1)] });
+    ingest.assign(0, lane.clone(), 0, Instant(0));
+    Stage { ingest, lane }
+}
+
+impl Stage {
+    fn heartbeat(&mut self, at: i64, stand: (i32, i64)) {
+        let proof = Proof { position: Position { transaction: at as u64, row: 0 }, run: 1 };
+        self.ingest.heartbeat(0, (Instant(at), proof), stand, Instant(at));
+    }
+
+    /// Asks for the end offset, and gets it or not.
+    fn ask(&mut self, at: i64, end: Option<i64>) {
+        let wanted = self.ingest.wants_ends(Instant(at));
+        let ends: Vec<_> = wanted.into_iter().zip(end).collect();
+        self.ingest.ends(Instant(at), &ends);
+    }
+
+    fn take(&mut self, offset: i64, source_time: i64, now: i64, incremental: bool) {
+        let position = Position { transaction: source_time as u64, row: 1 };
+        let change = Change {
+            topic_partition: 0,
+            offset,
+            source_time: Instant(source_time),
+            position: (!incremental).then_some(position),
+            fingerprint: 0,
+            origin: 0,
+            run: 1,
+            transaction: 0,
+            key: Some(Key("1".into())),
+            key_before: None,
+            operation: Operation::Upsert { columns: [Value::Int(1)].into(), unchanged: [].into(), row_before: None },
+        };
+        let decoded = Decoded { change, origin: Origin::Lsn, streamed: !incremental, incremental, incomplete: false };
+        self.ingest.take(0, &self.lane, (offset, Reading::Change(Box::new(decoded))), Instant(now));
+    }
+
+    /// The marks, and the source times of the changes, of a round.
+    fn round(&mut self, now: i64) -> (Vec<i64>, Vec<i64>) {
+        let (mut marks, mut times) = (Vec::new(), Vec::new());
+        for (_, block) in self.ingest.collect(Instant(now)).blocks {
+            for entry in block.entries {
+                match entry {
+                    Entry::Mark(mark) => marks.push(mark.time.0),
+                    Entry::Change(change) => times.push(change.source_time.0),
+                    _ => {}
+                }
+            }
+        }
+        (marks, times)
+    }
+}
+
+/// While a leader is away its connector's records wait in the producer, though heartbeats go on elsewhere: the first end
+/// that is told again may lie before them.
+#[test]
+fn an_end_offset_proves_nothing_until_a_slack_after_the_leader_is_back() {
+    let mut stage = stage(false);
+    stage.heartbeat(10 * SECOND, (0, 1));
+    stage.ask(12 * SECOND, Some(0));
+    stage.heartbeat(12 * SECOND, (0, 2));
+    stage.ask(14 * SECOND, Some(0));
+    assert_eq!(stage.round(14 * SECOND).0, [12 * SECOND], "it has answered for a slack");
+    for second in 15..25 {
+        stage.heartbeat(second * SECOND, (0, second));
+        stage.ask(second * SECOND, None);
+    }
+    stage.ask(25 * SECOND, Some(0));
+    assert_eq!(stage.round(25 * SECOND).0, [0; 0], "what the producer holds may not be there yet");
+    stage.heartbeat(25 * SECOND, (0, 25));
+    stage.ask(27 * SECOND, Some(3));
+    assert_eq!(stage.round(27 * SECOND).0, [0; 0], "three records are to be read");
+    for offset in 0..3 {
+        stage.take(offset, 20 * SECOND, 28 * SECOND, false);
+    }
+    assert_eq!(stage.round(28 * SECOND).0, [25 * SECOND]);
+}
+
+/// A row or a heartbeat more than a minute ahead of the clock proves nothing; the next sane one does.
+#[test]
+fn times_in_the_future_promise_nothing() {
+    let mut stage = stage(true);
+    stage.take(0, 10 * SECOND, 10 * SECOND, false);
+    stage.take(1, 1_000_000 * SECOND, 11 * SECOND, false);
+    assert_eq!(stage.round(11 * SECOND).0, [10 * SECOND - 1]);
+    stage.take(2, 12 * SECOND, 12 * SECOND, false);
+    assert_eq!(stage.round(12 * SECOND).0, [12 * SECOND - 1]);
+    let far = Proof { position: Position::default(), run: 1 };
+    stage.ingest.heartbeat(0, (Instant(1_000_000 * SECOND), far), (0, 1), Instant(12 * SECOND));
+    stage.ask(15 * SECOND, Some(3));
+    stage.ask(18 * SECOND, Some(3));
+    assert_eq!(stage.round(18 * SECOND).0, [0; 0]);
+}
+
+/// A row of an incremental snapshot is as the stream has come to know it, whatever the connector's clock says.
+#[test]
+fn rows_of_an_incremental_snapshot_stand_where_the_stream_is() {
+    let mut stage = stage(true);
+    stage.take(0, 10 * SECOND, 500 * SECOND, false);
+    stage.take(1, 500 * SECOND, 500 * SECOND, true);
+    stage.take(2, 11 * SECOND, 500 * SECOND, false);
+    assert_eq!(stage.round(500 * SECOND).1, [10 * SECOND, 10 * SECOND, 11 * SECOND]);
+}
+
+/// After a restart each partition of the heartbeat topic is read from the first heartbeat that may still be needed.
+#[test]
+fn heartbeats_are_read_again_from_where_they_are_needed() {
+    let mut stage = stage(false);
+    for (second, stand) in [(10, (2, 7)), (11, (0, 3)), (12, (2, 8)), (13, (0, 4))] {
+        stage.heartbeat(second * SECOND, stand);
+    }
+    assert_eq!(stage.ingest.heartbeats_from(0), [(0, 3), (2, 7)].into());
+    stage.ask(12 * SECOND, Some(0));
+    stage.ask(14 * SECOND, Some(0));
+    assert_eq!(stage.round(14 * SECOND).0, [12 * SECOND]);
+    assert_eq!(stage.ingest.heartbeats_from(0), [(0, 4), (2, 8)].into(), "the last one promised is kept");
+}
