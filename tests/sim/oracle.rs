@@ -7,54 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::delivery::{Lane, Record};
-use super::rules::{Patience, RULES, Rows};
-use super::world::{Cell, Cells, DATABASE, Edit, Micros, World};
+use super::life::{Life, Moment, Said, Sided, Turn};
+use super::rules::Book;
+use super::world::{Cells, DATABASE, Edit, Micros, World};
 
 /// A line of the changes log as the oracle sees it.
 #[derive(Clone, Debug)]
 pub enum Line {
     Change { lane: usize, offset: i64 },
     Mark { lane: usize, time: Micros, proof: Option<(u64, u64)> },
-}
-
-/// A row with where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sided {
-    pub cells: Cells,
-    pub time: Micros,
-    pub position: String,
-    pub lane: usize,
-    pub offset: i64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Event {
-    Opened,
-    Updated,
-    Escalated,
-    Converged,
-    Deleted,
-    Late,
-}
-
-/// One discrepancy record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
-    pub key: i64,
-    /// Offset of the block that causes it.
-    pub cause: i64,
-    pub event: Event,
-    pub rule: &'static str,
-    pub identity: Cells,
-    pub since: Micros,
-    pub lineage: Micros,
-    pub at: Micros,
-    pub settled: Micros,
-    pub revision: u32,
-    pub flap_count: u32,
-    pub escalated: u32,
-    pub evidence: Vec<Cells>,
-    pub sides: [Vec<Sided>; 3],
+    Rules { book: usize },
 }
 
 /// What one partition of the changes log must come to.
@@ -66,6 +28,8 @@ pub struct Verdict {
     pub open: BTreeSet<(i64, &'static str, Cells)>,
     pub settled: Option<Micros>,
     pub late: u64,
+    /// How often the rules were said when something was settled.
+    pub turns: u64,
     /// True where some change's place on the timeline is not what its database says.
     pub lifted: bool,
 }
@@ -73,7 +37,7 @@ pub struct Verdict {
 pub struct Oracle<'o> {
     pub world: &'o World,
     pub lanes: &'o [Lane],
-    pub patience: &'o [Patience],
+    pub books: &'o [Book],
     /// The changes-log partition of each key.
     pub partition_of: &'o dyn Fn(i64) -> usize,
     pub partition: usize,
@@ -98,13 +62,7 @@ struct LaneLaw {
     taken: BTreeSet<(usize, usize)>,
 }
 
-/// What happened to one key at one instant.
-#[derive(Default)]
-struct Moment {
-    edits: Vec<(usize, i64, Option<Sided>)>,
-    late: bool,
-}
-
+/// What happened to each key, by instant.
 type Lives = BTreeMap<i64, BTreeMap<Micros, Moment>>;
 
 impl Oracle<'_> {
@@ -120,9 +78,11 @@ impl Oracle<'_> {
         let mut lives = Lives::new();
         let mut baseline = None;
         let mut settled_by: Vec<Option<Micros>> = Vec::new();
-        for lines in log {
+        let mut turns: Vec<Turn> = Vec::new();
+        for (cause, lines) in (0..).zip(log) {
             for line in lines {
                 match line {
+                    Line::Rules { book } => turns.push(Turn { book: *book, cause, lived: verdict.settled }),
                     Line::Change { lane, offset } => {
                         if let Some(taken) = self.take(&mut lanes[*lane], *lane, *offset) {
                             verdict.late += u64::from(taken.late);
@@ -162,9 +122,12 @@ impl Oracle<'_> {
             verdict.settled = settled;
             settled_by.push(settled);
         }
+        verdict.turns = turns.iter().filter(|turn| turn.lived.is_some()).count() as u64;
         let (Some(baseline), Some(settled)) = (baseline, verdict.settled) else { return verdict };
         for (key, life) in lives {
-            Life { oracle: self, key, baseline, until: settled, settled_by: &settled_by }.live(life, &mut verdict);
+            let (books, turns, settled_by) = (self.books, &turns, &settled_by);
+            let life_of = Life { key, books, turns, baseline, until: settled, settled_by };
+            life_of.live(life, &mut verdict);
         }
         verdict
     }
@@ -295,6 +258,7 @@ impl Oracle<'_> {
                     }
                 }
                 Line::Mark { lane, time, .. } => broken.extend(self.breaks(*lane, *time, &above)),
+                Line::Rules { .. } => {}
             }
         }
         broken
@@ -318,224 +282,5 @@ impl Oracle<'_> {
             }
         }
         None
-    }
-}
-
-/// One disagreement of one rule on one key.
-#[derive(Clone, Debug)]
-struct Episode {
-    since: Micros,
-    lineage: Micros,
-    open: bool,
-    ends: Option<(Micros, Event)>,
-    revision: u32,
-    flap_count: u32,
-    escalated: u32,
-    evidence: Vec<Cells>,
-}
-
-struct Life<'l, 'o> {
-    oracle: &'l Oracle<'o>,
-    key: i64,
-    baseline: Micros,
-    until: Micros,
-    settled_by: &'l [Option<Micros>],
-}
-
-type Id = (usize, Cells);
-
-#[derive(Default)]
-struct Story {
-    rows: BTreeMap<(usize, i64), Sided>,
-    episodes: BTreeMap<Id, Episode>,
-    /// When it was last resolved, its lineage, its flap count.
-    memories: BTreeMap<Id, (Micros, Micros, u32)>,
-    said: Vec<Said>,
-}
-
-impl Life<'_, '_> {
-    fn live(&self, mut life: BTreeMap<Micros, Moment>, verdict: &mut Verdict) {
-        if life.keys().next().is_some_and(|first| *first <= self.baseline) {
-            life.entry(self.baseline).or_default();
-        }
-        let mut story = Story::default();
-        for (at, moment) in life {
-            if at > self.until {
-                break;
-            }
-            self.fall_due(&mut story, Micros::MIN, at - 1);
-            let deleted = self.apply(&mut story, &moment);
-            if at >= self.baseline {
-                let reason = if moment.late {
-                    Event::Late
-                } else if deleted {
-                    Event::Deleted
-                } else {
-                    Event::Converged
-                };
-                self.confront(&mut story, at, reason);
-                self.fall_due(&mut story, at, at);
-            }
-        }
-        self.fall_due(&mut story, Micros::MIN, self.until);
-        for ((rule, identity), episode) in story.episodes {
-            if episode.open {
-                verdict.open.insert((self.key, RULES[rule].id, identity));
-            }
-        }
-        if !story.said.is_empty() {
-            verdict.said.insert(self.key, story.said);
-        }
-    }
-
-    /// True where a row has left the key.
-    fn apply(&self, story: &mut Story, moment: &Moment) -> bool {
-        for (table, id, sided) in &moment.edits {
-            match sided {
-                Some(sided) => story.rows.insert((*table, *id), sided.clone()),
-                None => story.rows.remove(&(*table, *id)),
-            };
-        }
-        moment.edits.iter().any(|(_, _, sided)| sided.is_none())
-    }
-
-    fn answers(&self, story: &Story) -> BTreeMap<Id, Vec<Cells>> {
-        let mut rows: Rows<'_> = Default::default();
-        for ((table, _), sided) in &story.rows {
-            rows[*table].push(&sided.cells);
-        }
-        let mut answers: BTreeMap<Id, Vec<Cells>> = BTreeMap::new();
-        for (rule, meaning) in RULES.iter().enumerate() {
-            for row in (meaning.answer)(&rows) {
-                let identity = meaning.identity.iter().map(|column| row[*column].clone()).collect();
-                answers.entry((rule, identity)).or_default().push(row);
-            }
-        }
-        answers.values_mut().for_each(|rows| rows.sort());
-        answers
-    }
-
-    fn confront(&self, story: &mut Story, at: Micros, reason: Event) {
-        let mut answers = self.answers(story);
-        for id in story.episodes.keys().cloned().collect::<Vec<_>>() {
-            let mut episode = story.episodes.remove(&id).expect("it was listed");
-            let patience = &self.oracle.patience[id.0];
-            match answers.remove(&id) {
-                Some(evidence) => {
-                    let differs = episode.evidence != evidence;
-                    episode.evidence = evidence;
-                    episode.ends = None;
-                    if episode.open && differs {
-                        self.say(story, &id, &mut episode, Event::Updated, at);
-                    }
-                    story.episodes.insert(id, episode);
-                }
-                None if !episode.open => {}
-                None if episode.ends.is_some() => {
-                    story.episodes.insert(id, episode);
-                }
-                None if patience.keep_open_for > 0 => {
-                    episode.ends = Some((at + patience.keep_open_for, reason));
-                    story.episodes.insert(id, episode);
-                }
-                None => self.resolve(story, &id, episode, reason, at),
-            }
-        }
-        for (id, evidence) in answers {
-            let memory = story.memories.get(&id);
-            let memory = memory.filter(|(resolved, _, _)| at <= resolved + self.oracle.patience[id.0].flap_window);
-            let (lineage, flap_count) = memory.map_or((at, 0), |(_, lineage, flaps)| (*lineage, flaps + 1));
-            let begun = Episode {
-                since: at,
-                lineage,
-                open: false,
-                ends: None,
-                revision: 0,
-                flap_count,
-                escalated: 0,
-                evidence,
-            };
-            story.episodes.insert(id, begun);
-        }
-    }
-
-    fn resolve(&self, story: &mut Story, id: &Id, mut episode: Episode, reason: Event, at: Micros) {
-        self.say(story, id, &mut episode, reason, at);
-        if self.oracle.patience[id.0].flap_window > 0 {
-            story.memories.insert(id.clone(), (at, episode.lineage, episode.flap_count));
-        }
-    }
-
-    /// Everything that falls due by the passing of time, up to an instant. What fell due before `from`, while the
-    /// episode was ending, is said then.
-    fn fall_due(&self, story: &mut Story, from: Micros, until: Micros) {
-        loop {
-            let due = |(id, episode): (&Id, &Episode)| {
-                let patience = &self.oracle.patience[id.0];
-                let due = match (episode.open, episode.ends) {
-                    (false, _) => Some(episode.since + patience.grace),
-                    (true, Some((ends, _))) => Some(ends),
-                    (true, None) => {
-                        patience.escalations.get(episode.escalated as usize).map(|after| episode.since + after)
-                    }
-                };
-                due.map(|due| (due.max(from), id.clone()))
-            };
-            let Some((at, id)) = story.episodes.iter().filter_map(due).min() else { return };
-            if at > until {
-                return;
-            }
-            let mut episode = story.episodes.remove(&id).expect("it is due");
-            match (episode.open, episode.ends) {
-                (false, _) => {
-                    episode.open = true;
-                    self.say(story, &id, &mut episode, Event::Opened, at);
-                    story.episodes.insert(id, episode);
-                }
-                (true, Some((_, reason))) => self.resolve(story, &id, episode, reason, at),
-                (true, None) => {
-                    episode.escalated += 1;
-                    self.say(story, &id, &mut episode, Event::Escalated, at);
-                    story.episodes.insert(id, episode);
-                }
-            }
-        }
-    }
-
-    fn say(&self, story: &mut Story, id: &Id, episode: &mut Episode, event: Event, at: Micros) {
-        episode.revision += 1;
-        let cause = self.settled_by.iter().position(|settled| settled.is_some_and(|settled| settled >= at));
-        let cause = cause.expect("it is settled in the end");
-        let mut sides: [Vec<Sided>; 3] = Default::default();
-        for ((table, _), sided) in &story.rows {
-            sides[*table].push(sided.clone());
-        }
-        story.said.push(Said {
-            key: self.key,
-            cause: cause as i64,
-            event,
-            rule: RULES[id.0].id,
-            identity: id.1.clone(),
-            since: episode.since,
-            lineage: episode.lineage,
-            at,
-            settled: self.settled_by[cause].expect("it is settled"),
-            revision: episode.revision,
-            flap_count: episode.flap_count,
-            escalated: episode.escalated,
-            evidence: episode.evidence.clone(),
-            sides,
-        });
-    }
-}
-
-/// For people: a cell.
-impl std::fmt::Display for Cell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Cell::Null => f.write_str("null"),
-            Cell::Int(number) => write!(f, "{number}"),
-            Cell::Text(text) => f.write_str(text),
-        }
     }
 }

@@ -12,7 +12,7 @@ use super::world::{Cell, Cells, KEY, LINES, Micros, ORDERS, PAYMENTS, SECOND};
 use crate::support::dice::Dice;
 
 /// How patient a rule is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patience {
     pub grace: Micros,
     pub escalations: Vec<Micros>,
@@ -23,6 +23,7 @@ pub struct Patience {
 /// One key's rows, by table, in order of primary key.
 pub type Rows<'r> = [Vec<&'r Cells>; 3];
 
+/// What a rule asks.
 pub struct Meaning {
     pub id: &'static str,
     sql: &'static str,
@@ -30,8 +31,18 @@ pub struct Meaning {
     pub answer: fn(&Rows<'_>) -> Vec<Cells>,
 }
 
-/// In order of id.
-pub const RULES: [Meaning; 5] = [
+/// A rule as configured.
+#[derive(Clone)]
+pub struct Asked {
+    pub meaning: &'static Meaning,
+    pub patience: Patience,
+}
+
+/// The rules of one configuration, in order of id.
+pub type Book = Vec<Asked>;
+
+/// In order of id. Where several share one, the first is the usual one and the others are what it may be changed to.
+static MEANINGS: [Meaning; 9] = [
     Meaning {
         id: "a-missing",
         sql: "SELECT o.id, o.status FROM orders o
@@ -41,6 +52,13 @@ pub const RULES: [Meaning; 5] = [
         answer: missing,
     },
     Meaning {
+        id: "a-missing",
+        sql: "SELECT o.id, o.status FROM orders o
+              LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'CAPTURED' WHERE p.id IS NULL",
+        identity: &[],
+        answer: never_captured,
+    },
+    Meaning {
         id: "b-amount",
         sql: "SELECT o.id, o.total, SUM(p.amount) AS captured FROM orders o JOIN payments p ON o.id = p.order_id
               WHERE p.status = 'CAPTURED' GROUP BY o.id, o.total HAVING SUM(p.amount) <> o.total",
@@ -48,10 +66,24 @@ pub const RULES: [Meaning; 5] = [
         answer: amount,
     },
     Meaning {
+        id: "b-amount",
+        sql: "SELECT o.id, SUM(p.amount) AS captured FROM orders o JOIN payments p ON o.id = p.order_id
+              WHERE p.status = 'CAPTURED' GROUP BY o.id, o.total HAVING SUM(p.amount) > o.total",
+        identity: &[],
+        answer: too_much,
+    },
+    Meaning {
         id: "c-orphan",
         sql: "SELECT p.id, p.amount FROM payments p LEFT JOIN orders o ON o.id = p.order_id
               WHERE o.id IS NULL AND p.status = 'CAPTURED'",
         identity: &[0],
+        answer: orphan,
+    },
+    Meaning {
+        id: "c-orphan",
+        sql: "SELECT p.id, p.amount FROM payments p LEFT JOIN orders o ON o.id = p.order_id
+              WHERE o.id IS NULL AND p.status = 'CAPTURED'",
+        identity: &[],
         answer: orphan,
     },
     Meaning {
@@ -63,7 +95,13 @@ pub const RULES: [Meaning; 5] = [
         answer: lines,
     },
     Meaning { id: "e-note", sql: "SELECT note FROM orders WHERE note <> 'fine'", identity: &[], answer: note },
+    Meaning { id: "e-note", sql: "SELECT note FROM orders WHERE note = 'worse'", identity: &[], answer: worse },
 ];
+
+/// A rule's id.
+pub fn id(id: &str) -> &'static str {
+    MEANINGS.iter().find(|meaning| meaning.id == id).expect("it is a rule").id
+}
 
 fn number(cell: &Cell) -> i64 {
     match cell {
@@ -85,11 +123,22 @@ fn missing(rows: &Rows<'_>) -> Vec<Cells> {
     paid.map(|order| order[..2].to_vec()).collect()
 }
 
+fn never_captured(rows: &Rows<'_>) -> Vec<Cells> {
+    let lacking = rows[ORDERS].iter().filter(|_| captured(rows).next().is_none());
+    lacking.map(|order| order[..2].to_vec()).collect()
+}
+
 fn amount(rows: &Rows<'_>) -> Vec<Cells> {
     let sum: i64 = captured(rows).map(|payment| number(&payment[3])).sum();
     let any = captured(rows).next().is_some();
     let wrong = rows[ORDERS].iter().filter(|order| any && number(&order[2]) != sum);
     wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect()
+}
+
+fn too_much(rows: &Rows<'_>) -> Vec<Cells> {
+    let sum: i64 = captured(rows).map(|payment| number(&payment[3])).sum();
+    let wrong = rows[ORDERS].iter().filter(|order| sum > number(&order[2]));
+    wrong.map(|order| vec![order[0].clone(), Cell::Int(sum)]).collect()
 }
 
 fn orphan(rows: &Rows<'_>) -> Vec<Cells> {
@@ -108,24 +157,51 @@ fn note(rows: &Rows<'_>) -> Vec<Cells> {
     bad.map(|order| vec![order[3].clone()]).collect()
 }
 
-/// Patience for each rule, by chance.
-pub fn patience(dice: &mut Dice) -> Vec<Patience> {
-    let mut one = || {
-        let grace = dice.pick(&[0, 1, 2 * SECOND, 5 * SECOND, 10 * SECOND]);
-        let step = dice.between(1, 4) * SECOND;
-        let escalations = [vec![], vec![grace + step], vec![grace + step, grace + 2 * step]];
-        Patience {
-            grace,
-            escalations: escalations[dice.below(3) as usize].clone(),
-            keep_open_for: dice.pick(&[0, 0, 3 * SECOND]),
-            flap_window: dice.pick(&[0, 5 * SECOND, 30 * SECOND]),
+fn worse(rows: &Rows<'_>) -> Vec<Cells> {
+    let bad = rows[ORDERS].iter().filter(|order| is(&order[3], "worse"));
+    bad.map(|order| vec![order[3].clone()]).collect()
+}
+
+fn patience(dice: &mut Dice) -> Patience {
+    let grace = dice.pick(&[0, 1, 2 * SECOND, 5 * SECOND, 10 * SECOND]);
+    let step = dice.between(1, 4) * SECOND;
+    let escalations = [vec![], vec![grace + step], vec![grace + step, grace + 2 * step]];
+    Patience {
+        grace,
+        escalations: escalations[dice.below(3) as usize].clone(),
+        keep_open_for: dice.pick(&[0, 0, 3 * SECOND]),
+        flap_window: dice.pick(&[0, 5 * SECOND, 30 * SECOND]),
+    }
+}
+
+/// What the rules may be, by chance. The first book has the usual ones.
+pub fn books(dice: &mut Dice) -> Vec<Book> {
+    let mut usual: Book = Vec::new();
+    for meaning in &MEANINGS {
+        if usual.last().is_none_or(|last| last.meaning.id != meaning.id) {
+            usual.push(Asked { meaning, patience: patience(dice) });
         }
-    };
-    RULES.iter().map(|_| one()).collect()
+    }
+    let changed: Vec<Book> =
+        (0..3).map(|_| usual.iter().filter_map(|asked| another(dice, asked)).collect()).collect();
+    [vec![usual], changed].concat()
+}
+
+/// A rule after a change of the configuration; `None` where it was removed.
+fn another(dice: &mut Dice, asked: &Asked) -> Option<Asked> {
+    let Asked { meaning, patience: kept } = asked.clone();
+    let other = MEANINGS.iter().rfind(|other| other.id == meaning.id).unwrap_or(meaning);
+    match dice.below(6) {
+        0 | 1 => None,
+        2 => Some(Asked { meaning: other, patience: kept }),
+        3 => Some(Asked { meaning, patience: patience(dice) }),
+        4 => Some(Asked { meaning: other, patience: patience(dice) }),
+        _ => Some(Asked { meaning, patience: kept }),
+    }
 }
 
 /// The product's plan. Lines come without before images; their rows must be found.
-pub fn plan(patience: &[Patience]) -> Arc<Plan> {
+pub fn plan(book: &Book) -> Arc<Plan> {
     let table = |name: &str, columns: &[(&str, Type)], source: usize| SourceTable {
         name: name.to_owned(),
         columns: columns.iter().map(|(name, ty)| Column { name: (*name).to_owned(), ty: *ty }).collect(),
@@ -141,11 +217,11 @@ pub fn plan(patience: &[Patience]) -> Arc<Plan> {
         ],
         lookups: Vec::new(),
     };
-    let rules = RULES.iter().zip(patience).map(|(meaning, patience)| {
+    let rules = book.iter().map(|Asked { meaning, patience }| {
         let step = |after_us: &Micros| Escalation { after_us: *after_us, severity: "high".into() };
         let definition = Definition {
             id: meaning.id.into(),
-            version: "1".into(),
+            version: format!("{} {:?} {patience:?}", meaning.sql, meaning.identity).into(),
             sql: meaning.sql.into(),
             grace_us: patience.grace,
             escalations: patience.escalations.iter().map(step).collect(),
