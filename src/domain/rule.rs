@@ -8,7 +8,9 @@ use std::ops::Deref;
 use super::catalog::{Catalog, LookupTable};
 use super::hash::{continue_fnv1a, fnv1a};
 use super::sql::Query;
-use super::timeline::ConnectorIndex;
+
+/// Index of a connector in the reconciliation's declaration.
+pub type ConnectorIndex = usize;
 
 /// A further age at which an open discrepancy is said again, more loudly.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,9 +24,7 @@ use super::change::{Change, Mark, RunId, SourceIndex, TopicPartition, Topology, 
 use super::flow::{Flow, Place};
 use super::instant::Instant;
 use super::queue::{Queue, Waiting};
-
-/// Index of a connector in the reconciliation's declaration.
-pub type ConnectorIndex = usize;
+use super::rule::ConnectorIndex;
 
 /// Index of a topic-partition in a timeline, in order of first sight.
 pub type LaneIndex = usize;

@@ -23,8 +23,8 @@ use crate::domain::change::{
 };
 use crate::domain::instant::Instant;
 use crate::domain::routing::partition_of;
-use crate::domain::rule::Plan;
-use crate::domain::timeline::{AHEAD_US, ConnectorIndex};
+use crate::domain::rule::{ConnectorIndex, Plan};
+use crate::domain::timeline::AHEAD_US;
 
 /// How patient ingest is.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@
 
 mod envelope;
 mod position;
+mod scalar;
 mod schema;
 pub mod shape;
 mod temporal;

@@ -11,9 +11,9 @@
 
 use std::ops::RangeInclusive;
 
+use super::scalar::{Unfit, text};
 use super::schema::{Encoding, Unit};
 use super::shape::ConnectorKind;
-use super::value::{Unfit, text};
 use crate::domain::value::Value;
 
 /// PostgreSQL's infinity is to Debezium these microseconds; without fractions also as many milliseconds.

@@ -3,7 +3,6 @@
 //! Must not know: envelopes, units of time (`temporal`). A value that does not fit its declared type is refused with
 //! the column's name.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -16,6 +15,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::envelope::{Text, told};
+use super::scalar::{Unfit, scalar, text};
 use super::schema::{Encoding, Encodings};
 use super::shape::{ConnectorKind, DecimalMode, SourceShape};
 use super::{Refusal, temporal};
@@ -55,39 +55,6 @@ impl Part {
             Part::Whole => true,
             Part::Identity => shape.primary_key.contains(&column) || (shape.full_before && column == shape.key),
         }
-    }
-}
-
-/// Why a value does not fit its column. What was found is kept apart: a masked column's may not be said.
-#[derive(Debug)]
-pub struct Unfit {
-    why: &'static str,
-    found: Option<String>,
-}
-
-impl Unfit {
-    /// Names the JSON that was found.
-    pub fn found(why: &'static str, json: &str) -> Unfit {
-        Unfit { why, found: Some(shortened(json).into_owned()) }
-    }
-
-    /// Names the text that was found.
-    pub fn text(why: &'static str, text: &str) -> Unfit {
-        Unfit { why, found: Some(format!("\"{}\"", shortened(text))) }
-    }
-
-    fn told(&self, shows: bool) -> Cow<'static, str> {
-        match &self.found {
-            None => self.why.into(),
-            Some(found) if shows => format!("{}, found {found}", self.why).into(),
-            Some(_) => format!("{}; the column is masked, so what was found is not said", self.why).into(),
-        }
-    }
-}
-
-impl From<&'static str> for Unfit {
-    fn from(why: &'static str) -> Unfit {
-        Unfit { why, found: None }
     }
 }
 
@@ -195,23 +162,6 @@ fn stands_in(shape: &SourceShape, bytes: &[u8]) -> bool {
             None => bytes == shape.placeholder.as_bytes(),
             Some(hex) => hex.as_bytes().chunks(2).map(octet).eq(bytes.iter().copied().map(Some)),
         }
-}
-
-pub fn text(raw: &str) -> Result<Cow<'_, str>, Unfit> {
-    let text: Result<Text<'_>, _> = serde_json::from_str(raw);
-    text.map(|text| text.0).map_err(|_| Unfit::found("expected a string", raw))
-}
-
-/// A scalar's text: of a string its content, of a number its digits.
-fn scalar(raw: &str) -> Result<Cow<'_, str>, Unfit> {
-    if raw.starts_with('"') { text(raw) } else { Ok(Cow::Borrowed(raw)) }
-}
-
-fn shortened(raw: &str) -> Cow<'_, str> {
-    match raw.char_indices().nth(40) {
-        Some((at, _)) => format!("{}…", &raw[..at]).into(),
-        None => raw.into(),
-    }
 }
 
 fn boolean(raw: &str) -> Result<Value, Unfit> {

@@ -7,9 +7,8 @@ use std::cmp::Ordering;
 
 use bigdecimal::BigDecimal;
 
-use super::block::holds;
 use super::error::EvalError;
-use super::expr::{Compared, Expr, Tuple, compared};
+use super::expr::{Compared, Expr, Tuple, compared, holds};
 use super::numeric::{Operator, decimals, to_decimal};
 use crate::domain::value::Value;
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::aggregate::{Aggregate, accumulate};
 use super::error::EvalError;
-use super::expr::{Compared, Comparison, Expr, Tuple, compared};
+use super::expr::{Compared, Comparison, Expr, Tuple, compared, holds};
 use crate::domain::value::Value;
 
 /// A row of output.
@@ -326,13 +326,4 @@ fn add_probes(on: &Expr, at: usize, probes: &mut Vec<Probe>) {
         },
         _ => {}
     }
-}
-
-/// Whether a condition surely holds; `None` where that is unknown.
-pub fn holds(condition: &Expr, tuple: Tuple<'_>) -> Result<Option<bool>, EvalError> {
-    Ok(match &*condition.evaluate(tuple)? {
-        Value::Bool(truth) => Some(*truth),
-        Value::Unknown => None,
-        _ => Some(false),
-    })
 }

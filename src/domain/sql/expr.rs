@@ -231,6 +231,15 @@ impl Expr {
     }
 }
 
+/// Whether a condition surely holds; `None` where that is unknown.
+pub fn holds(condition: &Expr, tuple: Tuple<'_>) -> Result<Option<bool>, EvalError> {
+    Ok(match &*condition.evaluate(tuple)? {
+        Value::Bool(truth) => Some(*truth),
+        Value::Unknown => None,
+        _ => Some(false),
+    })
+}
+
 impl Comparison {
     fn holds(self, ordering: Ordering) -> bool {
         match self {
