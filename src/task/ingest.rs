@@ -328,29 +328,27 @@ impl Ingest {
         self.beats.iter().rev().find(ripe)
     }
 
-    /// Takes the end offsets that [`Ingest::wants_ends`] asked for at `asked_at`. A topic-partition without an
-    /// answer gets its promise by a later heartbeat: while its leader is away its connector's records wait in the
-    /// producer, though heartbeats go on elsewhere, so a slack must pass after it is back.
+    /// Takes the end offsets that [`Ingest::wants_ends`] asked for at `asked_at`. A topic-partition without an answer
+    /// gets its promise later: while its leader is away its connector's records wait in the producer, though heartbeats
+    /// go on elsewhere, so a slack must pass after it is back.
     pub fn ends(&mut self, asked_at: Instant, ends: &[((SourceIndex, TopicPartition), i64)]) {
         let slack_us = self.patience.slack_us;
+        let mut waited_for = Vec::new();
         for id in self.wants_ends(asked_at) {
             let connector = self.plan.sources[id.0].connector;
             let ripe = self.ripe(connector, asked_at).map(|beat| (beat.time, beat.proof));
             let (Some((time, proof)), Some(lane)) = (ripe, self.lanes.get_mut(&id)) else { continue };
-            let Some((_, end)) = ends.iter().find(|(known, _)| *known == id) else {
-                lane.answering_since = None;
-                continue;
-            };
-            if asked_at.since(*lane.answering_since.get_or_insert(asked_at)) < slack_us {
-                continue;
+            let end = ends.iter().find(|(known, _)| *known == id).map(|(_, end)| *end);
+            lane.answering_since = end.and(lane.answering_since.or(Some(asked_at)));
+            let is_back = lane.answering_since.is_some_and(|since| asked_at.since(since) >= slack_us);
+            match end.filter(|_| is_back) {
+                Some(end) => lane.aim(Target { end, time, proof }),
+                None => waited_for.push((connector, time)),
             }
-            if lane.targets.len() >= TARGETS {
-                lane.targets.pop_back();
-            }
-            lane.targets.push_back(Target { end: *end, time, proof });
-            lane.reach();
         }
-        self.beats.retain(|beat| asked_at.since(beat.seen_at) < slack_us);
+        // Where no other heartbeat comes, this one must do later.
+        let is_waited_for = |beat: &Beat| waited_for.contains(&(beat.connector, beat.time));
+        self.beats.retain(|beat| asked_at.since(beat.seen_at) < slack_us || is_waited_for(beat));
     }
 
     fn route(&mut self, source: SourceIndex, topic_partition: &TopicPartition, decoded: Decoded) {
@@ -469,6 +467,14 @@ impl Lane {
         if self.promise.is_none_or(|(best, _)| time > best) {
             self.promise = Some((time, proof));
         }
+    }
+
+    fn aim(&mut self, target: Target) {
+        if self.targets.len() >= TARGETS {
+            self.targets.pop_back();
+        }
+        self.targets.push_back(target);
+        self.reach();
     }
 
     fn reach(&mut self) {

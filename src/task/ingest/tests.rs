@@ -108,6 +108,19 @@ fn an_end_offset_proves_nothing_until_a_slack_after_the_leader_is_back() {
     assert_eq!(stage.round(28 * SECOND).0, [25 * SECOND]);
 }
 
+/// Where heartbeats end, as when a backlog is read whose connector stands still, the last one is good all the same.
+#[test]
+fn the_last_heartbeat_is_not_lost() {
+    let mut stage = stage(false);
+    stage.heartbeat(10 * SECOND, (0, 1));
+    stage.ask(12 * SECOND, Some(0));
+    assert_eq!(stage.round(12 * SECOND).0, [0; 0], "the broker has only begun to answer");
+    stage.ask(13 * SECOND, Some(0));
+    stage.ask(14 * SECOND, Some(0));
+    assert_eq!(stage.round(14 * SECOND).0, [10 * SECOND]);
+    assert_eq!(stage.ingest.wants_ends(Instant(20 * SECOND)), [], "nothing is left to ask");
+}
+
 /// A row or a heartbeat more than a minute ahead of the clock proves nothing; the next sane one does.
 #[test]
 fn times_in_the_future_promise_nothing() {
