@@ -56,6 +56,7 @@ struct Cost {
     wall: Duration,
     peak_rss: u64,
     state: u64,
+    opened: usize,
 }
 
 fn bench() -> Result {
@@ -114,7 +115,7 @@ fn report(backlog: &Backlog, floor: Cost, product: Cost) {
         mib(product.state),
         product.state as f64 / backlog.orders as f64
     );
-    println!("| discrepancies opened | | {} of {} injected |", backlog.expected, backlog.expected);
+    println!("| discrepancies opened | | {} of {} injected |", product.opened, backlog.expected);
 }
 
 /// Topics full of events, and what must come of them.
@@ -329,7 +330,7 @@ fn run_product(bootstrap: &str, round: u64, backlog: &Backlog) -> Result<Cost> {
         Error::new(format!("{error}\n{log}"))
     })?;
     assert_eq!(opened, backlog.expected, "what was opened is what was injected");
-    Ok(Cost { state: size_of(&state)?, ..cost? })
+    Ok(Cost { state: size_of(&state)?, opened, ..cost? })
 }
 
 /// Waits until every partition has looked beyond an instant; gives how many discrepancies were opened.
@@ -383,7 +384,7 @@ fn cost_of(child: &Child, began: Instant) -> Result<Cost> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let peak = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0);
-    Ok(Cost { cpu: Duration::from_millis(ticks * 10), wall, peak_rss: peak * 1024, state: 0 })
+    Ok(Cost { cpu: Duration::from_millis(ticks * 10), wall, peak_rss: peak * 1024, ..Cost::default() })
 }
 
 fn size_of(folder: &Path) -> Result<u64> {

@@ -39,6 +39,10 @@ fn embedded_faults_are_found_once_while_members_come_and_go() {
     first.stop().expect("the first member stops cleanly");
     theatre.play(true, Duration::from_secs(40), |_| second.status.partitions().len() == 2);
     theatre.play(false, Duration::from_secs(60), |theatre| theatre.judge.is_complete());
+    // The open topic says the same as the discrepancy topic, though it may be read a moment later.
+    theatre.play(false, Duration::from_secs(20), |theatre| {
+        theatre.judge.seen.iter().all(|seen| theatre.is_open(seen) == seen.resolved.is_none())
+    });
     assert!(second.is_running());
     second.stop().expect("the second member stops cleanly");
     theatre.producer.flush(Duration::from_secs(5)).expect("flushed");
@@ -48,13 +52,4 @@ fn embedded_faults_are_found_once_while_members_come_and_go() {
     assert!(summary.injected() >= 6, "{summary}");
     let reasons: Vec<&str> = theatre.quarantined.iter().filter_map(|body| body["reason"].as_str()).collect();
     assert_eq!(reasons, ["not_debezium"]);
-    for seen in &theatre.judge.seen {
-        let open = theatre.open.get(&seen.order).unwrap_or_else(|| panic!("nothing open for {}", seen.order));
-        let rules: Vec<&str> = open
-            .iter()
-            .flat_map(|body| body["open"].as_array().into_iter().flatten())
-            .filter_map(|open| open["rule"]["id"].as_str())
-            .collect();
-        assert_eq!(rules.contains(&seen.rule.as_str()), seen.resolved.is_none(), "{seen:?}: {open:?}");
-    }
 }

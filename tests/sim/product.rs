@@ -368,6 +368,11 @@ impl Product {
                 notices.iter().filter(|(of, _)| *of == source).map(|(_, stalled)| *stalled).collect();
             let long = |(database, from, until)| database == DATABASE[source] && until - from > STALL_AFTER;
             let expected: &[bool] = if stall.is_some_and(long) { &[true, false] } else { &[] };
+            let speaks = |reconciler: &&Reconciler| {
+                let mut contents = reconciler.published.iter().map(|record| &record.content);
+                contents.any(|content| matches!(content, Content::Source(notice) if notice.source == source))
+            };
+            assert!(self.reconcilers.iter().filter(speaks).count() <= 1, "one partition speaks for source {source}");
             let disturbed = self.disturbances > 0 && !expected.is_empty();
             let in_pairs = said.chunks(2).all(|pair| pair == expected);
             assert!(

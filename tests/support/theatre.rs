@@ -8,7 +8,7 @@ use evenkeel::adapters::clock::now;
 use evenkeel::app::demo::connector::{
     Connector, Database, ORDERS, Outgoing, PAY_HEARTBEAT, PAYMENTS, SHOP_HEARTBEAT,
 };
-use evenkeel::app::demo::judge::Judge;
+use evenkeel::app::demo::judge::{Judge, Seen};
 use evenkeel::app::demo::settings::settings;
 use evenkeel::app::demo::world::{Logged, World};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -113,6 +113,13 @@ impl Theatre {
             assert!(Moment::now() < deadline, "it did not happen in {limit:?}:\n{}", self.judge.summary());
             self.tick(customers);
         }
+    }
+
+    /// True where the open topic last said that a discrepancy's rule is open for its order.
+    pub fn is_open(&self, seen: &Seen) -> bool {
+        let said = self.open.get(&seen.order).and_then(Option::as_ref);
+        let mut open = said.into_iter().flat_map(|body| body["open"].as_array().into_iter().flatten());
+        open.any(|open| open["rule"]["id"].as_str() == Some(&seen.rule))
     }
 
     fn tick(&mut self, customers: bool) {
