@@ -42,8 +42,8 @@ fn sim_says_what_the_oracle_says() {
     }
     println!("{seeds} seeds: {sums:?}");
     // A simulation in which nothing happens proves nothing.
-    let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns } = sums;
-    let happened = [transactions, said, open, late, repeated, replayed, stalls, disturbances, turns];
+    let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs } = sums;
+    let happened = [transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs];
     assert!(seeds < 200 || happened.iter().all(|count| *count > seeds / 50), "{sums:?}");
 }
 
@@ -65,6 +65,8 @@ struct Sums {
     disturbances: u64,
     /// How often rules were said, mostly others.
     turns: u64,
+    /// Changes that began positions anew.
+    epochs: u64,
 }
 
 impl Sums {
@@ -78,6 +80,7 @@ impl Sums {
         self.stalls += other.stalls;
         self.disturbances += other.disturbances;
         self.turns += other.turns;
+        self.epochs += other.epochs;
     }
 }
 
@@ -153,8 +156,7 @@ fn compare(world: &World, delivery: &Delivery, product: &Product, books: &[rules
     sums.transactions = world.databases.iter().map(|database| database.log.len() as u64).sum();
     for (partition, log) in product.log.iter().enumerate() {
         let reconciler = &product.reconcilers[partition];
-        let lanes = &delivery.lanes;
-        let oracle = Oracle { world, lanes, books, partition_of: &partition_of, partition };
+        let oracle = Oracle { world, delivery, books, partition_of: &partition_of, partition };
         let verdict: Verdict = oracle.judge(&log.iter().map(|block| block.lines.clone()).collect::<Vec<_>>());
         if honest {
             assert_eq!(oracle.broken_promises(&log.iter().map(|b| b.lines.clone()).collect::<Vec<_>>()), [""; 0]);
@@ -177,11 +179,14 @@ fn compare(world: &World, delivery: &Delivery, product: &Product, books: &[rules
         }
         assert_eq!(reconciler.open_now(), verdict.open, "seed {seed}, partition {partition}: what is open");
         assert_eq!(reconciler.settled(), verdict.settled, "seed {seed}: settled");
+        let counted_again = reconciler.deaths > 0 && reconciler.epochs > verdict.epochs;
+        assert!(counted_again || reconciler.epochs == verdict.epochs, "seed {seed}: positions that begin anew");
         sums.said += verdict.said.values().map(|said| said.len() as u64).sum::<u64>();
         sums.open += verdict.open.len() as u64;
         sums.late += verdict.late;
         sums.repeated += reconciler.repeated;
         sums.replayed += reconciler.replayed;
+        sums.epochs += verdict.epochs;
         sums.turns += verdict.turns;
     }
     product.check_notices(delivery.trouble.stall);
