@@ -55,6 +55,8 @@ pub struct Trouble {
     pub breaks_promises: bool,
     /// From when to when a connector stands still.
     pub stall: Option<(usize, Micros, Micros)>,
+    /// For each table, true where its topics begin in the middle of history: without the rows that were there before.
+    pub without_snapshot: [bool; 3],
 }
 
 pub struct Connector {
@@ -112,8 +114,10 @@ impl Delivery {
         let mut delivery = Delivery { connectors, lanes, trouble, epochs };
         for database in 0..2 {
             for (index, (table, id, _)) in world.databases[database].snapshot.iter().enumerate() {
-                let lane = delivery.lane_of(*table, *id);
-                delivery.lanes[lane].records.push(Record::Snapshot(index));
+                if !trouble.without_snapshot[*table] {
+                    let lane = delivery.lane_of(*table, *id);
+                    delivery.lanes[lane].records.push(Record::Snapshot(index));
+                }
             }
         }
         delivery

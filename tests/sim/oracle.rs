@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::delivery::{Delivery, Lane, Record};
 use super::life::{Life, Moment, Said, Sided, Turn};
 use super::rules::Book;
-use super::world::{Cells, DATABASE, Edit, Micros, Transaction, World};
+use super::world::{Cells, DATABASE, Edit, LINES, Micros, Transaction, World};
 
 /// A line of the changes log as the oracle sees it.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Verdict {
     pub late: u64,
     /// How often a database's positions began anew, as far as the log has heard.
     pub epochs: u64,
+    /// How often something stayed open because nobody could say whether it was over.
+    pub held: u64,
     /// How often the rules were said when something was settled.
     pub turns: u64,
     /// True where some change's place on the timeline is not what its database says.
@@ -50,6 +52,8 @@ pub struct Oracle<'o> {
     pub world: &'o World,
     pub delivery: &'o Delivery,
     pub books: &'o [Book],
+    /// For each table, whether its history is said to be known in part only.
+    pub partial: [bool; 3],
     /// The changes-log partition of each key.
     pub partition_of: &'o dyn Fn(i64) -> usize,
     pub partition: usize,
@@ -145,8 +149,9 @@ impl Oracle<'_> {
         verdict.turns = turns.iter().filter(|turn| turn.lived.is_some()).count() as u64;
         let (Some(baseline), Some(settled)) = (baseline, verdict.settled) else { return verdict };
         for (key, life) in lives {
-            let (books, turns, settled_by) = (self.books, &turns, &settled_by);
-            let life_of = Life { key, books, turns, baseline, until: settled, settled_by };
+            let (books, turns, settled_by, partial) = (self.books, &turns, &settled_by, self.partial);
+            let began = *life.keys().next().expect("something has happened to it");
+            let life_of = Life { key, books, turns, began, partial, baseline, until: settled, settled_by };
             life_of.live(life, &mut verdict);
         }
         verdict
@@ -236,7 +241,7 @@ impl Oracle<'_> {
     ) {
         let Taken { lane, offset, record, late, .. } = taken;
         let database = self.lanes()[lane].database;
-        let (table, id, after, time, position) = match record {
+        let (table, id, before, after, time, position) = match record {
             Record::Edit { transaction, edit, .. } => {
                 let (_, change) = self.edit(lane, transaction, edit);
                 let Transaction { commit, domain, .. } = self.world.databases[database].log[transaction];
@@ -246,16 +251,18 @@ impl Oracle<'_> {
                     0 => format!("{:X}/{:X}", row >> 32, row & 0xFFFF_FFFF),
                     _ => format!("{domain}-1-{number}"),
                 };
-                (change.table, change.id, change.after.clone(), change.time, position)
+                let before = Edit::key_of(change.table, &change.before);
+                (change.table, change.id, before, change.after.clone(), change.time, position)
             }
             Record::Snapshot(index) => {
                 let (table, id, cells) = &self.world.databases[database].snapshot[index];
-                (*table, *id, Some(cells.clone()), super::world::BEGIN, String::new())
+                (*table, *id, None, Some(cells.clone()), super::world::BEGIN, String::new())
             }
             _ => unreachable!("only changes are taken"),
         };
         let owned = |key: &i64| (self.partition_of)(*key) == self.partition;
-        let before = owners.remove(&(table, id));
+        // A line's event does not say whose it was.
+        let before = if table == LINES { owners.remove(&(table, id)) } else { before.filter(owned) };
         let key = Edit::key_of(table, &after).filter(owned);
         let mut moment = |key: i64, sided: Option<Sided>| {
             let moment = lives.entry(key).or_default().entry(at).or_default();
@@ -266,7 +273,9 @@ impl Oracle<'_> {
             moment(before, None);
         }
         if let (Some(key), Some(cells)) = (key, after) {
-            owners.insert((table, id), key);
+            if table == LINES {
+                owners.insert((table, id), key);
+            }
             moment(key, Some(Sided { cells, time, position, lane, offset }));
         }
     }

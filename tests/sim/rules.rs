@@ -8,7 +8,7 @@ use evenkeel::domain::rule::{Definition, Escalation, Plan, Rule, SourcePlan};
 use evenkeel::domain::sql::Query;
 use evenkeel::domain::value::Type;
 
-use super::world::{Cell, Cells, KEY, LINES, Micros, ORDERS, PAYMENTS, SECOND};
+use super::world::{Cell, Cells, DATABASE, KEY, LINES, Micros, ORDERS, PAYMENTS, SECOND};
 use crate::support::dice::Dice;
 
 /// How patient a rule is.
@@ -28,6 +28,8 @@ pub struct Meaning {
     pub id: &'static str,
     sql: &'static str,
     pub identity: &'static [usize],
+    /// The tables that it reads.
+    pub reads: &'static [usize],
     pub answer: fn(&Rows<'_>) -> Vec<Cells>,
 }
 
@@ -49,6 +51,7 @@ static MEANINGS: [Meaning; 9] = [
               LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'CAPTURED'
               WHERE o.status = 'PAID' AND p.id IS NULL",
         identity: &[],
+        reads: &[ORDERS, PAYMENTS],
         answer: missing,
     },
     Meaning {
@@ -56,6 +59,7 @@ static MEANINGS: [Meaning; 9] = [
         sql: "SELECT o.id, o.status FROM orders o
               LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'CAPTURED' WHERE p.id IS NULL",
         identity: &[],
+        reads: &[ORDERS, PAYMENTS],
         answer: never_captured,
     },
     Meaning {
@@ -63,6 +67,7 @@ static MEANINGS: [Meaning; 9] = [
         sql: "SELECT o.id, o.total, SUM(p.amount) AS captured FROM orders o JOIN payments p ON o.id = p.order_id
               WHERE p.status = 'CAPTURED' GROUP BY o.id, o.total HAVING SUM(p.amount) <> o.total",
         identity: &[],
+        reads: &[ORDERS, PAYMENTS],
         answer: amount,
     },
     Meaning {
@@ -70,6 +75,7 @@ static MEANINGS: [Meaning; 9] = [
         sql: "SELECT o.id, SUM(p.amount) AS captured FROM orders o JOIN payments p ON o.id = p.order_id
               WHERE p.status = 'CAPTURED' GROUP BY o.id, o.total HAVING SUM(p.amount) > o.total",
         identity: &[],
+        reads: &[ORDERS, PAYMENTS],
         answer: too_much,
     },
     Meaning {
@@ -77,6 +83,7 @@ static MEANINGS: [Meaning; 9] = [
         sql: "SELECT p.id, p.amount FROM payments p LEFT JOIN orders o ON o.id = p.order_id
               WHERE o.id IS NULL AND p.status = 'CAPTURED'",
         identity: &[0],
+        reads: &[PAYMENTS, ORDERS],
         answer: orphan,
     },
     Meaning {
@@ -84,6 +91,7 @@ static MEANINGS: [Meaning; 9] = [
         sql: "SELECT p.id, p.amount FROM payments p LEFT JOIN orders o ON o.id = p.order_id
               WHERE o.id IS NULL AND p.status = 'CAPTURED'",
         identity: &[],
+        reads: &[PAYMENTS, ORDERS],
         answer: orphan,
     },
     Meaning {
@@ -92,10 +100,23 @@ static MEANINGS: [Meaning; 9] = [
               LEFT JOIN lines l ON l.order_id = o.id WHERE o.status = 'PAID'
               GROUP BY o.id, o.total HAVING COALESCE(SUM(l.amount), 0) <> o.total",
         identity: &[],
+        reads: &[ORDERS, LINES],
         answer: lines,
     },
-    Meaning { id: "e-note", sql: "SELECT note FROM orders WHERE note <> 'fine'", identity: &[], answer: note },
-    Meaning { id: "e-note", sql: "SELECT note FROM orders WHERE note = 'worse'", identity: &[], answer: worse },
+    Meaning {
+        id: "e-note",
+        sql: "SELECT note FROM orders WHERE note <> 'fine'",
+        identity: &[],
+        reads: &[ORDERS],
+        answer: note,
+    },
+    Meaning {
+        id: "e-note",
+        sql: "SELECT note FROM orders WHERE note = 'worse'",
+        identity: &[],
+        reads: &[ORDERS],
+        answer: worse,
+    },
 ];
 
 /// A rule's id.
@@ -201,7 +222,7 @@ fn another(dice: &mut Dice, asked: &Asked) -> Option<Asked> {
 }
 
 /// The product's plan. Lines come without before images; their rows must be found.
-pub fn plan(book: &Book) -> Arc<Plan> {
+pub fn plan(book: &Book, partial: [bool; 3]) -> Arc<Plan> {
     let table = |name: &str, columns: &[(&str, Type)], source: usize| SourceTable {
         name: name.to_owned(),
         columns: columns.iter().map(|(name, ty)| Column { name: (*name).to_owned(), ty: *ty }).collect(),
@@ -236,7 +257,11 @@ pub fn plan(book: &Book) -> Arc<Plan> {
         Rule { definition, query }
     });
     let rules = rules.collect();
-    let source = |connector, find_rows| SourcePlan { connector, find_rows, partial_history: false };
-    let sources = vec![source(0, true), source(0, false), source(1, false)];
+    let source = |source: usize| SourcePlan {
+        connector: DATABASE[source],
+        find_rows: source == LINES,
+        partial_history: partial[source],
+    };
+    let sources = (0..partial.len()).map(source).collect();
     Arc::new(Plan { reconciliation: "simulated".into(), catalog, sources, rules, heartbeat_us: 10 * SECOND })
 }
