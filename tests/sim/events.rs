@@ -10,6 +10,7 @@ use super::world::{BEGIN, Cell, Cells, Edit, LINES, Transaction, World};
 
 fn values(cells: &Cells) -> Box<[Value]> {
     let value = |cell: &Cell| match cell {
+        Cell::Unknown => Value::Unknown,
         Cell::Null => Value::Null,
         Cell::Int(number) => Value::Int(*number),
         Cell::Text(text) => Value::text(text.as_str()),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::oracle::Verdict;
-use super::rules::{Asked, Book, Rows};
-use super::world::{Cells, Micros};
+use super::rules::{Answer, Asked, Book, Rows};
+use super::world::{Cell, Cells, Micros};
 
 /// A row with where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +51,18 @@ pub struct Said {
 /// What happened to one key at one instant.
 #[derive(Default)]
 pub struct Moment {
-    pub edits: Vec<(usize, i64, Option<Sided>)>,
+    pub edits: Vec<Touch>,
     pub late: bool,
+}
+
+/// What became of a row.
+pub struct Touch {
+    pub table: usize,
+    pub id: i64,
+    /// `None` where it has left the key.
+    pub row: Option<Sided>,
+    /// True where the event did not say the order's note.
+    pub note_left_out: bool,
 }
 
 /// A block of a partition's log from which on the rules are others. Every key is judged anew there.
@@ -202,13 +212,16 @@ impl Life<'_> {
 
     /// True where a row has left the key.
     fn apply(&self, story: &mut Story<'_>, moment: &Moment) -> bool {
-        for (table, id, sided) in &moment.edits {
-            match sided {
-                Some(sided) => story.rows.insert((*table, *id), sided.clone()),
-                None => story.rows.remove(&(*table, *id)),
-            };
+        for Touch { table, id, row, note_left_out } in &moment.edits {
+            let before = story.rows.remove(&(*table, *id));
+            if let Some(mut row) = row.clone() {
+                if *note_left_out {
+                    row.cells[3] = before.map_or(Cell::Unknown, |before| before.cells[3].clone());
+                }
+                story.rows.insert((*table, *id), row);
+            }
         }
-        moment.edits.iter().any(|(_, _, sided)| sided.is_none())
+        moment.edits.iter().any(|touch| touch.row.is_none())
     }
 
     /// What the rules say, and which of them cannot say whether that is all.
@@ -226,7 +239,11 @@ impl Life<'_> {
                 unsure.insert(meaning.id);
                 continue;
             }
-            for row in (meaning.answer)(&rows) {
+            let Answer { rows, is_unsure } = (meaning.answer)(&rows);
+            if is_unsure {
+                unsure.insert(meaning.id);
+            }
+            for row in rows {
                 let identity = meaning.identity.iter().map(|column| row[*column].clone()).collect();
                 answers.entry((meaning.id, identity)).or_default().push(row);
             }

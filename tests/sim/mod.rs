@@ -103,7 +103,7 @@ fn simulate(seed: u64) -> Sums {
         crashes: dice.pick(&[0, 30, 100]),
         breaks_promises,
         stall,
-        without_snapshot: [dice.once_in(5), false, dice.once_in(5)],
+        without_snapshot: [0; 3].map(|_| dice.once_in(5)),
     };
     // Mostly it is said where history is known in part only.
     let partial = trouble.without_snapshot.map(|lacks| lacks != dice.once_in(8));

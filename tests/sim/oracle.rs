@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::delivery::{Delivery, Lane, Record};
-use super::life::{Life, Moment, Said, Sided, Turn};
+use super::life::{Life, Moment, Said, Sided, Touch, Turn};
 use super::rules::Book;
 use super::world::{Cells, DATABASE, Edit, LINES, Micros, Transaction, World};
 
@@ -241,6 +241,7 @@ impl Oracle<'_> {
     ) {
         let Taken { lane, offset, record, late, .. } = taken;
         let database = self.lanes()[lane].database;
+        let mut note_left_out = false;
         let (table, id, before, after, time, position) = match record {
             Record::Edit { transaction, edit, .. } => {
                 let (_, change) = self.edit(lane, transaction, edit);
@@ -251,6 +252,7 @@ impl Oracle<'_> {
                     0 => format!("{:X}/{:X}", row >> 32, row & 0xFFFF_FFFF),
                     _ => format!("{domain}-1-{number}"),
                 };
+                note_left_out = change.note_left_out;
                 let before = Edit::key_of(change.table, &change.before);
                 (change.table, change.id, before, change.after.clone(), change.time, position)
             }
@@ -264,9 +266,9 @@ impl Oracle<'_> {
         // A line's event does not say whose it was.
         let before = if table == LINES { owners.remove(&(table, id)) } else { before.filter(owned) };
         let key = Edit::key_of(table, &after).filter(owned);
-        let mut moment = |key: i64, sided: Option<Sided>| {
+        let mut moment = |key: i64, row: Option<Sided>| {
             let moment = lives.entry(key).or_default().entry(at).or_default();
-            moment.edits.push((table, id, sided));
+            moment.edits.push(Touch { table, id, row, note_left_out });
             moment.late |= late;
         };
         if let Some(before) = before.filter(|before| Some(*before) != key) {

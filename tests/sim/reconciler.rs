@@ -176,6 +176,7 @@ fn number(key: &Key) -> i64 {
 
 fn cells(values: &[Value]) -> Cells {
     let cell = |value: &Value| match value {
+        Value::Unknown => Cell::Unknown,
         Value::Null => Cell::Null,
         Value::Int(number) => Cell::Int(*number),
         Value::Decimal(decimal) => Cell::Int(decimal.to_plain_string().parse().expect("sums of integers")),

@@ -30,7 +30,18 @@ pub struct Meaning {
     pub identity: &'static [usize],
     /// The tables that it reads.
     pub reads: &'static [usize],
-    pub answer: fn(&Rows<'_>) -> Vec<Cells>,
+    pub answer: fn(&Rows<'_>) -> Answer,
+}
+
+/// What a rule says of one key.
+pub struct Answer {
+    pub rows: Vec<Cells>,
+    /// True where there may be more, for all that is known.
+    pub is_unsure: bool,
+}
+
+fn sure(rows: Vec<Cells>) -> Answer {
+    Answer { rows, is_unsure: false }
 }
 
 /// A rule as configured.
@@ -112,10 +123,10 @@ static MEANINGS: [Meaning; 9] = [
     },
     Meaning {
         id: "e-note",
-        sql: "SELECT note FROM orders WHERE note = 'worse'",
+        sql: "SELECT total, note FROM orders WHERE status = 'PAID' AND (total = 15 OR note = 'worse')",
         identity: &[],
         reads: &[ORDERS],
-        answer: worse,
+        answer: paid_badly,
     },
 ];
 
@@ -139,48 +150,57 @@ fn captured<'r>(rows: &'r Rows<'_>) -> impl Iterator<Item = &'r Cells> {
     rows[PAYMENTS].iter().copied().filter(|payment| is(&payment[2], "CAPTURED"))
 }
 
-fn missing(rows: &Rows<'_>) -> Vec<Cells> {
+fn missing(rows: &Rows<'_>) -> Answer {
     let paid = rows[ORDERS].iter().filter(|order| is(&order[1], "PAID") && captured(rows).next().is_none());
-    paid.map(|order| order[..2].to_vec()).collect()
+    sure(paid.map(|order| order[..2].to_vec()).collect())
 }
 
-fn never_captured(rows: &Rows<'_>) -> Vec<Cells> {
+fn never_captured(rows: &Rows<'_>) -> Answer {
     let lacking = rows[ORDERS].iter().filter(|_| captured(rows).next().is_none());
-    lacking.map(|order| order[..2].to_vec()).collect()
+    sure(lacking.map(|order| order[..2].to_vec()).collect())
 }
 
-fn amount(rows: &Rows<'_>) -> Vec<Cells> {
+fn amount(rows: &Rows<'_>) -> Answer {
     let sum: i64 = captured(rows).map(|payment| number(&payment[3])).sum();
     let any = captured(rows).next().is_some();
     let wrong = rows[ORDERS].iter().filter(|order| any && number(&order[2]) != sum);
-    wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect()
+    sure(wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect())
 }
 
-fn too_much(rows: &Rows<'_>) -> Vec<Cells> {
+fn too_much(rows: &Rows<'_>) -> Answer {
     let sum: i64 = captured(rows).map(|payment| number(&payment[3])).sum();
     let wrong = rows[ORDERS].iter().filter(|order| sum > number(&order[2]));
-    wrong.map(|order| vec![order[0].clone(), Cell::Int(sum)]).collect()
+    sure(wrong.map(|order| vec![order[0].clone(), Cell::Int(sum)]).collect())
 }
 
-fn orphan(rows: &Rows<'_>) -> Vec<Cells> {
+fn orphan(rows: &Rows<'_>) -> Answer {
     let lost = captured(rows).filter(|_| rows[ORDERS].is_empty());
-    lost.map(|payment| vec![payment[0].clone(), payment[3].clone()]).collect()
+    sure(lost.map(|payment| vec![payment[0].clone(), payment[3].clone()]).collect())
 }
 
-fn lines(rows: &Rows<'_>) -> Vec<Cells> {
+fn lines(rows: &Rows<'_>) -> Answer {
     let sum: i64 = rows[LINES].iter().map(|line| number(&line[2])).sum();
     let wrong = rows[ORDERS].iter().filter(|order| is(&order[1], "PAID") && number(&order[2]) != sum);
-    wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect()
+    sure(wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect())
 }
 
-fn note(rows: &Rows<'_>) -> Vec<Cells> {
-    let bad = rows[ORDERS].iter().filter(|order| !is(&order[3], "fine"));
-    bad.map(|order| vec![order[3].clone()]).collect()
+fn note(rows: &Rows<'_>) -> Answer {
+    let bad = rows[ORDERS].iter().map(|order| &order[3]).filter(|note| **note != Cell::Unknown && !is(note, "fine"));
+    let is_unsure = rows[ORDERS].iter().any(|order| order[3] == Cell::Unknown);
+    Answer { rows: bad.map(|note| vec![note.clone()]).collect(), is_unsure }
 }
 
-fn worse(rows: &Rows<'_>) -> Vec<Cells> {
-    let bad = rows[ORDERS].iter().filter(|order| is(&order[3], "worse"));
-    bad.map(|order| vec![order[3].clone()]).collect()
+/// Only where the note decides does it matter that it is unknown.
+fn paid_badly(rows: &Rows<'_>) -> Answer {
+    let mut answer = sure(Vec::new());
+    for order in rows[ORDERS].iter().filter(|order| is(&order[1], "PAID")) {
+        if number(&order[2]) == 15 || is(&order[3], "worse") {
+            answer.rows.push(order[2..].to_vec());
+        } else {
+            answer.is_unsure |= order[3] == Cell::Unknown;
+        }
+    }
+    answer
 }
 
 fn patience(dice: &mut Dice) -> Patience {

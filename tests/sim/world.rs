@@ -27,6 +27,8 @@ pub const BEGIN: Micros = 1_000 * SECOND;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cell {
+    /// Nobody has said it: the database knows better.
+    Unknown,
     Null,
     Int(i64),
     Text(String),
