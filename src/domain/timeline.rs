@@ -97,11 +97,6 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// The epoch that it has come to.
-    fn epoch(&self) -> u32 {
-        self.place.max(self.proved).epoch
-    }
-
     fn stand(&mut self, place: Place, fingerprint: u32) {
         if place != self.place {
             self.shared.clear();
@@ -242,7 +237,7 @@ impl Timeline {
             // What was sent before is no later than the latest; and within one run nothing is sent twice.
             let is_news = change.source_time > lane.latest
                 || other_family && (is_same_run(change.run, lane.last_run) || !flow.knows_family(change.run));
-            let mut place = flow.place_of(told, lane.epoch(), is_news);
+            let mut place = flow.place_of(told, lane.place.max(lane.proved).epoch, is_news);
             if place < lane.place && is_news {
                 place.epoch = lane.place.epoch + 1;
             }
@@ -279,7 +274,8 @@ impl Timeline {
         if let Some(proof) = mark.proof {
             let flow = &mut self.flows[self.connector_of[lane.source]];
             let told = Told { run: proof.run, position: proof.position, time: mark.time.next() };
-            let place = flow.place_of(told, lane.epoch(), true);
+            // What it tells of may lie before changes that were read meanwhile.
+            let place = flow.place_of(told, lane.proved.epoch, true);
             is_new_epoch = flow.learn(proof.run, place.epoch);
             lane.proved = lane.proved.max(place);
             flow.prove(place, mark.time.next());
