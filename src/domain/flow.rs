@@ -1,6 +1,12 @@
 //! One connector's commit order: how positions of several epochs compare, and what is proved of their commits.
 //!
 //! Must not know: topic-partitions, changes that wait.
+//!
+//! A failover or a restore begins positions anew, and the connector that reads on from there is another run of it: an
+//! epoch belongs to runs. Topic-partitions are read one ahead of another, so what an old run told may come after what
+//! a new one did. A run that was not heard of is of the epoch that its topic-partition has come to, or that was proved
+//! to have begun before the time of which it tells; or it begins the next one, where it tells news, and its positions are
+//! of another family or stand below what was proved for an earlier time.
 
 use std::collections::VecDeque;
 
@@ -19,8 +25,9 @@ pub struct Place {
 pub struct Flow {
     /// The `at` of its last settled transaction.
     pub reached: Instant,
+    /// The newest.
     pub epoch: u32,
-    /// The runs that began an epoch, oldest first; bounded by [`RUNS_KEPT`].
+    /// The runs that were heard of and their epochs, in order of learning; bounded by [`RUNS_KEPT`].
     pub runs: Vec<(RunId, u32)>,
     /// `(place, instant)`: every transaction at or after the place has an `at` no earlier than the instant.
     /// Both rise.
@@ -30,8 +37,16 @@ pub struct Flow {
 /// Proofs pile up while another source holds the settled time back; of more, older ones are thinned out.
 const PROOFS_KEPT: usize = 1024;
 
-/// More failovers than this within the changes still in flight are not told apart.
-const RUNS_KEPT: usize = 8;
+/// Runs beyond so many are taken for such as were not heard of.
+const RUNS_KEPT: usize = 64;
+
+/// What a run tells of an instant of its database.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    pub run: RunId,
+    pub position: Position,
+    pub time: Instant,
+}
 
 impl Default for Flow {
     fn default() -> Flow {
@@ -40,28 +55,51 @@ impl Default for Flow {
 }
 
 impl Flow {
-    pub fn epoch_of(&self, run: RunId) -> u32 {
-        let mut latest = self.runs.iter().rev();
-        let known = latest.clone().find(|(known, _)| *known == run);
-        let known = known.or_else(|| latest.find(|(known, _)| family_of(*known) == family_of(run)));
-        known.map_or(self.epoch, |(_, epoch)| *epoch)
+    /// Where something stands that was told in a topic-partition which has come to epoch `own`. It is news where nothing
+    /// tells that it was sent before.
+    pub fn place_of(&self, told: Told, own: u32, is_news: bool) -> Place {
+        let Told { run, position, time } = told;
+        if let Some((_, epoch)) = self.runs.iter().find(|(known, _)| *known == run) {
+            return Place { epoch: *epoch, position };
+        }
+        let proved = self.proved_before(time).unwrap_or_default();
+        let place = Place { epoch: proved.epoch.max(own), position };
+        let is_kin = |(known, _): &&(RunId, u32)| family_of(*known) == family_of(run);
+        let epoch = match is_news {
+            true if self.runs.iter().any(|known| known.1 == place.epoch && !is_kin(&known)) => place.epoch + 1,
+            true if place < proved => place.epoch + 1,
+            true => place.epoch,
+            false => {
+                let kin = self.runs.iter().filter(is_kin).map(|(_, epoch)| *epoch);
+                kin.filter(|epoch| *epoch <= place.epoch).max().unwrap_or(place.epoch)
+            }
+        };
+        Place { epoch, position }
     }
 
-    /// True where positions of the run's family have been seen before an epoch began.
+    /// The last place that was proved for a time before an instant.
+    fn proved_before(&self, time: Instant) -> Option<Place> {
+        let index = self.proofs.partition_point(|(_, instant)| *instant < time);
+        index.checked_sub(1).map(|index| self.proofs[index].0)
+    }
+
+    /// True where positions of the run's family have been seen.
     pub fn knows_family(&self, run: RunId) -> bool {
         self.runs.iter().any(|(known, _)| family_of(*known) == family_of(run))
     }
 
-    pub fn begin_epoch(&mut self, run: RunId, last_run: RunId) -> u32 {
-        if !self.runs.iter().any(|(known, _)| *known == last_run) {
-            self.runs.push((last_run, self.epoch));
+    /// Learns of which epoch a run is. True where that is a new one.
+    pub fn learn(&mut self, run: RunId, epoch: u32) -> bool {
+        if !self.runs.contains(&(run, epoch)) {
+            self.runs.retain(|(known, _)| *known != run);
+            self.runs.push((run, epoch));
+            if self.runs.len() > RUNS_KEPT {
+                self.runs.remove(0);
+            }
         }
-        self.epoch += 1;
-        self.runs.push((run, self.epoch));
-        if self.runs.len() > RUNS_KEPT {
-            self.runs.remove(0);
-        }
-        self.epoch
+        let is_new = epoch > self.epoch;
+        self.epoch = self.epoch.max(epoch);
+        is_new
     }
 
     pub fn prove(&mut self, place: Place, from: Instant) {
@@ -93,12 +131,6 @@ impl Flow {
             number += 1;
             number > PROOFS_KEPT / 2 || number % 2 == 1
         });
-    }
-
-    /// True where a promise's place lies below that of an earlier one, though its time does not: a connector that
-    /// reads its log again tells of the same times at the same places.
-    pub fn has_fallen(&self, place: Place, time: Instant) -> bool {
-        self.proofs.back().is_some_and(|(known, instant)| place < *known && time.next() > *instant)
     }
 
     pub fn lift(&self, place: Place) -> Instant {
@@ -137,15 +169,41 @@ mod tests {
         assert!(flow.lift(place(500_000)) <= Instant(50_000), "nothing is lifted further than was proved");
     }
 
-    /// A restart within a family keeps its epoch; another family has its own, which its other runs share.
+    /// What a run of a connector tells of a time: its family, the run's own number, a transaction.
+    fn told(family: u64, run: u64, transaction: u64, time: i64) -> Told {
+        Told { run: family << 32 | run, position: place(transaction).position, time: Instant(time) }
+    }
+
+    /// A restart keeps its epoch; another family begins one, which its other runs share.
     #[test]
     fn epochs_are_told_by_run_and_family() {
-        let run = |family: u64, run: u64| family << 32 | run;
         let mut flow = Flow::default();
-        assert_eq!(flow.epoch_of(run(1, 7)), 0);
-        assert_eq!(flow.begin_epoch(run(2, 8), run(1, 7)), 1);
-        let epochs = [run(1, 7), run(1, 9), run(2, 8), run(2, 9), run(3, 9)].map(|run| flow.epoch_of(run));
-        assert_eq!(epochs, [0, 0, 1, 1, 1]);
-        assert!(flow.knows_family(run(1, 9)) && !flow.knows_family(run(3, 9)));
+        assert_eq!(flow.place_of(told(1, 7, 50, 10), 0, true).epoch, 0);
+        assert!(!flow.learn(told(1, 7, 50, 10).run, 0));
+        assert_eq!(flow.place_of(told(2, 8, 90, 20), 0, true).epoch, 1);
+        assert!(flow.learn(told(2, 8, 90, 20).run, 1));
+        let epoch = |told, own, is_news| flow.place_of(told, own, is_news).epoch;
+        assert_eq!(epoch(told(1, 9, 60, 11), 0, true), 0, "a topic-partition that is behind tells of an old run");
+        assert_eq!(epoch(told(1, 9, 60, 11), 1, false), 0, "what was sent before is sent again");
+        assert_eq!(epoch(told(2, 9, 91, 21), 1, true), 1);
+        assert_eq!(epoch(told(3, 9, 91, 21), 1, true), 2);
+        assert!(flow.knows_family(1 << 32) && !flow.knows_family(3 << 32));
+    }
+
+    /// Positions that fall begin an epoch if nothing like it was heard of at that time.
+    #[test]
+    fn epochs_are_told_by_what_was_proved() {
+        let mut flow = Flow::default();
+        flow.learn(told(1, 7, 50, 10).run, 0);
+        flow.prove(place(50), Instant(11));
+        assert_eq!(flow.place_of(told(1, 8, 20, 9), 0, true).epoch, 0, "of an earlier time");
+        assert_eq!(flow.place_of(told(1, 8, 20, 12), 0, false).epoch, 0, "sent again");
+        assert_eq!(flow.place_of(told(1, 8, 20, 12), 0, true).epoch, 1, "restored");
+        assert!(flow.learn(told(1, 8, 20, 12).run, 1));
+        flow.prove(Place { epoch: 1, ..place(20) }, Instant(13));
+        let epoch = |told, own| flow.place_of(told, own, true).epoch;
+        assert_eq!(epoch(told(1, 9, 60, 14), 0), 1, "a topic-partition that was silent for long");
+        assert_eq!(epoch(told(1, 9, 55, 12), 0), 0, "one that is behind");
+        assert_eq!(epoch(told(1, 9, 55, 12), 1), 1, "one that is not");
     }
 }

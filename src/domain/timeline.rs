@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::change::{Change, Mark, RunId, SourceIndex, TopicPartition, Topology, family_of, is_same_run};
-use super::flow::{Flow, Place};
+use super::flow::{Flow, Place, Told};
 use super::instant::Instant;
 use super::queue::{Queue, Waiting};
 use super::rule::ConnectorIndex;
@@ -232,22 +232,23 @@ impl Timeline {
         }
         let mut admission = if is_ahead { Admission::Ahead } else { Admission::Taken };
         if let Some(position) = change.position {
-            let mut place = Place { epoch: flow.epoch_of(change.run), position };
+            let told = Told { run: change.run, position, time: change.source_time };
             let other_family = lane.last_run != 0 && family_of(change.run) != family_of(lane.last_run);
-            let new_family = other_family && !flow.knows_family(change.run);
-            if place < lane.place || new_family {
-                // What was sent before is no later than the latest; and within one run nothing is sent twice.
-                let anew = change.source_time > lane.latest
-                    || new_family
-                    || other_family && is_same_run(change.run, lane.last_run);
-                if !anew {
-                    return Admission::Replayed;
-                }
-                place.epoch = flow.begin_epoch(change.run, lane.last_run);
-                admission = Admission::NewEpoch;
+            // What was sent before is no later than the latest; and within one run nothing is sent twice.
+            let is_news = change.source_time > lane.latest
+                || other_family && (is_same_run(change.run, lane.last_run) || !flow.knows_family(change.run));
+            let mut place = flow.place_of(told, lane.place.max(lane.proved).epoch, is_news);
+            if place < lane.place && is_news {
+                place.epoch = lane.place.epoch + 1;
+            }
+            if place < lane.place {
+                return Admission::Replayed;
             }
             if place == lane.place && lane.shared.contains(&change.fingerprint) {
                 return Admission::Replayed;
+            }
+            if flow.learn(change.run, place.epoch) {
+                admission = Admission::NewEpoch;
             }
             if place < lane.proved {
                 admission = Admission::Late;
@@ -262,18 +263,20 @@ impl Timeline {
         admission
     }
 
-    /// Takes a promise. One that says less than what was promised before is ignored.
-    pub fn mark(&mut self, lane_index: LaneIndex, mark: &Mark) {
+    /// Takes a promise. One that says less than what was promised before is ignored. True where its connector's
+    /// positions begin anew with it.
+    pub fn mark(&mut self, lane_index: LaneIndex, mark: &Mark) -> bool {
         let lane = &mut self.lanes[lane_index];
         if lane.mark.is_some_and(|known| mark.time <= known) {
-            return;
+            return false;
         }
+        let mut is_new_epoch = false;
         if let Some(proof) = mark.proof {
             let flow = &mut self.flows[self.connector_of[lane.source]];
-            let mut place = Place { epoch: flow.epoch_of(proof.run), position: proof.position };
-            if flow.has_fallen(place, mark.time) && proof.run != 0 && proof.run != lane.last_run {
-                place.epoch = flow.begin_epoch(proof.run, lane.last_run);
-            }
+            let told = Told { run: proof.run, position: proof.position, time: mark.time.next() };
+            // What it tells of may lie before changes that were read meanwhile.
+            let place = flow.place_of(told, lane.proved.epoch, true);
+            is_new_epoch = flow.learn(proof.run, place.epoch);
             lane.proved = lane.proved.max(place);
             flow.prove(place, mark.time.next());
         }
@@ -281,6 +284,7 @@ impl Timeline {
         if lane.baseline.is_none() {
             lane.baseline = Some(mark.time.max(lane.latest));
         }
+        is_new_epoch
     }
 
     /// The least mark over a source's topic-partitions; `None` until each has one.

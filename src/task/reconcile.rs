@@ -41,7 +41,7 @@ pub struct Counts {
 impl Counts {
     /// Every change that was taken, in whatever way.
     pub fn taken(&self) -> u64 {
-        self.changes + self.late + self.epochs + self.ahead
+        self.changes + self.late + self.ahead
     }
 }
 
@@ -284,7 +284,9 @@ impl<S: Store> Task<S> {
                     change.origin = origins[change.origin];
                     self.admit(lane, change, written_at.plus(AHEAD_US))?;
                 }
-                Entry::Mark(mark) => self.timeline.mark(lanes[mark.topic_partition], &mark),
+                Entry::Mark(mark) => {
+                    self.counts.epochs += u64::from(self.timeline.mark(lanes[mark.topic_partition], &mark));
+                }
                 Entry::Stall { topic_partition, stalled } => {
                     self.stall(lanes[topic_partition], stalled, written_at, &mut out);
                 }
@@ -339,7 +341,10 @@ impl<S: Store> Task<S> {
         let count = match admission {
             Admission::Taken => &mut self.counts.changes,
             Admission::Late => &mut self.counts.late,
-            Admission::NewEpoch => &mut self.counts.epochs,
+            Admission::NewEpoch => {
+                self.counts.epochs += 1;
+                &mut self.counts.changes
+            }
             Admission::Ahead => &mut self.counts.ahead,
             Admission::Repeated => &mut self.counts.repeated,
             Admission::Replayed => &mut self.counts.replayed,

@@ -1,7 +1,7 @@
 //! Debezium's part: connectors that read the databases' logs, and topics that they fill with some delay, again after
 //! a crash, or not at all for a while.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::world::{DATABASE, Micros, SECOND, Transaction, World};
 use crate::support::dice::Dice;
@@ -55,11 +55,16 @@ pub struct Trouble {
     pub breaks_promises: bool,
     /// From when to when a connector stands still.
     pub stall: Option<(usize, Micros, Micros)>,
+    /// For each table, true where its topics begin in the middle of history: without the rows that were there before.
+    pub without_snapshot: [bool; 3],
 }
 
 pub struct Connector {
     database: usize,
     run: u64,
+    epoch: u32,
+    /// The first transaction of the epoch: what lies before can't be read any more.
+    first: usize,
     /// The next transaction and edit to send.
     next: (usize, usize),
     /// Sent, though not to be read yet.
@@ -75,6 +80,8 @@ pub struct Delivery {
     pub lanes: Vec<Lane>,
     pub connectors: [Connector; 2],
     pub trouble: Trouble,
+    /// Which epoch of its database each run read.
+    pub epochs: BTreeMap<u64, u32>,
 }
 
 /// Partitions of the topics of lines, orders and payments.
@@ -92,7 +99,9 @@ impl Delivery {
         lanes.push(lane(1, None, 0));
         let mut connector = |database| Connector {
             database,
-            run: 10 * (database as u64 + 1),
+            run: 1000 * (database as u64 + 1),
+            epoch: 0,
+            first: 0,
             next: (0, 0),
             flying: VecDeque::new(),
             sent: 0,
@@ -100,11 +109,15 @@ impl Delivery {
             down_until: 0,
             lag: dice.between(1, 3 * SECOND),
         };
-        let mut delivery = Delivery { connectors: [connector(0), connector(1)], lanes, trouble };
+        let connectors = [connector(0), connector(1)];
+        let epochs = connectors.iter().map(|connector| (connector.run, 0)).collect();
+        let mut delivery = Delivery { connectors, lanes, trouble, epochs };
         for database in 0..2 {
             for (index, (table, id, _)) in world.databases[database].snapshot.iter().enumerate() {
-                let lane = delivery.lane_of(*table, *id);
-                delivery.lanes[lane].records.push(Record::Snapshot(index));
+                if !trouble.without_snapshot[*table] {
+                    let lane = delivery.lane_of(*table, *id);
+                    delivery.lanes[lane].records.push(Record::Snapshot(index));
+                }
             }
         }
         delivery
@@ -150,6 +163,12 @@ impl Delivery {
             if budget == 0 {
                 return;
             }
+            if transaction.epoch != connector.epoch {
+                if connector.flying.is_empty() {
+                    self.follow(dice, database, transaction.epoch, now);
+                }
+                return;
+            }
             budget -= 1;
             let (lane, record, tombstone) = match transaction.heartbeat {
                 Some(_) => (
@@ -176,6 +195,16 @@ impl Delivery {
             }
             connector.next = following(transaction, connector.next);
         }
+    }
+
+    /// After a failover the connector is started anew, once all that it had sent is safe.
+    fn follow(&mut self, dice: &mut Dice, database: usize, epoch: u32, now: Micros) {
+        let connector = &mut self.connectors[database];
+        connector.epoch = epoch;
+        connector.first = connector.next.0;
+        connector.run += 1;
+        connector.down_until = now + dice.between(0, 2 * SECOND);
+        self.epochs.insert(connector.run, epoch);
     }
 
     fn arrive(&mut self, database: usize, now: Micros) {
@@ -216,8 +245,9 @@ impl Delivery {
         for _ in 0..dice.below(8) {
             resume = preceding(&world.databases[database].log, resume);
         }
-        connector.next = resume;
+        connector.next = resume.max((connector.first, 0));
         connector.run += 1;
+        self.epochs.insert(connector.run, connector.epoch);
         connector.down_until = now + dice.between(1, 6 * SECOND);
     }
 

@@ -1,15 +1,16 @@
 //! What the decoder would make of a record: the simulated connectors' events as the product takes them.
 
-use evenkeel::domain::change::{Change, Key, Operation, Origin, Position, Reject};
+use evenkeel::domain::change::{Change, Key, Operation, Origin, Position, Proof, Reject, RunId};
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::value::Value;
 use evenkeel::task::ingest::{Decoded, Reading};
 
 use super::delivery::{Delivery, Record};
-use super::world::{BEGIN, Cell, Cells, Edit, LINES, World};
+use super::world::{BEGIN, Cell, Cells, Edit, LINES, Transaction, World};
 
 fn values(cells: &Cells) -> Box<[Value]> {
     let value = |cell: &Cell| match cell {
+        Cell::Unknown => Value::Unknown,
         Cell::Null => Value::Null,
         Cell::Int(number) => Value::Int(*number),
         Cell::Text(text) => Value::text(text.as_str()),
@@ -44,8 +45,9 @@ pub fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, off
         }
         Record::Edit { transaction, edit, run } => {
             let transaction = &world.databases[database].log[transaction];
+            let origin = origin(database, transaction);
+            let run = run_id(run, &origin);
             let change = change(&transaction.edits[edit], database, transaction.number, run, offset);
-            let origin = if database == 0 { Origin::Lsn } else { Origin::Gtid("0-1-".into()) };
             Reading::Change(Box::new(Decoded {
                 change,
                 origin,
@@ -66,6 +68,29 @@ pub fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, off
             detail: "it is garbage".into(),
         })),
     }
+}
+
+/// What the decoder makes of a heartbeat's transaction and the run that told of it.
+pub fn proof(database: usize, transaction: &Transaction, run: u64) -> Proof {
+    let (number, row) = transaction.begin;
+    let position = Position { transaction: number, row };
+    Proof { position, run: run_id(run, &origin(database, transaction)) }
+}
+
+fn origin(database: usize, transaction: &Transaction) -> Origin {
+    match database {
+        0 => Origin::Lsn,
+        _ => Origin::Gtid(format!("{}-1-", transaction.domain).into()),
+    }
+}
+
+fn run_id(run: u64, origin: &Origin) -> RunId {
+    run | RunId::from(origin.family()) << 32
+}
+
+/// The connector's own number of a run.
+pub fn run_of(run: RunId) -> u64 {
+    run & 0xFFFF_FFFF
 }
 
 /// Lines have no before image; payments have a whole one; an order's key is its primary key.

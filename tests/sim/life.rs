@@ -1,10 +1,10 @@
 //! The oracle's second half: a key's life along its timeline, and what must be said of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::oracle::Verdict;
-use super::rules::{Asked, Book, Rows};
-use super::world::{Cells, Micros};
+use super::rules::{Answer, Asked, Book, Rows};
+use super::world::{Cell, Cells, Micros};
 
 /// A row with where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +51,18 @@ pub struct Said {
 /// What happened to one key at one instant.
 #[derive(Default)]
 pub struct Moment {
-    pub edits: Vec<(usize, i64, Option<Sided>)>,
+    pub edits: Vec<Touch>,
     pub late: bool,
+}
+
+/// What became of a row.
+pub struct Touch {
+    pub table: usize,
+    pub id: i64,
+    /// `None` where it has left the key.
+    pub row: Option<Sided>,
+    /// True where the event did not say the order's note.
+    pub note_left_out: bool,
 }
 
 /// A block of a partition's log from which on the rules are others. Every key is judged anew there.
@@ -84,6 +94,10 @@ pub struct Life<'l> {
     pub key: i64,
     pub books: &'l [Book],
     pub turns: &'l [Turn],
+    /// When the key was first heard of.
+    pub began: Micros,
+    /// For each table, whether its history is known in part only.
+    pub partial: [bool; 3],
     pub baseline: Micros,
     pub until: Micros,
     /// For each block, how far its partition was settled by it.
@@ -104,6 +118,8 @@ struct Story<'l> {
     /// The block that causes what is said now, where that is not the one that settles it.
     cause: Option<i64>,
     said: Vec<Said>,
+    /// How often something stayed open because nobody could say whether it was over.
+    held: u64,
 }
 
 impl Story<'_> {
@@ -118,7 +134,7 @@ impl Story<'_> {
 
 impl Life<'_> {
     pub fn live(&self, mut life: BTreeMap<Micros, Moment>, verdict: &mut Verdict) {
-        if life.keys().next().is_some_and(|first| *first <= self.baseline) {
+        if self.began <= self.baseline {
             life.entry(self.baseline).or_default();
         }
         let mut story = Story {
@@ -128,12 +144,12 @@ impl Life<'_> {
             memories: BTreeMap::new(),
             cause: None,
             said: Vec::new(),
+            held: 0,
         };
         let mut turns = self.turns.iter().peekable();
-        let began = life.keys().next().copied().unwrap_or(Micros::MAX);
         for (at, moment) in life.into_iter().take_while(|(at, _)| *at <= self.until) {
             while let Some(turn) = turns.next_if(|turn| turn.lived.is_none_or(|lived| lived < at)) {
-                self.turn(&mut story, turn, began);
+                self.turn(&mut story, turn);
             }
             self.fall_due(&mut story, Micros::MIN, at - 1);
             let deleted = self.apply(&mut story, &moment);
@@ -149,8 +165,9 @@ impl Life<'_> {
                 self.fall_due(&mut story, at, at);
             }
         }
-        turns.for_each(|turn| self.turn(&mut story, turn, began));
+        turns.for_each(|turn| self.turn(&mut story, turn));
         self.fall_due(&mut story, Micros::MIN, self.until);
+        verdict.held += story.held;
         for ((rule, identity), episode) in story.episodes {
             if episode.open {
                 verdict.open.insert((self.key, rule, identity));
@@ -163,13 +180,13 @@ impl Life<'_> {
 
     /// The rules are exchanged: the old ones hold for everything that was settled, the new ones judge what is there
     /// now. What would be overdue by them falls due now.
-    fn turn<'l>(&'l self, story: &mut Story<'l>, turn: &Turn, began: Micros) {
+    fn turn<'l>(&'l self, story: &mut Story<'l>, turn: &Turn) {
         let judged = turn.lived.filter(|lived| *lived >= self.baseline);
         if let Some(lived) = judged {
             self.fall_due(story, Micros::MIN, lived);
         }
         story.book = &self.books[turn.book];
-        if let Some(lived) = judged.filter(|lived| began <= *lived) {
+        if let Some(lived) = judged.filter(|lived| self.began <= *lived) {
             story.cause = Some(turn.cause);
             self.end_removed_rules(story, lived);
             self.confront(story, lived, Event::Converged);
@@ -195,33 +212,48 @@ impl Life<'_> {
 
     /// True where a row has left the key.
     fn apply(&self, story: &mut Story<'_>, moment: &Moment) -> bool {
-        for (table, id, sided) in &moment.edits {
-            match sided {
-                Some(sided) => story.rows.insert((*table, *id), sided.clone()),
-                None => story.rows.remove(&(*table, *id)),
-            };
+        for Touch { table, id, row, note_left_out } in &moment.edits {
+            let before = story.rows.remove(&(*table, *id));
+            if let Some(mut row) = row.clone() {
+                if *note_left_out {
+                    row.cells[3] = before.map_or(Cell::Unknown, |before| before.cells[3].clone());
+                }
+                story.rows.insert((*table, *id), row);
+            }
         }
-        moment.edits.iter().any(|(_, _, sided)| sided.is_none())
+        moment.edits.iter().any(|touch| touch.row.is_none())
     }
 
-    fn answers(&self, story: &Story<'_>) -> BTreeMap<Id, Vec<Cells>> {
+    /// What the rules say, and which of them cannot say whether that is all.
+    fn answers(&self, story: &Story<'_>) -> (BTreeMap<Id, Vec<Cells>>, BTreeSet<&'static str>) {
         let mut rows: Rows<'_> = Default::default();
         for ((table, _), sided) in &story.rows {
             rows[*table].push(&sided.cells);
         }
         let mut answers: BTreeMap<Id, Vec<Cells>> = BTreeMap::new();
+        let mut unsure = BTreeSet::new();
         for Asked { meaning, .. } in story.book {
-            for row in (meaning.answer)(&rows) {
+            // Of a key that may be older than what is known of a table, the absence of rows says nothing.
+            let lacks = |table: &usize| self.partial[*table] && rows[*table].is_empty();
+            if self.began <= self.baseline && meaning.reads.iter().any(lacks) {
+                unsure.insert(meaning.id);
+                continue;
+            }
+            let Answer { rows, is_unsure } = (meaning.answer)(&rows);
+            if is_unsure {
+                unsure.insert(meaning.id);
+            }
+            for row in rows {
                 let identity = meaning.identity.iter().map(|column| row[*column].clone()).collect();
                 answers.entry((meaning.id, identity)).or_default().push(row);
             }
         }
         answers.values_mut().for_each(|rows| rows.sort());
-        answers
+        (answers, unsure)
     }
 
     fn confront(&self, story: &mut Story<'_>, at: Micros, reason: Event) {
-        let mut answers = self.answers(story);
+        let (mut answers, unsure) = self.answers(story);
         for id in story.episodes.keys().cloned().collect::<Vec<_>>() {
             let mut episode = story.episodes.remove(&id).expect("it was listed");
             let keep_open_for = story.patience(id.0).keep_open_for;
@@ -236,7 +268,8 @@ impl Life<'_> {
                     story.episodes.insert(id, episode);
                 }
                 None if !episode.open => {}
-                None if episode.ends.is_some() => {
+                None if episode.ends.is_some() || unsure.contains(id.0) => {
+                    story.held += u64::from(episode.ends.is_none());
                     story.episodes.insert(id, episode);
                 }
                 None if keep_open_for > 0 => {

@@ -6,18 +6,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::delivery::{Lane, Record};
-use super::life::{Life, Moment, Said, Sided, Turn};
+use super::delivery::{Delivery, Lane, Record};
+use super::life::{Life, Moment, Said, Sided, Touch, Turn};
 use super::rules::Book;
-use super::world::{Cells, DATABASE, Edit, Micros, World};
+use super::world::{Cells, DATABASE, Edit, LINES, Micros, Transaction, World};
 
 /// A line of the changes log as the oracle sees it.
 #[derive(Clone, Debug)]
 pub enum Line {
     Change { lane: usize, offset: i64 },
-    Mark { lane: usize, time: Micros, proof: Option<(u64, u64)> },
+    Mark { lane: usize, time: Micros, proof: Option<Proof> },
     Rules { book: usize },
 }
+
+/// Where the transaction begins that proves a promise, and the connector's run that read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    pub begin: (u64, u64),
+    pub run: u64,
+}
+
+/// Commit order: how many failovers came before, and the position since.
+type Place = (u32, (u64, u64));
 
 /// What one partition of the changes log must come to.
 #[derive(Debug, Default)]
@@ -28,6 +38,10 @@ pub struct Verdict {
     pub open: BTreeSet<(i64, &'static str, Cells)>,
     pub settled: Option<Micros>,
     pub late: u64,
+    /// How often a database's positions began anew, as far as the log has heard.
+    pub epochs: u64,
+    /// How often something stayed open because nobody could say whether it was over.
+    pub held: u64,
     /// How often the rules were said when something was settled.
     pub turns: u64,
     /// True where some change's place on the timeline is not what its database says.
@@ -36,8 +50,10 @@ pub struct Verdict {
 
 pub struct Oracle<'o> {
     pub world: &'o World,
-    pub lanes: &'o [Lane],
+    pub delivery: &'o Delivery,
     pub books: &'o [Book],
+    /// For each table, whether its history is said to be known in part only.
+    pub partial: [bool; 3],
     /// The changes-log partition of each key.
     pub partition_of: &'o dyn Fn(i64) -> usize,
     pub partition: usize,
@@ -54,10 +70,10 @@ struct Taken {
 #[derive(Default)]
 struct LaneLaw {
     offset: i64,
-    place: (u64, u64),
+    place: Place,
     latest: Micros,
     mark: Option<Micros>,
-    proved: (u64, u64),
+    proved: Place,
     baseline: Option<Micros>,
     taken: BTreeSet<(usize, usize)>,
 }
@@ -70,15 +86,20 @@ impl Oracle<'_> {
     pub fn judge(&self, log: &[Vec<Line>]) -> Verdict {
         let mut verdict = Verdict::default();
         let mut lanes: Vec<LaneLaw> =
-            self.lanes.iter().map(|_| LaneLaw { offset: -1, ..LaneLaw::default() }).collect();
+            self.lanes().iter().map(|_| LaneLaw { offset: -1, ..LaneLaw::default() }).collect();
         let mut waiting: [Vec<Taken>; 2] = Default::default();
-        let mut proofs: [Vec<((u64, u64), Micros)>; 2] = Default::default();
+        let mut proofs: [Vec<(Place, Micros)>; 2] = Default::default();
         let mut reached = [Micros::MIN; 2];
         let mut owners: BTreeMap<(usize, i64), i64> = BTreeMap::new();
         let mut lives = Lives::new();
         let mut baseline = None;
         let mut settled_by: Vec<Option<Micros>> = Vec::new();
         let mut turns: Vec<Turn> = Vec::new();
+        let mut newest = [0; 2];
+        let mut hear = |database: usize, (epoch, _): Place, verdict: &mut Verdict| {
+            verdict.epochs += u64::from(epoch > newest[database]);
+            newest[database] = newest[database].max(epoch);
+        };
         for (cause, lines) in (0..).zip(log) {
             for line in lines {
                 match line {
@@ -86,7 +107,8 @@ impl Oracle<'_> {
                     Line::Change { lane, offset } => {
                         if let Some(taken) = self.take(&mut lanes[*lane], *lane, *offset) {
                             verdict.late += u64::from(taken.late);
-                            waiting[self.lanes[*lane].database].push(taken);
+                            hear(self.lanes()[*lane].database, lanes[*lane].place, &mut verdict);
+                            waiting[self.lanes()[*lane].database].push(taken);
                         }
                     }
                     Line::Mark { lane, time, proof } => {
@@ -96,14 +118,16 @@ impl Oracle<'_> {
                         }
                         law.mark = Some(*time);
                         law.baseline = law.baseline.or(Some(law.latest.max(*time)));
-                        if let Some(proof) = proof {
-                            law.proved = law.proved.max(*proof);
-                            proofs[self.lanes[*lane].database].push((*proof, time + 1));
+                        if let Some(Proof { begin, run }) = proof {
+                            let place = (self.delivery.epochs[run], *begin);
+                            law.proved = law.proved.max(place);
+                            hear(self.lanes()[*lane].database, place, &mut verdict);
+                            proofs[self.lanes()[*lane].database].push((place, time + 1));
                         }
                     }
                 }
             }
-            let marks = lanes.iter().zip(self.lanes).filter(|(_, lane)| lane.source.is_some());
+            let marks = lanes.iter().zip(self.lanes()).filter(|(_, lane)| lane.source.is_some());
             let settled = marks.clone().map(|(law, _)| law.mark).collect::<Option<Vec<_>>>();
             let settled = settled.and_then(|marks| marks.into_iter().min()).max(verdict.settled);
             if let Some(settled) = settled {
@@ -125,15 +149,22 @@ impl Oracle<'_> {
         verdict.turns = turns.iter().filter(|turn| turn.lived.is_some()).count() as u64;
         let (Some(baseline), Some(settled)) = (baseline, verdict.settled) else { return verdict };
         for (key, life) in lives {
-            let (books, turns, settled_by) = (self.books, &turns, &settled_by);
-            let life_of = Life { key, books, turns, baseline, until: settled, settled_by };
+            let (books, turns, settled_by, partial) = (self.books, &turns, &settled_by, self.partial);
+            let began = *life.keys().next().expect("something has happened to it");
+            let life_of = Life { key, books, turns, began, partial, baseline, until: settled, settled_by };
             life_of.live(life, &mut verdict);
         }
         verdict
     }
 
-    fn edit(&self, lane: usize, transaction: usize, edit: usize) -> &Edit {
-        &self.world.databases[self.lanes[lane].database].log[transaction].edits[edit]
+    fn lanes(&self) -> &[Lane] {
+        &self.delivery.lanes
+    }
+
+    fn edit(&self, lane: usize, transaction: usize, edit: usize) -> (Place, &Edit) {
+        let transaction = &self.world.databases[self.lanes()[lane].database].log[transaction];
+        let edit = &transaction.edits[edit];
+        ((transaction.epoch, edit.position), edit)
     }
 
     fn take(&self, law: &mut LaneLaw, lane: usize, offset: i64) -> Option<Taken> {
@@ -141,19 +172,19 @@ impl Oracle<'_> {
             return None;
         }
         law.offset = offset;
-        let record = self.lanes[lane].records[offset as usize];
+        let record = self.lanes()[lane].records[offset as usize];
         let floor = law.mark.map_or(Micros::MIN, |mark| mark + 1);
         let mut late = false;
         match record {
             Record::Edit { transaction, edit, .. } => {
-                let change = self.edit(lane, transaction, edit);
+                let (place, change) = self.edit(lane, transaction, edit);
                 // The connector sends again what was lost, and what was not.
-                if change.position < law.place || !law.taken.insert((transaction, edit)) {
+                if place < law.place || !law.taken.insert((transaction, edit)) {
                     return None;
                 }
-                law.place = change.position;
+                law.place = place;
                 law.latest = law.latest.max(change.time);
-                late = change.position < law.proved;
+                late = place < law.proved;
             }
             Record::Snapshot(_) => law.latest = law.latest.max(super::world::BEGIN),
             other => panic!("{other:?} stands at {lane}:{offset}, no change"),
@@ -165,13 +196,13 @@ impl Oracle<'_> {
     fn next_transaction(
         &self,
         waiting: &mut Vec<Taken>,
-        proofs: &[((u64, u64), Micros)],
+        proofs: &[(Place, Micros)],
         reached: Micros,
         settled: Micros,
     ) -> Option<(Micros, Vec<Taken>)> {
         let place = |taken: &Taken| match taken.record {
-            Record::Edit { transaction, edit, .. } => self.edit(taken.lane, transaction, edit).position,
-            _ => (0, 0),
+            Record::Edit { transaction, edit, .. } => self.edit(taken.lane, transaction, edit).0,
+            _ => Place::default(),
         };
         let whole = |taken: &Taken| match taken.record {
             Record::Edit { transaction, .. } => Some(transaction),
@@ -187,7 +218,7 @@ impl Oracle<'_> {
         let mut at = reached;
         for taken in &waiting[..count] {
             let time = match taken.record {
-                Record::Edit { transaction, edit, .. } => self.edit(taken.lane, transaction, edit).time,
+                Record::Edit { transaction, edit, .. } => self.edit(taken.lane, transaction, edit).1.time,
                 _ => super::world::BEGIN,
             };
             at = at.max(time).max(taken.floor);
@@ -209,38 +240,44 @@ impl Oracle<'_> {
         verdict: &mut Verdict,
     ) {
         let Taken { lane, offset, record, late, .. } = taken;
-        let database = self.lanes[lane].database;
-        let (table, id, after, time, position) = match record {
+        let database = self.lanes()[lane].database;
+        let mut note_left_out = false;
+        let (table, id, before, after, time, position) = match record {
             Record::Edit { transaction, edit, .. } => {
-                let change = self.edit(lane, transaction, edit);
-                let commit = self.world.databases[database].log[transaction].commit;
+                let (_, change) = self.edit(lane, transaction, edit);
+                let Transaction { commit, domain, .. } = self.world.databases[database].log[transaction];
                 verdict.lifted |= !late && (at > commit || at < change.time || (database == 0 && at != commit));
                 let (number, row) = change.position;
                 let position = match database {
                     0 => format!("{:X}/{:X}", row >> 32, row & 0xFFFF_FFFF),
-                    _ => format!("0-1-{number}"),
+                    _ => format!("{domain}-1-{number}"),
                 };
-                (change.table, change.id, change.after.clone(), change.time, position)
+                note_left_out = change.note_left_out;
+                let before = Edit::key_of(change.table, &change.before);
+                (change.table, change.id, before, change.after.clone(), change.time, position)
             }
             Record::Snapshot(index) => {
                 let (table, id, cells) = &self.world.databases[database].snapshot[index];
-                (*table, *id, Some(cells.clone()), super::world::BEGIN, String::new())
+                (*table, *id, None, Some(cells.clone()), super::world::BEGIN, String::new())
             }
             _ => unreachable!("only changes are taken"),
         };
         let owned = |key: &i64| (self.partition_of)(*key) == self.partition;
-        let before = owners.remove(&(table, id));
+        // A line's event does not say whose it was.
+        let before = if table == LINES { owners.remove(&(table, id)) } else { before.filter(owned) };
         let key = Edit::key_of(table, &after).filter(owned);
-        let mut moment = |key: i64, sided: Option<Sided>| {
+        let mut moment = |key: i64, row: Option<Sided>| {
             let moment = lives.entry(key).or_default().entry(at).or_default();
-            moment.edits.push((table, id, sided));
+            moment.edits.push(Touch { table, id, row, note_left_out });
             moment.late |= late;
         };
         if let Some(before) = before.filter(|before| Some(*before) != key) {
             moment(before, None);
         }
         if let (Some(key), Some(cells)) = (key, after) {
-            owners.insert((table, id), key);
+            if table == LINES {
+                owners.insert((table, id), key);
+            }
             moment(key, Some(Sided { cells, time, position, lane, offset }));
         }
     }
@@ -253,8 +290,8 @@ impl Oracle<'_> {
         for line in log.iter().flatten() {
             match line {
                 Line::Change { lane, offset } => {
-                    if let Record::Edit { transaction, edit, .. } = self.lanes[*lane].records[*offset as usize] {
-                        above.insert((self.lanes[*lane].database, transaction, edit));
+                    if let Record::Edit { transaction, edit, .. } = self.lanes()[*lane].records[*offset as usize] {
+                        above.insert((self.lanes()[*lane].database, transaction, edit));
                     }
                 }
                 Line::Mark { lane, time, .. } => broken.extend(self.breaks(*lane, *time, &above)),
@@ -265,13 +302,13 @@ impl Oracle<'_> {
     }
 
     fn breaks(&self, lane: usize, time: Micros, above: &BTreeSet<(usize, usize, usize)>) -> Option<String> {
-        let database = self.lanes[lane].database;
+        let database = self.lanes()[lane].database;
         for (index, transaction) in self.world.databases[database].log.iter().enumerate() {
             for (number, edit) in transaction.edits.iter().enumerate() {
                 let mine = edit.keys().into_iter().flatten().any(|key| (self.partition_of)(key) == self.partition);
-                let here = Some(edit.table) == self.lanes[lane].source
+                let here = Some(edit.table) == self.lanes()[lane].source
                     && edit.id % i64::from(super::delivery::PARTITIONS[edit.table])
-                        == i64::from(self.lanes[lane].partition);
+                        == i64::from(self.lanes()[lane].partition);
                 if transaction.commit <= time
                     && mine
                     && here

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use evenkeel::domain::change::{Block, Entry, Position, Proof, TopicPartition, Topology};
+use evenkeel::domain::change::{Block, Entry, TopicPartition, Topology};
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::record::Content;
 use evenkeel::domain::routing::{Ownership, partition_of};
@@ -13,8 +13,8 @@ use evenkeel::task::reconcile::Limits;
 use evenkeel::task::wire::block;
 
 use super::delivery::{Delivery, PARTITIONS, Record};
-use super::events::read;
-use super::oracle::Line;
+use super::events::{proof, read, run_of};
+use super::oracle::{self, Line};
 use super::reconciler::Reconciler;
 use super::world::{BEGIN, DATABASE, LINES, Micros, ORDERS, PAYMENTS, SECOND, World};
 use crate::support::dice::Dice;
@@ -214,8 +214,7 @@ impl Product {
             for (offset, record) in (from as i64..).zip(&records[from..]) {
                 let Record::Heartbeat { transaction, run } = *record else { continue };
                 let transaction = &world.databases[database].log[transaction];
-                let (number, row) = transaction.begin;
-                let proof = Proof { position: Position { transaction: number, row: row + 1 }, run };
+                let proof = proof(database, transaction, run);
                 let time = Instant(transaction.heartbeat.expect("it is a heartbeat"));
                 self.members[member].ingest.heartbeat(database, (time, proof), (0, offset), Instant(now));
             }
@@ -232,7 +231,8 @@ impl Product {
         for (source, topic_partition) in wanted {
             let lane = self.topics.iter().position(|known| *known == (Some(source), topic_partition.clone()));
             let end = delivery.lanes[lane.expect("it is a lane")].records.len();
-            if !dice.once_in(10) {
+            // Two answers on end are needed: if they are rarer, a source seems to stand still.
+            if !dice.once_in(40) {
                 ends.push(((source, topic_partition), end as i64));
             }
         }
@@ -277,7 +277,10 @@ impl Product {
             Entry::Mark(mark) => Some(Line::Mark {
                 lane: lane(mark.topic_partition),
                 time: mark.time.0,
-                proof: mark.proof.map(|proof| (proof.position.transaction, proof.position.row)),
+                proof: mark.proof.map(|proof| oracle::Proof {
+                    begin: (proof.position.transaction, proof.position.row),
+                    run: run_of(proof.run),
+                }),
             }),
             Entry::Rules(set) => {
                 let book = self.plans.iter().position(|plan| plan.rule_set() == *set);

@@ -32,6 +32,9 @@ pub struct Reconciler {
     unpublished: Vec<Record>,
     pub repeated: u64,
     pub replayed: u64,
+    pub epochs: u64,
+    /// How often it died; what it had counted may have been counted again.
+    pub deaths: u64,
 }
 
 impl Reconciler {
@@ -47,6 +50,8 @@ impl Reconciler {
             unpublished: Vec::new(),
             repeated: 0,
             replayed: 0,
+            epochs: 0,
+            deaths: 0,
         }
     }
 
@@ -58,6 +63,7 @@ impl Reconciler {
         let counts = self.task.counts();
         self.repeated += counts.repeated;
         self.replayed += counts.replayed;
+        self.epochs += counts.epochs;
     }
 
     /// Takes a step of a block, or the next block. False at the end of the log.
@@ -90,6 +96,7 @@ impl Reconciler {
 
     pub fn kill(&mut self) {
         self.count();
+        self.deaths += 1;
         self.unpublished.clear();
         let open = |store| Task::open(Arc::clone(&self.plan), self.ownership, store, self.limits);
         let nothing = open(MemoryStore::default()).expect("an empty store can be opened");
@@ -169,6 +176,7 @@ fn number(key: &Key) -> i64 {
 
 fn cells(values: &[Value]) -> Cells {
     let cell = |value: &Value| match value {
+        Value::Unknown => Cell::Unknown,
         Value::Null => Cell::Null,
         Value::Int(number) => Cell::Int(*number),
         Value::Decimal(decimal) => Cell::Int(decimal.to_plain_string().parse().expect("sums of integers")),

@@ -8,7 +8,7 @@ use evenkeel::domain::rule::{Definition, Escalation, Plan, Rule, SourcePlan};
 use evenkeel::domain::sql::Query;
 use evenkeel::domain::value::Type;
 
-use super::world::{Cell, Cells, KEY, LINES, Micros, ORDERS, PAYMENTS, SECOND};
+use super::world::{Cell, Cells, DATABASE, KEY, LINES, Micros, ORDERS, PAYMENTS, SECOND};
 use crate::support::dice::Dice;
 
 /// How patient a rule is.
@@ -28,7 +28,20 @@ pub struct Meaning {
     pub id: &'static str,
     sql: &'static str,
     pub identity: &'static [usize],
-    pub answer: fn(&Rows<'_>) -> Vec<Cells>,
+    /// The tables that it reads.
+    pub reads: &'static [usize],
+    pub answer: fn(&Rows<'_>) -> Answer,
+}
+
+/// What a rule says of one key.
+pub struct Answer {
+    pub rows: Vec<Cells>,
+    /// True where there may be more, for all that is known.
+    pub is_unsure: bool,
+}
+
+fn sure(rows: Vec<Cells>) -> Answer {
+    Answer { rows, is_unsure: false }
 }
 
 /// A rule as configured.
@@ -49,6 +62,7 @@ static MEANINGS: [Meaning; 9] = [
               LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'CAPTURED'
               WHERE o.status = 'PAID' AND p.id IS NULL",
         identity: &[],
+        reads: &[ORDERS, PAYMENTS],
         answer: missing,
     },
     Meaning {
@@ -56,6 +70,7 @@ static MEANINGS: [Meaning; 9] = [
         sql: "SELECT o.id, o.status FROM orders o
               LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'CAPTURED' WHERE p.id IS NULL",
         identity: &[],
+        reads: &[ORDERS, PAYMENTS],
         answer: never_captured,
     },
     Meaning {
@@ -63,6 +78,7 @@ static MEANINGS: [Meaning; 9] = [
         sql: "SELECT o.id, o.total, SUM(p.amount) AS captured FROM orders o JOIN payments p ON o.id = p.order_id
               WHERE p.status = 'CAPTURED' GROUP BY o.id, o.total HAVING SUM(p.amount) <> o.total",
         identity: &[],
+        reads: &[ORDERS, PAYMENTS],
         answer: amount,
     },
     Meaning {
@@ -70,6 +86,7 @@ static MEANINGS: [Meaning; 9] = [
         sql: "SELECT o.id, SUM(p.amount) AS captured FROM orders o JOIN payments p ON o.id = p.order_id
               WHERE p.status = 'CAPTURED' GROUP BY o.id, o.total HAVING SUM(p.amount) > o.total",
         identity: &[],
+        reads: &[ORDERS, PAYMENTS],
         answer: too_much,
     },
     Meaning {
@@ -77,6 +94,7 @@ static MEANINGS: [Meaning; 9] = [
         sql: "SELECT p.id, p.amount FROM payments p LEFT JOIN orders o ON o.id = p.order_id
               WHERE o.id IS NULL AND p.status = 'CAPTURED'",
         identity: &[0],
+        reads: &[PAYMENTS, ORDERS],
         answer: orphan,
     },
     Meaning {
@@ -84,6 +102,7 @@ static MEANINGS: [Meaning; 9] = [
         sql: "SELECT p.id, p.amount FROM payments p LEFT JOIN orders o ON o.id = p.order_id
               WHERE o.id IS NULL AND p.status = 'CAPTURED'",
         identity: &[],
+        reads: &[PAYMENTS, ORDERS],
         answer: orphan,
     },
     Meaning {
@@ -92,10 +111,23 @@ static MEANINGS: [Meaning; 9] = [
               LEFT JOIN lines l ON l.order_id = o.id WHERE o.status = 'PAID'
               GROUP BY o.id, o.total HAVING COALESCE(SUM(l.amount), 0) <> o.total",
         identity: &[],
+        reads: &[ORDERS, LINES],
         answer: lines,
     },
-    Meaning { id: "e-note", sql: "SELECT note FROM orders WHERE note <> 'fine'", identity: &[], answer: note },
-    Meaning { id: "e-note", sql: "SELECT note FROM orders WHERE note = 'worse'", identity: &[], answer: worse },
+    Meaning {
+        id: "e-note",
+        sql: "SELECT note FROM orders WHERE note <> 'fine'",
+        identity: &[],
+        reads: &[ORDERS],
+        answer: note,
+    },
+    Meaning {
+        id: "e-note",
+        sql: "SELECT total, note FROM orders WHERE status = 'PAID' AND (total = 15 OR note = 'worse')",
+        identity: &[],
+        reads: &[ORDERS],
+        answer: paid_badly,
+    },
 ];
 
 /// A rule's id.
@@ -118,48 +150,57 @@ fn captured<'r>(rows: &'r Rows<'_>) -> impl Iterator<Item = &'r Cells> {
     rows[PAYMENTS].iter().copied().filter(|payment| is(&payment[2], "CAPTURED"))
 }
 
-fn missing(rows: &Rows<'_>) -> Vec<Cells> {
+fn missing(rows: &Rows<'_>) -> Answer {
     let paid = rows[ORDERS].iter().filter(|order| is(&order[1], "PAID") && captured(rows).next().is_none());
-    paid.map(|order| order[..2].to_vec()).collect()
+    sure(paid.map(|order| order[..2].to_vec()).collect())
 }
 
-fn never_captured(rows: &Rows<'_>) -> Vec<Cells> {
+fn never_captured(rows: &Rows<'_>) -> Answer {
     let lacking = rows[ORDERS].iter().filter(|_| captured(rows).next().is_none());
-    lacking.map(|order| order[..2].to_vec()).collect()
+    sure(lacking.map(|order| order[..2].to_vec()).collect())
 }
 
-fn amount(rows: &Rows<'_>) -> Vec<Cells> {
+fn amount(rows: &Rows<'_>) -> Answer {
     let sum: i64 = captured(rows).map(|payment| number(&payment[3])).sum();
     let any = captured(rows).next().is_some();
     let wrong = rows[ORDERS].iter().filter(|order| any && number(&order[2]) != sum);
-    wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect()
+    sure(wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect())
 }
 
-fn too_much(rows: &Rows<'_>) -> Vec<Cells> {
+fn too_much(rows: &Rows<'_>) -> Answer {
     let sum: i64 = captured(rows).map(|payment| number(&payment[3])).sum();
     let wrong = rows[ORDERS].iter().filter(|order| sum > number(&order[2]));
-    wrong.map(|order| vec![order[0].clone(), Cell::Int(sum)]).collect()
+    sure(wrong.map(|order| vec![order[0].clone(), Cell::Int(sum)]).collect())
 }
 
-fn orphan(rows: &Rows<'_>) -> Vec<Cells> {
+fn orphan(rows: &Rows<'_>) -> Answer {
     let lost = captured(rows).filter(|_| rows[ORDERS].is_empty());
-    lost.map(|payment| vec![payment[0].clone(), payment[3].clone()]).collect()
+    sure(lost.map(|payment| vec![payment[0].clone(), payment[3].clone()]).collect())
 }
 
-fn lines(rows: &Rows<'_>) -> Vec<Cells> {
+fn lines(rows: &Rows<'_>) -> Answer {
     let sum: i64 = rows[LINES].iter().map(|line| number(&line[2])).sum();
     let wrong = rows[ORDERS].iter().filter(|order| is(&order[1], "PAID") && number(&order[2]) != sum);
-    wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect()
+    sure(wrong.map(|order| vec![order[0].clone(), order[2].clone(), Cell::Int(sum)]).collect())
 }
 
-fn note(rows: &Rows<'_>) -> Vec<Cells> {
-    let bad = rows[ORDERS].iter().filter(|order| !is(&order[3], "fine"));
-    bad.map(|order| vec![order[3].clone()]).collect()
+fn note(rows: &Rows<'_>) -> Answer {
+    let bad = rows[ORDERS].iter().map(|order| &order[3]).filter(|note| **note != Cell::Unknown && !is(note, "fine"));
+    let is_unsure = rows[ORDERS].iter().any(|order| order[3] == Cell::Unknown);
+    Answer { rows: bad.map(|note| vec![note.clone()]).collect(), is_unsure }
 }
 
-fn worse(rows: &Rows<'_>) -> Vec<Cells> {
-    let bad = rows[ORDERS].iter().filter(|order| is(&order[3], "worse"));
-    bad.map(|order| vec![order[3].clone()]).collect()
+/// Only where the note decides does it matter that it is unknown.
+fn paid_badly(rows: &Rows<'_>) -> Answer {
+    let mut answer = sure(Vec::new());
+    for order in rows[ORDERS].iter().filter(|order| is(&order[1], "PAID")) {
+        if number(&order[2]) == 15 || is(&order[3], "worse") {
+            answer.rows.push(order[2..].to_vec());
+        } else {
+            answer.is_unsure |= order[3] == Cell::Unknown;
+        }
+    }
+    answer
 }
 
 fn patience(dice: &mut Dice) -> Patience {
@@ -201,7 +242,7 @@ fn another(dice: &mut Dice, asked: &Asked) -> Option<Asked> {
 }
 
 /// The product's plan. Lines come without before images; their rows must be found.
-pub fn plan(book: &Book) -> Arc<Plan> {
+pub fn plan(book: &Book, partial: [bool; 3]) -> Arc<Plan> {
     let table = |name: &str, columns: &[(&str, Type)], source: usize| SourceTable {
         name: name.to_owned(),
         columns: columns.iter().map(|(name, ty)| Column { name: (*name).to_owned(), ty: *ty }).collect(),
@@ -236,7 +277,11 @@ pub fn plan(book: &Book) -> Arc<Plan> {
         Rule { definition, query }
     });
     let rules = rules.collect();
-    let source = |connector, find_rows| SourcePlan { connector, find_rows, partial_history: false };
-    let sources = vec![source(0, true), source(0, false), source(1, false)];
+    let source = |source: usize| SourcePlan {
+        connector: DATABASE[source],
+        find_rows: source == LINES,
+        partial_history: partial[source],
+    };
+    let sources = (0..partial.len()).map(source).collect();
     Arc::new(Plan { reconciliation: "simulated".into(), catalog, sources, rules, heartbeat_us: 10 * SECOND })
 }

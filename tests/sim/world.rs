@@ -18,11 +18,17 @@ pub const DATABASE: [usize; 3] = [0, 0, 1];
 
 pub const SECOND: Micros = 1_000_000;
 
+/// Where a database begins to number its transactions, and where it does after a failover: what falls by less than is in
+/// flight may not be seen to fall.
+const NUMBERS: [u64; 2] = [20_000, 0];
+
 /// When the databases begin; their first rows are there by then.
 pub const BEGIN: Micros = 1_000 * SECOND;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cell {
+    /// Nobody has said it: the database knows better.
+    Unknown,
     Null,
     Int(i64),
     Text(String),
@@ -72,6 +78,10 @@ pub struct Transaction {
     pub heartbeat: Option<Micros>,
     /// Where it begins, in commit order.
     pub begin: (u64, u64),
+    /// How many failovers came before it: each begins positions anew.
+    pub epoch: u32,
+    /// The GTID domain.
+    pub domain: u32,
 }
 
 /// One database.
@@ -82,6 +92,15 @@ pub struct Database {
     pub snapshot: Vec<(usize, i64, Cells)>,
     next_commit: Micros,
     next_heartbeat: Micros,
+    /// When it is restored from a backup or moved to another server, and begins its positions anew. Not more than once:
+    /// where a topic-partition hears nothing of the time between two failovers, what others hear of it comes too late.
+    failover: Option<Micros>,
+    /// Statements began no earlier.
+    began: Micros,
+    epoch: u32,
+    domain: u32,
+    /// The number of the last transaction.
+    number: u64,
 }
 
 pub struct World {
@@ -97,8 +116,17 @@ pub struct World {
 
 impl World {
     pub fn new(dice: &mut Dice) -> World {
-        let database =
-            || Database { log: Vec::new(), snapshot: Vec::new(), next_commit: BEGIN, next_heartbeat: BEGIN };
+        let mut database = || Database {
+            log: Vec::new(),
+            snapshot: Vec::new(),
+            next_commit: BEGIN,
+            next_heartbeat: BEGIN,
+            failover: dice.once_in(4).then(|| BEGIN + dice.between(10, 50) * SECOND + 1),
+            began: BEGIN - 15 * SECOND,
+            epoch: 0,
+            domain: 0,
+            number: NUMBERS[0],
+        };
         let mut world = World {
             databases: [database(), database()],
             rows: BTreeMap::new(),
@@ -129,6 +157,11 @@ impl World {
                 if next_commit.min(next_heartbeat) > until {
                     break;
                 }
+                let failover = self.databases[database].failover;
+                if let Some(at) = failover.filter(|at| *at <= next_commit.min(next_heartbeat)) {
+                    self.fail_over(dice, database, at);
+                    continue;
+                }
                 if next_heartbeat <= next_commit {
                     self.beat(dice, database, next_heartbeat);
                 } else {
@@ -138,22 +171,43 @@ impl World {
         }
     }
 
+    /// Everything that was committed is there, but nothing is committed for a while, and positions begin anew: lower, or
+    /// in another domain.
+    fn fail_over(&mut self, dice: &mut Dice, index: usize, at: Micros) {
+        let outage = dice.between(1, 6 * SECOND / self.grain) * self.grain;
+        let database = &mut self.databases[index];
+        database.failover = None;
+        database.began = at;
+        database.epoch += 1;
+        if index == 1 && dice.once_in(2) {
+            database.domain += 1;
+            database.number = (database.number + dice.below(100)).saturating_sub(50);
+        } else {
+            database.number = NUMBERS[1] + dice.below(100);
+        }
+        database.next_commit = database.next_commit.max(at + outage);
+        database.next_heartbeat = database.next_heartbeat.max(at + outage);
+    }
+
     fn beat(&mut self, dice: &mut Dice, database: usize, commit: Micros) {
-        let number = self.databases[database].log.len() as u64 + 1;
+        let number = self.databases[database].number + 1;
         let begin = begin_of(database, number);
         let before = self.databases[database].log.last().map_or(0, |transaction| transaction.commit);
         let told = self.databases[database].log.iter().filter_map(|transaction| transaction.heartbeat).next_back();
         // The clock is read before the commit, at times in the very instant of the commit before.
-        let meets = before < commit && told.is_none_or(|told| told < before) && before > 0 && dice.once_in(2);
-        let heartbeat = Some(if meets { before } else { commit - dice.between(1, 20) });
         let database = &mut self.databases[database];
-        database.log.push(Transaction { number, commit, edits: Vec::new(), heartbeat, begin });
+        let may_meet = before < commit && before > database.began && told.is_none_or(|told| told < before);
+        let clock = if may_meet && dice.once_in(2) { before } else { commit - dice.between(1, 20) };
+        let heartbeat = Some(clock.max(database.began + 1));
+        database.number = number;
+        let (epoch, domain) = (database.epoch, database.domain);
+        database.log.push(Transaction { number, commit, edits: Vec::new(), heartbeat, begin, epoch, domain });
         database.next_heartbeat += dice.between(SECOND / 2, 2 * SECOND);
         database.next_commit = commit.max(database.next_commit);
     }
 
     fn transact(&mut self, dice: &mut Dice, database: usize, commit: Micros) {
-        let number = self.databases[database].log.len() as u64 + 1;
+        let number = self.databases[database].number + 1;
         let begin = begin_of(database, number);
         let mut edits = Vec::new();
         if commit <= self.quiet_from {
@@ -165,8 +219,9 @@ impl World {
         let copied = dice.once_in(4);
         let length = if dice.once_in(4) { 15 * SECOND } else { 5_000 };
         let grain = self.grain;
-        let mut times: Vec<Micros> =
-            edits.iter().map(|_| commit - (dice.between(1, length) / grain * grain).max(1)).collect();
+        let earliest = self.databases[database].began + 1;
+        let statement = |_| (commit - (dice.between(1, length) / grain * grain).max(1)).max(earliest);
+        let mut times: Vec<Micros> = edits.iter().map(statement).collect();
         times.sort_unstable();
         for (index, (edit, statement)) in edits.iter_mut().zip(times).enumerate() {
             edit.time = if database == 0 { commit } else { statement };
@@ -177,7 +232,9 @@ impl World {
         let gap = if dice.once_in(6) { 0 } else { dice.between(1, 2 * SECOND / grain) * grain };
         let database = &mut self.databases[database];
         if !edits.is_empty() {
-            database.log.push(Transaction { number, commit, edits, heartbeat: None, begin });
+            database.number = number;
+            let (epoch, domain) = (database.epoch, database.domain);
+            database.log.push(Transaction { number, commit, edits, heartbeat: None, begin, epoch, domain });
         }
         database.next_commit = commit + if database.next_commit > self.quiet_from { 3600 * SECOND } else { gap };
         database.next_heartbeat = database.next_heartbeat.max(commit);
