@@ -343,6 +343,9 @@ fn until_settled(bootstrap: &str, name: &str, last: &str, child: &mut Child) -> 
         Ok(metadata.topics().iter().any(|known| known.name() == topic && !known.partitions().is_empty()))
     };
     while !exists()? {
+        if let Some(status) = child.try_wait()? {
+            return Err(Error::new(format!("the product ended: {status}")));
+        }
         std::thread::park_timeout(Duration::from_millis(200));
     }
     let consumer = consumer(bootstrap, &[(&topic, PARTITIONS as i32)])?;

@@ -366,7 +366,8 @@ fn text_of(value: &Value) -> String {
         Value::Bool(truth) => truth.to_string(),
         Value::Int(number) => number.to_string(),
         Value::Decimal(decimal) => decimal.to_plain_string(),
-        Value::Text(text) | Value::Json(text) => text.to_string(),
+        Value::Text(text) => text.to_string(),
+        Value::Json(text) => text.to_string(),
         Value::Bytes(bytes) => {
             use base64::Engine;
             base64::engine::general_purpose::STANDARD.encode(bytes)

@@ -17,11 +17,11 @@ use super::StageError;
 use super::settings::{HeartbeatSettings, Settings, TopicSelection};
 use crate::adapters::clock::now;
 use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, RUN_HEADER, Refusal, blot, run_of};
-use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::changes::{ChangesWriter, Reading, TopicReader, passing};
 use crate::adapters::kafka::group::{Member, Movement};
 use crate::adapters::kafka::offsets::Offsets;
+use crate::adapters::kafka::{Properties, TICK};
 use crate::adapters::telemetry;
 use crate::domain::change::{Operation, Reject, SourceIndex, TopicPartition, Topology};
 use crate::domain::instant::Instant;
@@ -143,7 +143,7 @@ impl IngestStage {
             }
             self.hear(Duration::ZERO)?;
             while self.writer.in_flight() > ROUNDS_IN_FLIGHT && !stop.load(Ordering::Relaxed) {
-                self.hear(Duration::from_millis(20))?;
+                self.hear(TICK)?;
             }
         }
         self.write_round()?;

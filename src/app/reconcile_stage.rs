@@ -370,6 +370,7 @@ impl Worker {
             // Also where nothing comes: that is when a lag is of interest.
             if reported.elapsed() >= REPORT {
                 reported = Moment::now();
+                self.publisher.tend();
                 self.report();
             }
             if dirty && (flushed.elapsed() >= flush_every || self.task.wants_flush()) {

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use super::hash::fnv1a;
 use super::instant::Instant;
 use super::rule::RuleSet;
@@ -12,7 +14,7 @@ use super::value::Value;
 /// The reconciliation key as canonical text: `42` for the integer 42, the text itself for text.
 /// One key, whatever encoding either side used. It is the key of every record that leaves the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(pub Arc<str>);
+pub struct Key(pub CompactString);
 
 /// Index of a source in the reconciliation's declaration.
 pub type SourceIndex = usize;
@@ -188,7 +190,7 @@ pub struct Topology {
 /// One line of the changes log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    Change(Change),
+    Change(Box<Change>),
     Mark(Mark),
     /// Ingest's verdict about a source topic-partition, an index into the block's: stalled where its promise has not
     /// moved for longer than `stall_after`, until the promise is no older than that.

@@ -16,12 +16,12 @@ pub struct Waiting {
     /// No `at` before this: the instant after the lane's mark when the change came.
     pub floor: Instant,
     pub late: bool,
-    pub change: Change,
+    pub change: Box<Change>,
 }
 
 impl Waiting {
     fn bytes(&self) -> usize {
-        size_of::<Waiting>() + self.change.heap_bytes()
+        size_of::<Waiting>() + size_of::<Change>() + self.change.heap_bytes()
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Settled {
     pub at: Instant,
     pub late: bool,
     pub lane: LaneIndex,
-    pub change: Change,
+    pub change: Box<Change>,
 }
 
 /// A stretch of the timeline: everything up to `until` that was not settled before. Before the baseline, where nothing
@@ -219,7 +219,7 @@ impl Timeline {
     }
 
     /// Takes the next change of a lane, in log order. A source time beyond `ceiling` is taken for that.
-    pub fn admit(&mut self, lane_index: LaneIndex, mut change: Change, ceiling: Instant) -> Admission {
+    pub fn admit(&mut self, lane_index: LaneIndex, mut change: Box<Change>, ceiling: Instant) -> Admission {
         let is_repeated = !self.take_offset(lane_index, change.offset);
         let lane = &mut self.lanes[lane_index];
         let flow = &mut self.flows[self.connector_of[lane.source]];

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use bigdecimal::BigDecimal;
+use compact_str::CompactString;
 
 use super::hash::continue_fnv1a;
 
@@ -68,7 +69,8 @@ pub enum Value {
     Bool(bool),
     Int(i64),
     Decimal(Box<BigDecimal>),
-    Text(Box<str>),
+    /// Up to 24 bytes, as most are, it takes no memory of its own.
+    Text(CompactString),
     Bytes(Box<[u8]>),
     /// Microseconds since the epoch, for `timestamp` and `timestamptz` alike.
     /// `i64::MAX` and `i64::MIN` are PostgreSQL's `infinity` and `-infinity`.
@@ -82,7 +84,7 @@ pub enum Value {
 }
 
 impl Value {
-    pub fn text(text: impl Into<Box<str>>) -> Value {
+    pub fn text(text: impl Into<CompactString>) -> Value {
         Value::Text(text.into())
     }
 
@@ -102,7 +104,9 @@ impl Value {
     pub fn bytes(&self) -> usize {
         // Allocators round up: to sixteen bytes, or so.
         let apart = match self {
-            Value::Text(text) | Value::Json(text) => text.len() + 8,
+            Value::Text(text) if !text.is_heap_allocated() => 0,
+            Value::Text(text) => text.len() + 8,
+            Value::Json(text) => text.len() + 8,
             Value::Bytes(bytes) => bytes.len() + 8,
             Value::Decimal(_) => size_of::<BigDecimal>() + 24,
             _ => 0,
@@ -120,7 +124,8 @@ impl Value {
                 continue_fnv1a(hash, &number.to_le_bytes())
             }
             Value::Decimal(decimal) => continue_fnv1a(hash, decimal.normalized().to_plain_string().as_bytes()),
-            Value::Text(text) | Value::Json(text) => continue_fnv1a(hash, text.as_bytes()),
+            Value::Text(text) => continue_fnv1a(hash, text.as_bytes()),
+            Value::Json(text) => continue_fnv1a(hash, text.as_bytes()),
             Value::Bytes(bytes) => continue_fnv1a(hash, bytes),
             Value::Date(days) => continue_fnv1a(hash, &days.to_le_bytes()),
             Value::Uuid(bytes) => continue_fnv1a(hash, bytes),

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what a state means. Four events of one order cost one write and mostly no read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, hash_map};
 
 use super::store::{Batch, Space, Store};
 use super::wire::WireError;
@@ -84,17 +84,18 @@ impl KeyCache {
         layouts: &Layouts,
         plan: &Plan,
     ) -> Result<Option<KeyState>, StateError<S::Error>> {
-        if !self.entries.contains_key(key) {
-            let Some(bytes) = store.get(Space::Keys, key.0.as_bytes()).map_err(StateError::Store)? else {
-                return Ok(None);
-            };
-            let (state, stored_due) = decode_key(&bytes, layouts)?;
-            let size = state.heap_bytes() + ENTRY_OVERHEAD;
-            self.bytes += size;
-            let entry = Entry { state, dirty: false, stored_due, used: self.uses, bytes: size };
-            self.entries.insert(key.clone(), entry);
-        }
-        let entry = self.entries.get_mut(key).expect("the entry was there or was just made");
+        let entry = match self.entries.entry(key.clone()) {
+            hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            hash_map::Entry::Vacant(vacant) => {
+                let Some(bytes) = store.get(Space::Keys, key.0.as_bytes()).map_err(StateError::Store)? else {
+                    return Ok(None);
+                };
+                let (state, stored_due) = decode_key(&bytes, layouts)?;
+                let bytes = state.heap_bytes() + ENTRY_OVERHEAD;
+                self.bytes += bytes;
+                vacant.insert(Entry { state, dirty: false, stored_due, used: self.uses, bytes })
+            }
+        };
         if let Some(due) = entry.state.due(plan) {
             self.due.remove(&(due, key.clone()));
         }

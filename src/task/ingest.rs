@@ -38,7 +38,7 @@ pub struct Patience {
 /// A change as decoded, before it has a place in a block: `change.topic_partition` and `change.origin` are set here.
 #[derive(Clone, Debug)]
 pub struct Decoded {
-    pub change: Change,
+    pub change: Box<Change>,
     pub origin: Origin,
     /// True for changes that were streamed from the database's log: those of a commit-time connector prove progress.
     /// Snapshot rows prove nothing.
@@ -52,7 +52,7 @@ pub struct Decoded {
 /// What was read from a source topic-partition.
 #[derive(Clone, Debug)]
 pub enum Reading {
-    Change(Box<Decoded>),
+    Change(Decoded),
     /// `reject.topic_partition` is set here.
     Reject(Box<Reject>),
     /// A record that says nothing about a row: a tombstone, a transaction marker.
@@ -245,7 +245,7 @@ impl Ingest {
                     }
                 }
                 lane.reach();
-                self.route(source, topic_partition, *decoded);
+                self.route(source, topic_partition, decoded);
                 return;
             }
         }
@@ -367,8 +367,8 @@ impl Ingest {
             let row = self.row_before(source, change);
             for partition in (0..partitions).filter(|partition| Some(*partition) != owner) {
                 let operation = Operation::Delete { row: row.clone() };
-                let gone = Change { key: None, key_before: None, operation, ..change.clone() };
-                self.blocks[partition as usize].push(source, topic_partition, gone, &decoded.origin);
+                let gone = Change { key: None, key_before: None, operation, ..(**change).clone() };
+                self.blocks[partition as usize].push(source, topic_partition, gone.into(), &decoded.origin);
             }
         } else if let Some(before) = before.filter(|before| Some(*before) != owner) {
             self.blocks[before as usize].push(source, topic_partition, change.clone(), &decoded.origin);
@@ -522,15 +522,21 @@ impl Builder {
         index
     }
 
-    fn push(&mut self, source: SourceIndex, topic_partition: &TopicPartition, change: Change, origin: &Origin) {
-        let origin = match self.block.origins.iter().position(|known| known == origin) {
+    fn push(
+        &mut self,
+        source: SourceIndex,
+        topic_partition: &TopicPartition,
+        mut change: Box<Change>,
+        origin: &Origin,
+    ) {
+        change.origin = match self.block.origins.iter().position(|known| known == origin) {
             Some(index) => index,
             None => {
                 self.block.origins.push(origin.clone());
                 self.block.origins.len() - 1
             }
         };
-        let topic_partition = self.lane(source, topic_partition);
-        self.block.entries.push(Entry::Change(Change { topic_partition, origin, ..change }));
+        change.topic_partition = self.lane(source, topic_partition);
+        self.block.entries.push(Entry::Change(change));
     }
 }

@@ -335,7 +335,7 @@ impl<S: Store> Task<S> {
         }
     }
 
-    fn admit(&mut self, lane: LaneIndex, change: Change, ceiling: Instant) -> Result<(), StateError<S::Error>> {
+    fn admit(&mut self, lane: LaneIndex, change: Box<Change>, ceiling: Instant) -> Result<(), StateError<S::Error>> {
         let offset = change.offset;
         let admission = self.timeline.admit(lane, change, ceiling);
         let count = match admission {

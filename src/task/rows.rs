@@ -32,6 +32,7 @@ impl RowIndex {
         store: &S,
     ) -> Result<[Option<(Key, Effect)>; 2], S::Error> {
         let Settled { at, late, lane, change } = settled;
+        let change = *change;
         let provenance = Provenance {
             source_time: change.source_time,
             position: change.position.unwrap_or_default(),

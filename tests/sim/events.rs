@@ -35,26 +35,26 @@ pub fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, off
                 ordinal: 0,
             };
             let change = Change { position: None, transaction: 0, ..change(&edit, database, 0, 1, offset) };
-            Reading::Change(Box::new(Decoded {
-                change,
+            Reading::Change(Decoded {
+                change: change.into(),
                 origin: Origin::None,
                 streamed: false,
                 incremental: false,
                 incomplete: false,
-            }))
+            })
         }
         Record::Edit { transaction, edit, run } => {
             let transaction = &world.databases[database].log[transaction];
             let origin = origin(database, transaction);
             let run = run_id(run, &origin);
             let change = change(&transaction.edits[edit], database, transaction.number, run, offset);
-            Reading::Change(Box::new(Decoded {
-                change,
+            Reading::Change(Decoded {
+                change: change.into(),
                 origin,
                 streamed: true,
                 incremental: false,
                 incomplete: false,
-            }))
+            })
         }
         Record::Tombstone | Record::Heartbeat { .. } => Reading::Nothing,
         Record::Garbage => Reading::Reject(Box::new(Reject {

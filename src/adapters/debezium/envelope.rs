@@ -44,14 +44,14 @@ pub struct Source<'a> {
     #[serde(borrow)]
     pub snapshot: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub sequence: Option<Cow<'a, str>>,
+    pub sequence: Option<Text<'a>>,
     #[serde(rename = "txId")]
     pub tx_id: Option<u64>,
     pub lsn: Option<u64>,
     #[serde(borrow)]
-    pub gtid: Option<Cow<'a, str>>,
+    pub gtid: Option<Text<'a>>,
     #[serde(borrow)]
-    pub file: Option<Cow<'a, str>>,
+    pub file: Option<Text<'a>>,
     pub pos: Option<u64>,
     pub row: Option<u64>,
 }

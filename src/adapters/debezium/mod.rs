@@ -44,7 +44,7 @@ impl Refusal {
 /// What an event turned out to be.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Change(Box<Decoded>),
+    Change(Decoded),
     /// Nothing about a row: a tombstone, a logical message.
     Nothing,
 }
@@ -102,7 +102,7 @@ impl Decoder {
                 return Err(Refusal::new("unknown_op", format!("op \"{other}\"")));
             }
         };
-        change(shape, &envelope, operation, run).map(|decoded| Event::Change(Box::new(decoded)))
+        change(shape, &envelope, operation, run).map(Event::Change)
     }
 
     /// Decodes a row of a heartbeat table whose one kept column is the database's clock. `None` for what is not
@@ -171,7 +171,7 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: R
     if streamed && stand.position.is_none() {
         return Err(Refusal::new("no_position", "\"source\" names no position in the database's log"));
     }
-    let change = Change {
+    let change = Box::new(Change {
         topic_partition: 0,
         offset: 0,
         source_time,
@@ -183,7 +183,7 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: R
         key: decided.key,
         key_before: decided.key_before,
         operation: decided.operation,
-    };
+    });
     let incomplete = shape.full_before && &*envelope.op == "u" && envelope.before.is_none();
     Ok(Decoded { change, origin: stand.origin, streamed, incremental: source.is_incremental(), incomplete })
 }

@@ -3,7 +3,7 @@
 //! Must not know: rows. Sources: Debezium's `source` block of each connector.
 
 use super::Refusal;
-use super::envelope::{Envelope, Source, Transaction};
+use super::envelope::{Envelope, Source, Text, Transaction};
 use super::shape::ConnectorKind;
 use crate::domain::change::{Origin, Position, TransactionId};
 use crate::domain::hash::fnv1a;
@@ -25,12 +25,12 @@ pub fn of(connector: ConnectorKind, envelope: &Envelope<'_>) -> Result<Stand, Re
 /// `sequence` is `["last commit LSN", "LSN"]`, a JSON array in a string. The first is null until the connector has
 /// seen a commit: then the row's own LSN stands in for it, which lies below every later commit's.
 fn postgresql(source: &Source<'_>) -> Result<Stand, Refusal> {
-    let sequence: [Option<String>; 2] = match &source.sequence {
-        Some(text) => serde_json::from_str(text)
+    let sequence: [Option<Text<'_>>; 2] = match &source.sequence {
+        Some(Text(text)) => serde_json::from_str(text)
             .map_err(|_| Refusal::new("bad_position", format!("source.sequence is not two LSNs: {text}")))?,
         None => [None, None],
     };
-    let number = |text: &String| {
+    let number = |Text(text): &Text<'_>| {
         text.parse::<u64>()
             .map_err(|_| Refusal::new("bad_position", format!("\"{text}\" in source.sequence is no LSN")))
     };
@@ -49,7 +49,7 @@ fn postgresql(source: &Source<'_>) -> Result<Stand, Refusal> {
 /// A GTID is `domain-server-number` (MariaDB) or `uuid:number`, `uuid:tag:number` (MySQL). Without one, only Debezium's
 /// transaction metadata tells which rows were committed together.
 fn binlog(source: &Source<'_>, transaction: Option<&Transaction<'_>>) -> Result<Stand, Refusal> {
-    if let Some(gtid) = &source.gtid {
+    if let Some(Text(gtid)) = &source.gtid {
         let split = gtid.rfind([':', '-']).map(|at| gtid.split_at(at + 1));
         let parts = split.and_then(|(prefix, number)| Some((prefix, number.parse::<u64>().ok()?)));
         let (prefix, number) =
@@ -60,7 +60,7 @@ fn binlog(source: &Source<'_>, transaction: Option<&Transaction<'_>>) -> Result<
             transaction: fnv1a(gtid.as_bytes()),
         });
     }
-    let (Some(file), Some(pos)) = (&source.file, source.pos) else {
+    let (Some(Text(file)), Some(pos)) = (&source.file, source.pos) else {
         return Ok(Stand { position: None, origin: Origin::None, transaction: 0 });
     };
     let split = file.rfind('.').map(|at| file.split_at(at + 1));

@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::admin::ANSWER;
-use super::{Context, KafkaFailure, Properties, Quiet};
+use super::{Context, KafkaFailure, Properties, Quiet, TICK, whole};
 
 /// Rounds of blocks in flight, by number: how many blocks of each are not acknowledged.
 #[derive(Default)]
@@ -91,7 +91,7 @@ impl ChangesWriter {
                     Ok(()) => break,
                     Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
                         record = returned;
-                        self.producer.poll(Duration::from_millis(10));
+                        self.producer.poll(TICK);
                     }
                     Err((error, _)) => {
                         return Err(KafkaFailure::new(format!("writing to {}:{partition}", self.topic), error));
@@ -178,7 +178,7 @@ impl TopicReader {
 
     /// The next message in time; [`Reading::End`] each time that the end of a partition is reached.
     pub fn poll(&self, timeout: Duration) -> Result<Reading<'_>, KafkaFailure> {
-        match self.consumer.poll(timeout) {
+        match self.consumer.poll(whole(timeout)) {
             None => Ok(Reading::Nothing),
             Some(Ok(message)) => Ok(Reading::Message(message)),
             Some(Err(KafkaError::PartitionEOF(_))) => Ok(Reading::End),

@@ -12,7 +12,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::offsets::offsets_of;
-use super::{Context, KafkaFailure, Properties};
+use super::{Context, KafkaFailure, Properties, whole};
 
 /// A partition given to this member or taken from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Member {
 
     /// The next message, if one comes in time.
     pub fn poll(&self, timeout: Duration) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
-        self.consumer.poll(timeout)
+        self.consumer.poll(whole(timeout))
     }
 
     /// Partitions that came and went since the last call, in order.

@@ -10,6 +10,7 @@ pub mod offsets;
 pub mod publisher;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -61,6 +62,15 @@ impl<T> Context<T> for Result<T, KafkaError> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T, KafkaFailure> {
         self.map_err(|source| KafkaFailure::new(what(), source))
     }
+}
+
+/// How long a producer is polled at a time. rdkafka's producers wait the whole time, whatever comes, and spin through
+/// what is left of it below a millisecond; hence so little, and hardly more than a millisecond.
+pub const TICK: Duration = Duration::from_micros(1_020);
+
+/// A consumer's timeout, rounded up: librdkafka waits whole milliseconds, and rdkafka spins through the rest.
+fn whole(timeout: Duration) -> Duration {
+    Duration::from_millis(timeout.as_micros().div_ceil(1000) as u64)
 }
 
 /// The librdkafka properties of the configuration; every client begins with them.

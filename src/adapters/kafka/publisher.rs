@@ -3,16 +3,16 @@
 //! Must not know: how records are made. After any error whose outcome is not certain the producer is thrown away and
 //! made anew (KIP-98; KIP-447's fencing by transactional id), and the tail of the output says what was published.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::admin::ANSWER;
 use super::changes::{Reading, TopicReader};
-use super::{Context, KafkaFailure, Properties};
+use super::{Context, KafkaFailure, Properties, TICK};
 use crate::adapters::records::{CAUSE_HEADER, Message, Output};
 use crate::domain::record::Cause;
 
@@ -40,7 +40,7 @@ pub struct Publisher {
     topics: OutputTopics,
     partition: i32,
     transactional_id: String,
-    producer: ThreadedProducer<DefaultProducerContext>,
+    producer: BaseProducer,
     published: Option<Cause>,
 }
 
@@ -109,7 +109,26 @@ impl Publisher {
             }
             self.send(record).context(what)?;
         }
+        self.deliver().context(what)?;
         self.producer.commit_transaction(ANSWER).context(what)
+    }
+
+    /// Hears what the client has to say; to be called now and then where nothing is published.
+    pub fn tend(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Waits until everything sent is acknowledged or has failed, which the commit then says: it does not serve the
+    /// reports of delivery that it waits for.
+    fn deliver(&self) -> Result<(), KafkaError> {
+        let began = Instant::now();
+        while self.producer.in_flight_count() > 0 {
+            if began.elapsed() > ANSWER {
+                return Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut));
+            }
+            self.producer.poll(TICK);
+        }
+        Ok(())
     }
 
     /// Hands a record to the client. Waits while its buffer is full.
@@ -119,7 +138,7 @@ impl Publisher {
             match self.producer.send(record) {
                 Err((error, returned)) if error == FULL => {
                     record = returned;
-                    self.producer.flush(ANSWER)?;
+                    self.deliver()?;
                 }
                 result => return result.map_err(|(error, _)| error),
             }
@@ -127,10 +146,7 @@ impl Publisher {
     }
 }
 
-fn begin(
-    properties: &Properties,
-    transactional_id: &str,
-) -> Result<ThreadedProducer<DefaultProducerContext>, KafkaFailure> {
+fn begin(properties: &Properties, transactional_id: &str) -> Result<BaseProducer, KafkaFailure> {
     let config = properties.with(&[
         ("transactional.id", transactional_id),
         ("transaction.timeout.ms", "30000"),
@@ -144,7 +160,7 @@ fn begin(
         ("allow.auto.create.topics", "false"),
     ]);
     let what = || format!("transactional producer {transactional_id}");
-    let producer: ThreadedProducer<DefaultProducerContext> = config.create().context(what)?;
+    let producer: BaseProducer = config.create().context(what)?;
     producer.init_transactions(ANSWER).context(what)?;
     Ok(producer)
 }

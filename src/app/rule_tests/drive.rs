@@ -86,7 +86,7 @@ impl<'s> Driver<'s> {
         block.entries.push(Entry::Rules(plan.rule_set()));
         for row in &story.snapshot {
             let change = driver.change(row, start, None)?;
-            block.entries.push(Entry::Change(change));
+            block.entries.push(Entry::Change(Box::new(change)));
         }
         for topic_partition in 0..sources {
             block.entries.push(Entry::Mark(Mark { topic_partition, time: start, proof: None }));
@@ -149,7 +149,7 @@ impl<'s> Driver<'s> {
             };
             positions.insert(connector, position);
             let change = self.change(change, at, Some(position))?;
-            block.entries.push(Entry::Change(change));
+            block.entries.push(Entry::Change(Box::new(change)));
         }
         for connector in positions.into_keys() {
             let teller = &mut self.tellers[connector];

@@ -8,8 +8,9 @@ use std::cmp::Ordering;
 use bigdecimal::BigDecimal;
 
 use super::error::EvalError;
-use super::expr::{Compared, Expr, Tuple, compared, holds};
+use super::expr::{Expr, Tuple};
 use super::numeric::{Operator, decimals, to_decimal};
+use super::truth::{Compared, compared, truth_of};
 use crate::domain::value::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +43,8 @@ pub fn accumulate<'a>(
     let mut inputs: Vec<Value> = Vec::new();
     let (mut unknown, mut rows) = (false, 0);
     for items in tuples {
-        let tuple = Tuple { items, group: &[] };
-        match aggregate.filter.as_ref().map_or(Ok(Some(true)), |filter| holds(filter, tuple))? {
+        let tuple = Tuple::of(items);
+        match truth_of(aggregate.filter.as_ref(), tuple)?.holds() {
             Some(true) => {}
             Some(false) => continue,
             None => {

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use super::aggregate::{Aggregate, accumulate};
 use super::error::EvalError;
-use super::expr::{Compared, Comparison, Expr, Tuple, compared, holds};
+use super::expr::{Comparison, Expr, Tuple};
+use super::truth::{Compared, Truth, compared, truth_of};
 use crate::domain::value::Value;
 
 /// A row of output.
@@ -62,71 +63,70 @@ pub struct Grouping {
 }
 
 /// What a block gave. `unsure` is true where a row may be missing because something is unknown.
+#[derive(Default)]
 pub struct Rows {
     pub rows: Vec<OutputRow>,
     pub unsure: bool,
 }
 
-type Items<'a> = Box<[Option<&'a [Value]>]>;
+/// One row for each item of FROM.
+type Items<'a> = [Option<&'a [Value]>];
 
-const NO_GROUP: &[Value] = &[];
+/// Joined rows, one after another.
+type Tuples<'a> = Vec<Option<&'a [Value]>>;
 
 impl Block {
     pub fn evaluate(&self, tables: &[&[&[Value]]]) -> Result<Rows, EvalError> {
-        // Nothing comes of nothing, whatever would be joined to it.
-        if let Item::Source(first) = self.items[0]
-            && !tables[first].iter().any(|row| self.may_pass(row))
-            && !self.joins.iter().any(|join| join.keep_right)
-        {
-            return Ok(Rows { rows: Vec::new(), unsure: false });
+        let mut first = Vec::new();
+        if let Item::Source(source) = self.items[0] {
+            first.extend(tables[source].iter().copied().filter(|row| self.may_pass(row)));
+            // Nothing comes of nothing, whatever would be joined to it.
+            if first.is_empty() && !self.joins.iter().any(|join| join.keep_right) {
+                return Ok(Rows { rows: Vec::new(), unsure: false });
+            }
         }
-        let derived: Result<Vec<Option<Rows>>, EvalError> = self
-            .items
-            .iter()
-            .map(|item| match item {
-                Item::Derived(block) => block.evaluate(tables).map(Some),
-                _ => Ok(None),
-            })
-            .collect();
-        let derived = derived?;
-        if derived.iter().flatten().any(|rows| rows.unsure) {
-            return Ok(Rows { rows: Vec::new(), unsure: true });
+        // By item; as long as the last that is derived needs.
+        let mut derived: Vec<Rows> = Vec::new();
+        for (index, item) in self.items.iter().enumerate() {
+            if let Item::Derived(block) = item {
+                let rows = block.evaluate(tables)?;
+                if rows.unsure {
+                    return Ok(Rows { rows: Vec::new(), unsure: true });
+                }
+                derived.resize_with(index, Rows::default);
+                derived.push(rows);
+            }
         }
         let rows_of = |index: usize| -> Vec<&[Value]> {
-            match (&self.items[index], &derived[index]) {
-                (Item::Source(source), _) => tables[*source].to_vec(),
-                (Item::Lookup(rows), _) => rows.iter().map(|row| &**row).collect(),
-                (Item::Derived(_), Some(rows)) => rows.rows.iter().map(|row| &**row).collect(),
-                (Item::Derived(_), None) => Vec::new(),
+            match &self.items[index] {
+                Item::Source(source) => tables[*source].to_vec(),
+                Item::Lookup(rows) => rows.iter().map(|row| &**row).collect(),
+                Item::Derived(_) => derived[index].rows.iter().map(|row| &**row).collect(),
             }
         };
+        if !matches!(self.items[0], Item::Source(_)) {
+            first = rows_of(0);
+            first.retain(|row| self.may_pass(row));
+        }
         let width = self.items.len();
-        let rows = rows_of(0).into_iter().filter(|row| self.may_pass(row));
-        let first = rows.map(|row| {
-            let mut items: Items<'_> = vec![None; width].into();
-            items[0] = Some(row);
-            items
-        });
-        let mut tuples: Vec<Items<'_>> = first.collect();
+        let mut tuples: Tuples<'_> = vec![None; first.len() * width];
+        tuples.chunks_exact_mut(width).zip(first).for_each(|(items, row)| items[0] = Some(row));
         let mut unsure = false;
         for (index, join) in self.joins.iter().enumerate() {
             tuples = join.apply(tuples, &rows_of(index + 1), index + 1, width, &mut unsure)?;
         }
-        if let Some(filter) = &self.filter {
-            let mut kept = Vec::with_capacity(tuples.len());
-            for items in tuples {
-                match holds(filter, Tuple { items: &items, group: NO_GROUP })? {
-                    Some(true) => kept.push(items),
-                    Some(false) => {}
-                    None => unsure = true,
-                }
+        let mut kept = Vec::with_capacity(tuples.len() / width);
+        for items in tuples.chunks_exact(width) {
+            match truth_of(self.filter.as_ref(), Tuple::of(items))?.holds() {
+                Some(true) => kept.push(items),
+                Some(false) => {}
+                None => unsure = true,
             }
-            tuples = kept;
         }
         let mut rows = match &self.grouping {
             Some(_) if unsure => Vec::new(),
-            Some(grouping) => self.grouped(grouping, &tuples, &mut unsure)?,
-            None => self.plain(&tuples)?,
+            Some(grouping) => self.grouped(grouping, &kept, &mut unsure)?,
+            None => kept.iter().map(|items| self.output_row(Tuple::of(items))).collect::<Result<_, _>>()?,
         };
         if self.distinct {
             rows.sort();
@@ -144,11 +144,7 @@ impl Block {
         let mut items = [Some(&*self.unknown_row); 8];
         items[0] = Some(row);
         let Some(items) = items.get(..self.items.len()) else { return true };
-        !matches!(holds(filter, Tuple { items, group: NO_GROUP }), Ok(Some(false)))
-    }
-
-    fn plain(&self, tuples: &[Items<'_>]) -> Result<Vec<OutputRow>, EvalError> {
-        tuples.iter().map(|items| self.output_row(Tuple { items, group: NO_GROUP })).collect()
+        !matches!(filter.truth(Tuple::of(items)), Ok(Truth::False | Truth::Null))
     }
 
     fn output_row(&self, tuple: Tuple<'_>) -> Result<OutputRow, EvalError> {
@@ -158,12 +154,12 @@ impl Block {
     fn grouped(
         &self,
         grouping: &Grouping,
-        tuples: &[Items<'_>],
+        tuples: &[&Items<'_>],
         unsure: &mut bool,
     ) -> Result<Vec<OutputRow>, EvalError> {
         let mut groups: Vec<(Vec<Value>, Vec<&Items<'_>>)> = Vec::new();
         for items in tuples {
-            let tuple = Tuple { items, group: NO_GROUP };
+            let tuple = Tuple::of(items);
             let key: Result<Vec<Value>, EvalError> =
                 grouping.keys.iter().map(|key| key.evaluate(tuple).map(Cow::into_owned)).collect();
             let key = key?;
@@ -179,10 +175,10 @@ impl Block {
         let mut rows = Vec::new();
         for (mut group, members) in groups {
             for aggregate in &grouping.aggregates {
-                group.push(accumulate(aggregate, members.iter().map(|items| &***items))?);
+                group.push(accumulate(aggregate, members.iter().copied())?);
             }
             let tuple = Tuple { items: members[0], group: &group };
-            match grouping.having.as_ref().map_or(Ok(Some(true)), |having| holds(having, tuple))? {
+            match truth_of(grouping.having.as_ref(), tuple)?.holds() {
                 Some(true) => rows.push(self.output_row(tuple)?),
                 Some(false) => {}
                 None => *unsure = true,
@@ -256,56 +252,62 @@ impl Join {
 
     fn apply<'a>(
         &self,
-        left: Vec<Items<'a>>,
+        left: Tuples<'a>,
         right: &[&'a [Value]],
         at: usize,
         width: usize,
         unsure: &mut bool,
-    ) -> Result<Vec<Items<'a>>, EvalError> {
+    ) -> Result<Tuples<'a>, EvalError> {
         let mut joined = Vec::with_capacity(left.len());
         // For each right row, whether it surely matched, and whether it may have.
-        let mut right_state = vec![(false, false); right.len()];
-        for mut items in left {
+        let mut right_state = vec![(false, false); if self.keep_right { right.len() } else { 0 }];
+        let mut left = left;
+        for items in left.chunks_exact_mut(width) {
             let (mut matched, mut doubtful) = (false, false);
-            let probed: Vec<(Option<&'a [Value]>, Probe)> =
-                self.probes.iter().map(|probe| (items[probe.item], *probe)).collect();
-            let differs = |row: &[Value]| {
-                probed.iter().any(|(left, probe)| {
-                    let compared = left.map(|left| compared(&left[probe.left], &row[probe.right]));
-                    matches!(compared, Some(Compared::Ordered(ordering)) if ordering.is_ne())
-                })
-            };
-            for (row, state) in right.iter().zip(&mut right_state).filter(|(row, _)| !differs(row)) {
+            for (number, row) in right.iter().enumerate() {
+                if self.probes.iter().any(|probe| probe.differs(items, row)) {
+                    continue;
+                }
                 items[at] = Some(row);
-                match holds(&self.on, Tuple { items: &items, group: NO_GROUP })? {
+                let verdict = self.on.truth(Tuple::of(items))?.holds();
+                if let Some((matched, doubtful)) = right_state.get_mut(number) {
+                    *matched |= verdict == Some(true);
+                    *doubtful |= verdict.is_none();
+                }
+                match verdict {
                     Some(true) => {
                         matched = true;
-                        state.0 = true;
-                        joined.push(items.clone());
+                        joined.extend_from_slice(items);
                     }
                     Some(false) => {}
                     None => {
                         doubtful = true;
-                        state.1 = true;
                         *unsure = true;
                     }
                 }
             }
             if self.keep_left && !matched && !doubtful {
                 items[at] = None;
-                joined.push(items);
+                joined.extend_from_slice(items);
             }
         }
         if self.keep_right {
             for (row, (matched, doubtful)) in right.iter().zip(right_state) {
                 if !matched && !doubtful {
-                    let mut items: Items<'a> = vec![None; width].into();
-                    items[at] = Some(row);
-                    joined.push(items);
+                    let begin = joined.len();
+                    joined.resize(begin + width, None);
+                    joined[begin + at] = Some(row);
                 }
             }
         }
         Ok(joined)
+    }
+}
+
+impl Probe {
+    fn differs(&self, items: &Items<'_>, row: &[Value]) -> bool {
+        let compared = items[self.item].map(|left| compared(&left[self.left], &row[self.right]));
+        matches!(compared, Some(Compared::Ordered(ordering)) if ordering.is_ne())
     }
 }
 

@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 use super::convert::cast;
 use super::error::EvalError;
 use super::functions::{Function, call};
-use super::like::like;
 use super::numeric::{Operator, decimals, integers, to_decimal};
+use super::truth::{Compared, Truth, compared};
 use crate::domain::value::{Type, Value};
 
 /// A comparison operator.
@@ -95,6 +95,18 @@ pub struct Tuple<'a> {
     pub group: &'a [Value],
 }
 
+impl<'a> Tuple<'a> {
+    /// Outside a group.
+    pub fn of(items: &'a [Option<&'a [Value]>]) -> Tuple<'a> {
+        Tuple { items, group: &[] }
+    }
+
+    /// A column of a row; NULL where an outer join found no row.
+    pub fn column(self, item: usize, column: usize) -> Cow<'a, Value> {
+        Cow::Borrowed(self.items[item].map_or(NULL, |row| &row[column]))
+    }
+}
+
 type Evaluated<'a> = Result<Cow<'a, Value>, EvalError>;
 
 const NULL: &Value = &Value::Null;
@@ -105,23 +117,17 @@ impl Expr {
         let of = |expr: &'a Expr| -> Evaluated<'a> { expr.evaluate(tuple) };
         match self {
             Expr::Constant(value) => Ok(Cow::Borrowed(value)),
-            Expr::Column { item, column } => Ok(Cow::Borrowed(tuple.items[*item].map_or(NULL, |row| &row[*column]))),
+            Expr::Column { item, column } => Ok(tuple.column(*item, *column)),
             Expr::Grouped(index) => Ok(Cow::Borrowed(&tuple.group[*index])),
-            Expr::Compare(comparison, left, right) => {
-                let (left, right) = (of(left)?, of(right)?);
-                Ok(truth(compared(&left, &right).map(|ordering| comparison.holds(ordering))))
-            }
-            Expr::Distinct { left, right, negated } => {
-                let (left, right) = (of(left)?, of(right)?);
-                Ok(distinct(&left, &right, *negated))
-            }
-            Expr::And(left, right) => connective(of(left)?, || of(right), false),
-            Expr::Or(left, right) => connective(of(left)?, || of(right), true),
-            Expr::Not(operand) => Ok(match &*of(operand)? {
-                Value::Bool(truth) => Cow::Owned(Value::Bool(!truth)),
-                Value::Unknown => Cow::Borrowed(UNKNOWN),
-                _ => Cow::Borrowed(NULL),
-            }),
+            Expr::Compare(..)
+            | Expr::Distinct { .. }
+            | Expr::And(..)
+            | Expr::Or(..)
+            | Expr::Not(_)
+            | Expr::IsNull { .. }
+            | Expr::IsTruth { .. }
+            | Expr::In { .. }
+            | Expr::Like { .. } => self.truth(tuple).map(|truth| Cow::Owned(truth.into())),
             Expr::Arithmetic(operator, left, right) => {
                 let (left, right) = (of(left)?, of(right)?);
                 arithmetic(*operator, &left, &right).map(Cow::Owned)
@@ -138,31 +144,12 @@ impl Expr {
                 (Value::Text(left), Value::Text(right)) => Cow::Owned(Value::text(format!("{left}{right}"))),
                 _ => Cow::Borrowed(UNKNOWN),
             }),
-            Expr::IsNull { operand, negated } => Ok(match &*of(operand)? {
-                Value::Unknown => Cow::Borrowed(UNKNOWN),
-                value => Cow::Owned(Value::Bool(value.is_null() != *negated)),
-            }),
-            Expr::IsTruth { operand, truth, negated } => Ok(match &*of(operand)? {
-                Value::Unknown => Cow::Borrowed(UNKNOWN),
-                Value::Bool(value) => Cow::Owned(Value::Bool((Some(*value) == *truth) != *negated)),
-                _ => Cow::Owned(Value::Bool(truth.is_none() != *negated)),
-            }),
-            Expr::In { operand, list, negated } => within(of(operand)?, list, tuple, *negated),
-            Expr::Like { operand, pattern, escape, insensitive, negated } => {
-                Ok(match (&*of(operand)?, &*of(pattern)?) {
-                    (Value::Null, _) | (_, Value::Null) => Cow::Borrowed(NULL),
-                    (Value::Text(text), Value::Text(pattern)) => {
-                        Cow::Owned(Value::Bool(like(text, pattern, *escape, *insensitive) != *negated))
-                    }
-                    _ => Cow::Borrowed(UNKNOWN),
-                })
-            }
             Expr::Case { branches, otherwise } => {
                 for (condition, result) in branches {
-                    match &*of(condition)? {
-                        Value::Bool(true) => return of(result),
-                        Value::Unknown => return Ok(Cow::Borrowed(UNKNOWN)),
-                        _ => {}
+                    match condition.truth(tuple)? {
+                        Truth::True => return of(result),
+                        Truth::Unknown => return Ok(Cow::Borrowed(UNKNOWN)),
+                        Truth::False | Truth::Null => {}
                     }
                 }
                 of(otherwise)
@@ -231,92 +218,6 @@ impl Expr {
     }
 }
 
-/// Whether a condition surely holds; `None` where that is unknown.
-pub fn holds(condition: &Expr, tuple: Tuple<'_>) -> Result<Option<bool>, EvalError> {
-    Ok(match &*condition.evaluate(tuple)? {
-        Value::Bool(truth) => Some(*truth),
-        Value::Unknown => None,
-        _ => Some(false),
-    })
-}
-
-impl Comparison {
-    fn holds(self, ordering: Ordering) -> bool {
-        match self {
-            Comparison::Equal => ordering.is_eq(),
-            Comparison::NotEqual => ordering.is_ne(),
-            Comparison::Less => ordering.is_lt(),
-            Comparison::LessOrEqual => ordering.is_le(),
-            Comparison::Greater => ordering.is_gt(),
-            Comparison::GreaterOrEqual => ordering.is_ge(),
-        }
-    }
-}
-
-/// How two values compare. NULL is certain whatever an unknown value may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compared {
-    Ordered(Ordering),
-    Null,
-    Unknown,
-}
-
-impl Compared {
-    fn map(self, holds: impl FnOnce(Ordering) -> bool) -> Result<bool, &'static Value> {
-        match self {
-            Compared::Ordered(ordering) => Ok(holds(ordering)),
-            Compared::Null => Err(NULL),
-            Compared::Unknown => Err(UNKNOWN),
-        }
-    }
-}
-
-fn truth<'a>(certain: Result<bool, &'static Value>) -> Cow<'a, Value> {
-    match certain {
-        Ok(truth) => Cow::Owned(Value::Bool(truth)),
-        Err(value) => Cow::Borrowed(value),
-    }
-}
-
-/// Compares values of types that fit: numbers of either kind as numbers, text by code point (collation "C").
-pub fn compared(left: &Value, right: &Value) -> Compared {
-    match (left, right) {
-        (Value::Null, _) | (_, Value::Null) => Compared::Null,
-        (Value::Unknown, _) | (_, Value::Unknown) => Compared::Unknown,
-        (Value::Int(_), Value::Decimal(_)) | (Value::Decimal(_), Value::Int(_)) => {
-            Compared::Ordered(to_decimal(left).cmp(&to_decimal(right)))
-        }
-        _ => Compared::Ordered(left.cmp(right)),
-    }
-}
-
-fn distinct<'a>(left: &Value, right: &Value, negated: bool) -> Cow<'a, Value> {
-    let distinct = match (left, right) {
-        (Value::Unknown, _) | (_, Value::Unknown) => return Cow::Borrowed(UNKNOWN),
-        (Value::Null, Value::Null) => false,
-        (Value::Null, _) | (_, Value::Null) => true,
-        _ => compared(left, right) != Compared::Ordered(Ordering::Equal),
-    };
-    Cow::Owned(Value::Bool(distinct != negated))
-}
-
-/// AND (`decisive` is false) and OR (`decisive` is true). The right side is not looked at where the left decides.
-fn connective<'a>(left: Cow<'a, Value>, right: impl FnOnce() -> Evaluated<'a>, decisive: bool) -> Evaluated<'a> {
-    let decides = |value: &Value| matches!(value, Value::Bool(truth) if *truth == decisive);
-    if decides(&left) {
-        return Ok(left);
-    }
-    let right = right()?;
-    if decides(&right) {
-        return Ok(right);
-    }
-    Ok(match (&*left, &*right) {
-        (Value::Unknown, _) | (_, Value::Unknown) => Cow::Borrowed(UNKNOWN),
-        (Value::Null, _) | (_, Value::Null) => Cow::Borrowed(NULL),
-        _ => Cow::Owned(Value::Bool(!decisive)),
-    })
-}
-
 fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Result<Value, EvalError> {
     match (left, right) {
         (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
@@ -334,19 +235,6 @@ fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Result<Value, 
             decimals(operator, &left, &right).map(Value::decimal)
         }
     }
-}
-
-fn within<'a>(operand: Cow<'a, Value>, list: &'a [Expr], tuple: Tuple<'a>, negated: bool) -> Evaluated<'a> {
-    let mut undecided = None;
-    for expr in list {
-        match compared(&operand, &*expr.evaluate(tuple)?) {
-            Compared::Ordered(Ordering::Equal) => return Ok(Cow::Owned(Value::Bool(!negated))),
-            Compared::Ordered(_) => {}
-            Compared::Null => undecided = undecided.or(Some(NULL)),
-            Compared::Unknown => undecided = Some(UNKNOWN),
-        }
-    }
-    Ok(undecided.map_or(Cow::Owned(Value::Bool(negated)), Cow::Borrowed))
 }
 
 /// GREATEST and LEAST ignore NULLs, as PostgreSQL does.

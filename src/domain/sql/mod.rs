@@ -15,6 +15,7 @@ mod like;
 mod numeric;
 mod scope;
 mod select;
+mod truth;
 mod types;
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ const CEILING: Instant = Instant(1_000);
 
 fn admit(timeline: &mut Timeline, changes: &[(i64, i64, Option<u64>, RunId)]) -> Vec<Admission> {
     let admit = |(offset, at, position, run): &(i64, i64, Option<u64>, RunId)| {
-        timeline.admit(0, change(*offset, *at, *position, *run), CEILING)
+        timeline.admit(0, change(*offset, *at, *position, *run).into(), CEILING)
     };
     changes.iter().map(admit).collect()
 }

@@ -63,8 +63,14 @@ impl Stage {
             key_before: None,
             operation: Operation::Upsert { columns: [Value::Int(1)].into(), unchanged: [].into(), row_before: None },
         };
-        let decoded = Decoded { change, origin: Origin::Lsn, streamed: !incremental, incremental, incomplete: false };
-        self.ingest.take(0, &self.lane, (offset, Reading::Change(Box::new(decoded))), Instant(now));
+        let decoded = Decoded {
+            change: change.into(),
+            origin: Origin::Lsn,
+            streamed: !incremental,
+            incremental,
+            incomplete: false,
+        };
+        self.ingest.take(0, &self.lane, (offset, Reading::Change(decoded)), Instant(now));
     }
 
     /// The marks, and the source times of the changes, of a round.

@@ -71,7 +71,7 @@ fn mark(topic_partition: usize, time: i64) -> Entry {
 /// The number-th order: paid at that instant.
 fn paid(number: i64) -> Entry {
     let columns = [Value::Int(number), Value::text(format!("PAID {}", "x".repeat(100)))].into();
-    Entry::Change(Change {
+    Entry::Change(Box::new(Change {
         topic_partition: 0,
         offset: number,
         source_time: Instant(number),
@@ -83,7 +83,7 @@ fn paid(number: i64) -> Entry {
         key: Some(Key(number.to_string().into())),
         key_before: None,
         operation: Operation::Upsert { columns, unchanged: [].into(), row_before: None },
-    })
+    }))
 }
 
 /// A task that is flushed when it asks for it, and what it took.

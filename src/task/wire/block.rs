@@ -297,7 +297,7 @@ fn read_entry(
                 return Err(reader.damaged("an origin is not listed"));
             }
             change.topic_partition = lane.unwrap_or(0);
-            Entry::Change(change)
+            Entry::Change(Box::new(change))
         }
         MARK => {
             let time = read_time(reader, last)?;

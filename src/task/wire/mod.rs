@@ -92,8 +92,8 @@ impl Writer {
                 self.signed(*number);
             }
             Value::Decimal(decimal) => {
-                let (digits, scale) = decimal.as_bigint_and_exponent();
-                match i64::try_from(&digits) {
+                let (digits, scale) = decimal.as_bigint_and_scale();
+                match i64::try_from(&*digits) {
                     Ok(digits) => {
                         self.byte(5);
                         self.signed(scale);

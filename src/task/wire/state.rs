@@ -454,7 +454,7 @@ pub fn decode_chunk(bytes: &[u8], source: usize, lane: usize, layouts: &Layouts)
         let _lane: usize = reader.narrow()?;
         let mut change = read_change(reader, tag, 0, map, &mut last)?;
         change.topic_partition = lane;
-        Ok(Waiting { place, floor, late, change })
+        Ok(Waiting { place, floor, late, change: Box::new(change) })
     })?;
     reader.end()?;
     Ok(waiting)

@@ -92,9 +92,9 @@ fn block() -> Block {
         topic_partitions: vec![(0, lane("shop.shop.orders", 3)), (1, lane("pay.pay.payments", 2))],
         origins: vec![Origin::None, Origin::Lsn, Origin::Gtid("0-1-".into()), Origin::Binlog("mysql-bin.".into())],
         entries: vec![
-            Entry::Change(snapshot),
-            Entry::Change(change(10, upsert)),
-            Entry::Change(change(12, Operation::Delete { row: [Value::Int(1)].into() })),
+            Entry::Change(snapshot.into()),
+            Entry::Change(change(10, upsert).into()),
+            Entry::Change(change(12, Operation::Delete { row: [Value::Int(1)].into() }).into()),
             Entry::Mark(Mark { topic_partition: 0, time: Instant(5), proof: None }),
             Entry::Mark(Mark {
                 topic_partition: 1,
@@ -265,7 +265,7 @@ fn state_is_written_as_ever_and_read_back() {
     assert_eq!(decode_memory(&task), Ok(memory(&layouts)));
     let upsert = Operation::Upsert { columns: every_value(), unchanged: [].into(), row_before: None };
     let waiting =
-        vec![Waiting { place: Place::default(), floor: Instant(32), late: true, change: change(3, upsert) }];
+        vec![Waiting { place: Place::default(), floor: Instant(32), late: true, change: change(3, upsert).into() }];
     let chunk = encode_chunk(waiting.iter(), &layouts);
     golden("chunk-1.bin", &chunk);
     assert_eq!(decode_chunk(&chunk, 0, 1, &layouts), Ok(waiting));
@@ -280,10 +280,10 @@ fn columns_may_come_and_go() {
         row_before: None,
     };
     let mut small = block();
-    small.entries = vec![Entry::Change(change(1, upsert([Value::Int(1), Value::Int(2)], 1)))];
+    small.entries = vec![Entry::Change(change(1, upsert([Value::Int(1), Value::Int(2)], 1)).into())];
     let reads = catalog(&["c1", "new"]);
     let read = decode(&encode(&small, &wrote), &reads).expect("another configuration reads it");
-    small.entries = vec![Entry::Change(change(1, upsert([Value::Int(2), Value::Unknown], 0)))];
+    small.entries = vec![Entry::Change(change(1, upsert([Value::Int(2), Value::Unknown], 0)).into())];
     assert_eq!(read, small);
 
     let mut kept = state();
@@ -314,7 +314,8 @@ fn newer_foreign_and_damaged_bytes_are_refused() {
     let catalog = catalog(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let layouts = Layouts::new(Vec::new(), &catalog);
     let upsert = Operation::Upsert { columns: every_value(), unchanged: [].into(), row_before: None };
-    let waiting = Waiting { place: Place::default(), floor: Instant(0), late: false, change: change(10, upsert) };
+    let waiting =
+        Waiting { place: Place::default(), floor: Instant(0), late: false, change: change(10, upsert).into() };
     type Read<'r> = Box<dyn Fn(&[u8]) -> Option<WireError> + 'r>;
     let formats: [(&str, usize, Vec<u8>, Read<'_>); 5] = [
         ("changes-log block", 3, encode(&ruled(), &catalog), Box::new(|bytes| decode(bytes, &catalog).err())),

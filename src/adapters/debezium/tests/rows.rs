@@ -315,7 +315,7 @@ fn a_changed_message_key_is_a_delete_and_a_create() {
 fn decoded(shape: &SourceShape, event: &str, run: u64) -> crate::task::ingest::Decoded {
     let record: serde_json::Value = serde_json::from_str(event).expect("a record is JSON");
     match Decoder::new().decode(shape, record["value"].as_str().map(str::as_bytes), run) {
-        Ok(Event::Change(decoded)) => *decoded,
+        Ok(Event::Change(decoded)) => decoded,
         other => panic!("{other:?}"),
     }
 }
