@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 /// Milliseconds until the system is given back what is free; what sets MIMALLOC_PURGE_DELAY is asked first. With the
-/// allocator's own 10 a tenth of the CPU time goes into clearing the same pages again and again: a stage hands what it
+/// allocator's own 10 a twentieth of the CPU time goes into clearing the same pages again and again: a stage hands what it
 /// made to another thread, which frees it at once.
 const PURGED_AFTER: i64 = 10_000;
 

@@ -156,14 +156,17 @@ fn until_signal(settings: Settings, stages: Stages) -> Result<(), Box<dyn std::e
     let metrics = telemetry::install_metrics(&settings.plan.reconciliation)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     tracing::info!(reconciliation = %settings.plan.reconciliation, rules = settings.plan.rules.len(), "starting");
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
         let signalled = tokio::spawn(stop_on_signal(Arc::clone(&stop)));
         let status = Arc::new(ReconcileStatus::default());
         let result = run(Arc::new(settings), stages, stop, status, metrics).await;
         signalled.abort();
         result
-    })?;
+    });
+    // A stage that does not end is not waited for any longer.
+    runtime.shutdown_background();
+    result?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -13,11 +13,15 @@ pub mod run;
 pub mod settings;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::adapters::kafka::KafkaFailure;
 use crate::adapters::rocksdb::RocksError;
 use crate::task::cache::StateError;
 use crate::task::wire::WireError;
+
+/// How long the stages may take to stop: a little less than what Kubernetes waits before it kills.
+const STOP_WITHIN: Duration = Duration::from_secs(25);
 
 /// Why a stage stopped. Everything that could be retried was.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,11 @@ pub enum StageError {
     ChangesGap { topic: String, partition: i32, next: i64, start: i64, end: i64 },
     #[error("the worker of partition {partition} panicked; its message stands above")]
     Panicked { partition: i32 },
+    #[error(
+        "told to stop, and not done after {} s: the brokers most likely do not answer. Nothing is lost: what was not \
+         acknowledged is done again at the next start", STOP_WITHIN.as_secs()
+    )]
+    Unfinished,
     #[error("topic {topic} has {found} partitions, the configuration says {wanted}; a changed count would move keys")]
     PartitionCount { topic: String, found: i32, wanted: i32 },
     #[error("{address} cannot be listened on: {source}")]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::StageError;
 use super::ingest_stage::IngestStage;
 use super::reconcile_stage::{ReconcileStage, ReconcileStatus};
 use super::settings::Settings;
+use super::{STOP_WITHIN, StageError};
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::{Admin, TopicPlan};
 use crate::adapters::telemetry;
@@ -58,11 +58,20 @@ pub async fn run(
     tokio::select! {
         result = work => result.unwrap_or(Err(StageError::Panicked { partition: -1 })),
         never = upkeep => match never {},
+        () = overdue(&stop) => Err(StageError::Unfinished),
         result = serving => {
             stop.store(true, Ordering::Relaxed);
             result
         }
     }
+}
+
+/// Ends when the stages were told to stop long enough ago.
+async fn overdue(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(STOP_WITHIN).await;
 }
 
 type Stage = std::thread::JoinHandle<Result<(), StageError>>;

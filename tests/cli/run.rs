@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use evenkeel::app::demo::settings::FILE;
 use rdkafka::mocking::MockCluster;
@@ -49,7 +50,9 @@ impl Drop for Process {
     }
 }
 
-fn ends_in_order_on(signal: &str) {
+/// Runs it until its workers are at work, with transactions and stores that have to be closed, then signals. Gives its
+/// exit code and its log. The brokers go before where `they_go`.
+fn ends_on(signal: &str, they_go: bool) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("evenkeel.yaml");
     std::fs::write(&config, format!("{FILE}\nhttp: {{listen: \"off\"}}\n")).expect("it can be written");
@@ -62,21 +65,35 @@ fn ends_in_order_on(signal: &str) {
     let mut process = Process::start(run);
     let mut told = Vec::new();
     let mut log = process.stderr();
-    // Workers are at work, with transactions and stores that have to be closed.
     for line in log.by_ref() {
         let is_open = line.contains("partition opened");
         told.push(line);
         if is_open {
-            process.signal(signal);
             break;
         }
     }
-    told.extend(log);
-    let told = told.join("\n");
-    assert_eq!(process.exit_code(), Some(0), "{told}");
+    let cluster = (!they_go).then_some(cluster);
+    process.signal(signal);
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || ended.send(log.collect::<Vec<_>>()));
+    told.extend(end.recv_timeout(Duration::from_secs(60)).expect("it ends in time"));
+    drop(cluster);
+    assert_eq!(process.stdout().count(), 0, "logs go to stderr");
+    (process.exit_code(), told.join("\n"))
+}
+
+fn ends_in_order_on(signal: &str) {
+    let (code, told) = ends_on(signal, false);
+    assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("partition opened") && told.contains("\"stopped\""), "{told}");
     assert!(!told.contains("ERROR"), "{told}");
-    assert_eq!(process.stdout().count(), 0, "logs go to stderr");
+}
+
+#[test]
+fn cli_run_ends_in_time_where_the_brokers_are_gone() {
+    let (code, told) = ends_on("TERM", true);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("error: told to stop, and not done after 25 s: the brokers"), "{told}");
 }
 
 #[test]
