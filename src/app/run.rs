@@ -22,7 +22,8 @@ pub enum Stages {
     Reconcile,
 }
 
-/// Runs the stages until `stop` is set or one of them fails. `status` tells how far reconcile is.
+/// Runs the stages until `stop` is set or one of them fails; the others then stop in order, or are not waited for after
+/// [`STOP_WITHIN`]. `status` tells how far reconcile is.
 pub async fn run(
     settings: Arc<Settings>,
     stages: Stages,
@@ -55,13 +56,19 @@ pub async fn run(
             .collect();
         results.into_iter().collect()
     });
+    let ended = async {
+        tokio::select! {
+            result = work => result.unwrap_or(Err(StageError::Panicked { partition: -1 })),
+            () = overdue(&stop) => Err(StageError::Unfinished),
+        }
+    };
+    tokio::pin!(ended);
     tokio::select! {
-        result = work => result.unwrap_or(Err(StageError::Panicked { partition: -1 })),
+        result = &mut ended => result,
         never = upkeep => match never {},
-        () = overdue(&stop) => Err(StageError::Unfinished),
         result = serving => {
             stop.store(true, Ordering::Relaxed);
-            result
+            result.and(ended.await)
         }
     }
 }

@@ -50,19 +50,26 @@ impl Drop for Process {
     }
 }
 
-/// Runs it until its workers are at work, with transactions and stores that have to be closed, then signals. Gives its
-/// exit code and its log. The brokers go before where `they_go`.
-fn ends_on(signal: &str, they_go: bool) -> (Option<i32>, String) {
+/// The product on brokers of its own, in a folder of its own.
+fn start(
+    listen: &str,
+) -> (Process, MockCluster<'static, rdkafka::producer::DefaultProducerContext>, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("evenkeel.yaml");
-    std::fs::write(&config, format!("{FILE}\nhttp: {{listen: \"off\"}}\n")).expect("it can be written");
+    std::fs::write(&config, format!("{FILE}\nhttp: {{listen: \"{listen}\"}}\n")).expect("it can be written");
     let cluster = MockCluster::new(1).expect("a mock cluster starts");
     for (topic, partitions) in TOPICS {
         cluster.create_topic(topic, partitions, 1).expect("a topic is created");
     }
     let mut run = command(&["run", "-c", &config.display().to_string()]);
     run.env("DEMO_BOOTSTRAP", cluster.bootstrap_servers()).env("DEMO_STATE", folder.path().join("state"));
-    let mut process = Process::start(run);
+    (Process::start(run), cluster, folder)
+}
+
+/// Runs it until its workers are at work, with transactions and stores that have to be closed, then signals. Gives its
+/// exit code and its log. The brokers go before where `they_go`.
+fn ends_on(signal: &str, they_go: bool) -> (Option<i32>, String) {
+    let (mut process, cluster, _folder) = start("off");
     let mut told = Vec::new();
     let mut log = process.stderr();
     for line in log.by_ref() {
@@ -94,6 +101,17 @@ fn cli_run_ends_in_time_where_the_brokers_are_gone() {
     let (code, told) = ends_on("TERM", true);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("error: told to stop, and not done after 25 s: the brokers"), "{told}");
+}
+
+#[test]
+fn cli_run_says_which_address_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let (mut process, _cluster, _folder) = start(&address);
+    let told: Vec<String> = process.stderr().collect();
+    assert_eq!(process.exit_code(), Some(1), "{told:?}");
+    let error = told.last().expect("it says why");
+    assert!(error.starts_with(&format!("error: {address} cannot be listened on: Address")), "{error}");
 }
 
 #[test]

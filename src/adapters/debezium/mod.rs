@@ -13,8 +13,7 @@ mod temporal;
 mod tests;
 mod value;
 
-use std::borrow::Cow;
-
+use compact_str::{ToCompactString, format_compact};
 use serde_json::value::RawValue;
 
 use self::envelope::{Envelope, Payload, Source};
@@ -247,15 +246,14 @@ fn primary_key(shape: &SourceShape, row: &[Cell]) -> Result<Box<[Value]>, Refusa
 
 /// A key value as canonical text; `None` for NULL.
 pub fn key_of(value: &Value) -> Option<Key> {
-    let text: Cow<'_, str> = match value {
+    Some(Key(match value {
         Value::Null | Value::Unknown => return None,
-        Value::Text(text) => Cow::Borrowed(text),
-        Value::Int(number) => number.to_string().into(),
+        Value::Text(text) => text.clone(),
+        Value::Int(number) => number.to_compact_string(),
         Value::Decimal(decimal) => decimal.normalized().to_plain_string().into(),
-        Value::Uuid(bytes) => uuid::Uuid::from_bytes(*bytes).hyphenated().to_string().into(),
-        other => format!("{other:?}").into(),
-    };
-    Some(Key(text.into()))
+        Value::Uuid(bytes) => uuid::Uuid::from_bytes(*bytes).hyphenated().to_compact_string(),
+        other => format_compact!("{other:?}"),
+    }))
 }
 
 /// True where a value of this type can be a reconciliation key.
