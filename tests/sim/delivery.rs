@@ -55,6 +55,8 @@ pub struct Trouble {
     pub breaks_promises: bool,
     /// From when to when a connector stands still.
     pub stall: Option<(usize, Micros, Micros)>,
+    /// From when to when a topic-partition can't be read.
+    pub blind: Option<(usize, Micros, Micros)>,
     /// For each table, true where its topics begin in the middle of history: without the rows that were there before.
     pub without_snapshot: [bool; 3],
 }
@@ -129,6 +131,10 @@ impl Delivery {
         (before + (id % i64::from(PARTITIONS[table])) as i32) as usize
     }
 
+    pub fn can_be_read(&self, lane: usize, now: Micros) -> bool {
+        !self.trouble.blind.is_some_and(|(blind, from, until)| blind == lane && from <= now && now < until)
+    }
+
     pub fn heartbeats(&self, database: usize) -> &Lane {
         &self.lanes[self.lanes.len() - 2 + database]
     }
@@ -164,8 +170,11 @@ impl Delivery {
                 return;
             }
             if transaction.epoch != connector.epoch {
+                // Many a connector goes down with its database.
                 if connector.flying.is_empty() {
                     self.follow(dice, database, transaction.epoch, now);
+                } else if self.trouble.crashes > 0 && dice.once_in(20) {
+                    self.crash(dice, world, database, now);
                 }
                 return;
             }

@@ -15,7 +15,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use self::delivery::{Delivery, Trouble};
+use self::delivery::{Delivery, PARTITIONS, Trouble};
 use self::life::Said;
 use self::oracle::{Oracle, Verdict};
 use self::product::{Faults, Product, SLACK, STALL_AFTER};
@@ -97,12 +97,17 @@ fn simulate(seed: u64) -> Sums {
         let length = if dice.once_in(2) { STALL_AFTER + 20 * SECOND } else { 8 * SECOND };
         (dice.below(2) as usize, stall_from, stall_from + length)
     });
+    let blind = dice.once_in(3).then(|| {
+        let from = BEGIN + dice.between(5, 50) * SECOND;
+        (dice.below(PARTITIONS.iter().sum::<i32>() as u64) as usize, from, from + dice.between(1, 15) * SECOND)
+    });
     let breaks_promises = dice.once_in(4);
     let trouble = Trouble {
         delay: dice.pick(&[1, SECOND / 10, SLACK - 1]),
         crashes: dice.pick(&[0, 30, 100]),
         breaks_promises,
         stall,
+        blind,
         without_snapshot: [0; 3].map(|_| dice.once_in(5)),
     };
     // Mostly it is said where history is known in part only.

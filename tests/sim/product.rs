@@ -192,7 +192,7 @@ impl Product {
         for lane in 0..self.topics.len() {
             let (owner, mut next) = self.owners[lane];
             let (Some(source), topic_partition) = self.topics[lane].clone() else { continue };
-            if owner != member || dice.once_in(3) {
+            if owner != member || !delivery.can_be_read(lane, now) || dice.once_in(3) {
                 continue;
             }
             for _ in 0..dice.below(12) {
@@ -230,9 +230,10 @@ impl Product {
         let mut ends = Vec::new();
         for (source, topic_partition) in wanted {
             let lane = self.topics.iter().position(|known| *known == (Some(source), topic_partition.clone()));
-            let end = delivery.lanes[lane.expect("it is a lane")].records.len();
+            let lane = lane.expect("it is a lane");
+            let end = delivery.lanes[lane].records.len();
             // Two answers on end are needed: if they are rarer, a source seems to stand still.
-            if !dice.once_in(40) {
+            if delivery.can_be_read(lane, now) && !dice.once_in(40) {
                 ends.push(((source, topic_partition), end as i64));
             }
         }
