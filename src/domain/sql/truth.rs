@@ -3,7 +3,6 @@
 //! Must not know: how other values are computed (`expr`). Conditions are most of what rules do, so no value is made
 //! for them.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::error::EvalError;
@@ -70,16 +69,16 @@ impl Expr {
                 other => other,
             },
             Expr::Compare(comparison, left, right) => {
-                match compared(&*left.operand(tuple)?, &*right.operand(tuple)?) {
+                match compared(&*left.evaluate(tuple)?, &*right.evaluate(tuple)?) {
                     Compared::Ordered(ordering) => comparison.holds(ordering).into(),
                     Compared::Null => Truth::Null,
                     Compared::Unknown => Truth::Unknown,
                 }
             }
             Expr::Distinct { left, right, negated } => {
-                distinct(&*left.operand(tuple)?, &*right.operand(tuple)?, *negated)
+                distinct(&*left.evaluate(tuple)?, &*right.evaluate(tuple)?, *negated)
             }
-            Expr::IsNull { operand, negated } => match &*operand.operand(tuple)? {
+            Expr::IsNull { operand, negated } => match &*operand.evaluate(tuple)? {
                 Value::Unknown => Truth::Unknown,
                 value => Truth::from(value.is_null() != *negated),
             },
@@ -88,9 +87,9 @@ impl Expr {
                 Truth::Null => Truth::from(truth.is_none() != *negated),
                 known => Truth::from((Some(known == Truth::True) == *truth) != *negated),
             },
-            Expr::In { operand, list, negated } => within(&*operand.operand(tuple)?, list, tuple, *negated)?,
+            Expr::In { operand, list, negated } => within(&*operand.evaluate(tuple)?, list, tuple, *negated)?,
             Expr::Like { operand, pattern, escape, insensitive, negated } => {
-                match (&*operand.operand(tuple)?, &*pattern.operand(tuple)?) {
+                match (&*operand.evaluate(tuple)?, &*pattern.evaluate(tuple)?) {
                     (Value::Null, _) | (_, Value::Null) => Truth::Null,
                     (Value::Text(text), Value::Text(pattern)) => {
                         Truth::from(like(text, pattern, *escape, *insensitive) != *negated)
@@ -100,15 +99,6 @@ impl Expr {
             }
             other => Truth::of(&*other.evaluate(tuple)?),
         })
-    }
-
-    /// The expression's value; looked up at once where nothing is to be computed.
-    fn operand<'a>(&'a self, tuple: Tuple<'a>) -> Result<Cow<'a, Value>, EvalError> {
-        match self {
-            Expr::Column { item, column } => Ok(tuple.column(*item, *column)),
-            Expr::Constant(value) => Ok(Cow::Borrowed(value)),
-            other => other.evaluate(tuple),
-        }
     }
 }
 
@@ -178,7 +168,7 @@ fn connective(left: &Expr, right: &Expr, tuple: Tuple<'_>, decisive: Truth) -> R
 fn within(operand: &Value, list: &[Expr], tuple: Tuple<'_>, negated: bool) -> Result<Truth, EvalError> {
     let mut otherwise = Truth::from(negated);
     for expr in list {
-        match compared(operand, &*expr.operand(tuple)?) {
+        match compared(operand, &*expr.evaluate(tuple)?) {
             Compared::Ordered(Ordering::Equal) => return Ok(Truth::from(!negated)),
             Compared::Ordered(_) => {}
             Compared::Null if otherwise == Truth::Unknown => {}
