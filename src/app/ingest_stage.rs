@@ -18,10 +18,10 @@ use super::settings::{HeartbeatSettings, Settings, TopicSelection};
 use crate::adapters::clock::now;
 use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, RUN_HEADER, Refusal, blot, run_of};
 use crate::adapters::kafka::admin::Admin;
-use crate::adapters::kafka::changes::{ChangesWriter, Reading, TopicReader, passing};
+use crate::adapters::kafka::changes::{ChangesWriter, Reading, TopicReader};
 use crate::adapters::kafka::group::{Member, Movement};
 use crate::adapters::kafka::offsets::Offsets;
-use crate::adapters::kafka::{Properties, TICK};
+use crate::adapters::kafka::{KafkaFailure, Properties, TICK, passing};
 use crate::adapters::telemetry;
 use crate::domain::change::{Operation, Reject, SourceIndex, TopicPartition, Topology};
 use crate::domain::instant::Instant;
@@ -187,7 +187,7 @@ impl IngestStage {
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) if passing(&error) => tracing::warn!(%error, "reading the sources was disturbed"),
                 Some(Err(error)) => {
-                    return Err(crate::adapters::kafka::KafkaFailure::new("reading the sources", error).into());
+                    return Err(KafkaFailure::new("reading the sources", error).into());
                 }
             }
             timeout = Duration::ZERO;

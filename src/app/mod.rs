@@ -49,10 +49,16 @@ pub enum StageError {
     )]
     InputBeganAnew { topic: String, partition: i32, expected: i64, found: i64 },
     #[error(
-        "changes log {topic}:{partition} holds offsets {start} to {end}, the state goes on at {next}: rebuild it by \
-         removing the state folder and the internal topics, and reading the sources from their beginning"
+        "changes log {topic}:{partition} holds offsets {start} to {end}, the state goes on at {next}: one of them is not \
+         the other's. Give the reconciliation a new name: it begins anew from what the sources' topics hold"
     )]
     ChangesGap { topic: String, partition: i32, next: i64, start: i64, end: i64 },
+    #[error(
+        "changes log {topic}:{partition} ends at offset {end}, but what follows from offset {published} was published: the \
+         topic was deleted and created anew, or its brokers lost what they had acknowledged. Give the reconciliation a new \
+         name: it begins anew from what the sources' topics hold"
+    )]
+    OutputAhead { topic: String, partition: i32, published: i64, end: i64 },
     #[error("the worker of partition {partition} panicked; its message stands above")]
     Panicked { partition: i32 },
     #[error(

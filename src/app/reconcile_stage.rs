@@ -16,11 +16,11 @@ use rdkafka::message::Message as _;
 use super::StageError;
 use super::settings::Settings;
 use crate::adapters::clock::now;
-use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::changes::{Reading, TopicReader};
 use crate::adapters::kafka::group::{Member, Movement};
 use crate::adapters::kafka::offsets::Offsets;
-use crate::adapters::kafka::publisher::{OutputTopics, Publisher};
+use crate::adapters::kafka::publisher::{OutputPartition, OutputTopics, Publisher};
+use crate::adapters::kafka::{KafkaFailure, Properties, passing};
 use crate::adapters::records::{Message, Renderer};
 use crate::adapters::rocksdb::{RocksStore, SharedMemory};
 use crate::adapters::telemetry;
@@ -126,12 +126,30 @@ impl ReconcileStage {
         })
     }
 
-    /// Works until told to stop; then lets every worker publish and flush.
+    /// Works until told to stop; then, or where something failed, lets every worker publish and flush.
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), StageError> {
+        let result = self.work(stop);
+        for running in self.running.values() {
+            running.stop.store(true, Ordering::Relaxed);
+        }
+        self.commit();
+        let all = std::mem::take(&mut self.running).into_iter().chain(std::mem::take(&mut self.stopping));
+        let results: Vec<_> = all.map(|(partition, running)| join(partition, running)).collect();
+        results.into_iter().fold(result, Result::and)
+    }
+
+    fn work(&mut self, stop: &AtomicBool) -> Result<(), StageError> {
         let mut committed = Moment::now();
         while !stop.load(Ordering::Relaxed) {
             // Partitions are held, not read: what is polled here are only rebalances and errors.
-            drop(self.member.poll(Duration::from_millis(100)));
+            match self.member.poll(Duration::from_millis(100)) {
+                Some(Err(error)) if passing(&error) => tracing::warn!(%error, "the group was disturbed"),
+                Some(Err(error)) => {
+                    let group = &self.settings.topics.reconcile_group;
+                    return Err(KafkaFailure::new(format!("member of group {group}"), error).into());
+                }
+                _ => {}
+            }
             self.follow_movements();
             self.status.joined.store(self.member.has_joined(), Ordering::Release);
             self.reap()?;
@@ -141,12 +159,7 @@ impl ReconcileStage {
                 self.report();
             }
         }
-        for running in self.running.values() {
-            running.stop.store(true, Ordering::Relaxed);
-        }
-        self.commit();
-        let mut all = std::mem::take(&mut self.running).into_iter().chain(std::mem::take(&mut self.stopping));
-        all.try_for_each(|(partition, running)| join(partition, running))
+        Ok(())
     }
 
     fn follow_movements(&mut self) {
@@ -211,7 +224,13 @@ impl ReconcileStage {
         self.stopping = stopping;
         let ended: Vec<(i32, Running)> = ended;
         for (partition, running) in ended {
-            join(partition, running)?;
+            match join(partition, running) {
+                // Whoever has the partition now publishes it.
+                Err(StageError::Kafka(failure)) => {
+                    tracing::warn!(partition, %failure, "the partition was given up with something unpublished");
+                }
+                result => result?,
+            }
         }
         let now = Moment::now();
         let ended: Vec<i32> =
@@ -324,8 +343,13 @@ impl Worker {
         if seat.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let transactional_id = format!("{}-{partition}", topics.transactional_id);
-        let publisher = Publisher::take_over(properties, &outputs, *partition, &transactional_id)?;
+        let publisher = Publisher::take_over(OutputPartition {
+            properties: properties.clone(),
+            topics: outputs,
+            partition: *partition,
+            transactional_id: format!("{}-{partition}", topics.transactional_id),
+            stop: Arc::clone(&seat.stop),
+        })?;
         let fetch = settings.limits.fetch_bytes / 2 / topics.partitions.max(1) as usize;
         let reader = TopicReader::open(properties, &topics.changes, fetch)?;
         let (start, end) = reader.bounds(*partition)?;
@@ -338,6 +362,10 @@ impl Worker {
                 start,
                 end,
             });
+        }
+        if let Some(published) = publisher.published().filter(|published| published.offset >= end) {
+            let (topic, partition, published) = (topics.changes.clone(), *partition, published.offset);
+            return Err(StageError::OutputAhead { topic, partition, published, end });
         }
         reader.seek(&[(*partition, next)])?;
         tracing::info!(partition, next, end, published = ?publisher.published(), "partition opened");

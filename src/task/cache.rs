@@ -45,7 +45,7 @@ pub enum StateError<E: std::error::Error> {
     Wire(#[from] WireError),
     #[error(
         "the state was written for the sources {stored:?}, the configuration has {configured:?}; give the \
-         reconciliation a new name, or remove its state and its internal topics to rebuild it from the sources"
+         reconciliation a new name: it begins anew from what the sources' topics hold"
     )]
     OtherSources { stored: Vec<String>, configured: Vec<String> },
     #[error(

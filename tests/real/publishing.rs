@@ -1,9 +1,10 @@
 //! What only a real broker shows: fencing, topics as they are made, gaps in the input, rules edited over a kill.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::adapters::kafka::Properties;
-use evenkeel::adapters::kafka::publisher::{OutputTopics, Publisher};
+use evenkeel::adapters::kafka::publisher::{OutputPartition, OutputTopics, Publisher};
 use evenkeel::adapters::records::{CAUSE_HEADER, Message, Output};
 use evenkeel::app::StageError;
 use evenkeel::app::demo::settings::settings;
@@ -37,7 +38,16 @@ fn real_a_publisher_that_was_taken_over_publishes_nothing() {
     let all = [&topics.discrepancies, &topics.open, &topics.quarantine].map(|topic| (topic.clone(), 1));
     super::create_topics(&stack.bootstrap(), &all).expect("the topics are created");
     let properties = Properties::new([("bootstrap.servers".to_owned(), stack.bootstrap())].into());
-    let take_over = || Publisher::take_over(&properties, &topics, 0, "fenced-0").expect("it takes over");
+    let take_over = || {
+        let output = OutputPartition {
+            properties: properties.clone(),
+            topics: topics.clone(),
+            partition: 0,
+            transactional_id: "fenced-0".to_owned(),
+            stop: Arc::default(),
+        };
+        Publisher::take_over(output).expect("it takes over")
+    };
     let mut first = take_over();
     assert_eq!(first.published(), None);
     first.publish(&[message(1, "first")]).expect("it is published");

@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::admin::ANSWER;
-use super::{Context, KafkaFailure, Properties, Quiet, TICK, whole};
+use super::{Context, KafkaFailure, Properties, Quiet, TICK, passing, whole};
 
 /// Rounds of blocks in flight, by number: how many blocks of each are not acknowledged.
 #[derive(Default)]
@@ -197,26 +197,4 @@ pub enum Reading<'a> {
     /// Everything that is there has been read, of a partition.
     End,
     Nothing,
-}
-
-/// True for errors that librdkafka itself recovers from.
-pub fn passing(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::BrokerTransportFailure
-                | Code::AllBrokersDown
-                | Code::OperationTimedOut
-                | Code::Resolve
-                | Code::NotCoordinator
-                | Code::CoordinatorNotAvailable
-                | Code::CoordinatorLoadInProgress
-                | Code::LeaderNotAvailable
-                | Code::NotLeaderForPartition
-                | Code::RebalanceInProgress
-                | Code::UnknownTopicOrPartition
-                | Code::UnknownTopic
-        )
-    )
 }

@@ -38,6 +38,12 @@ impl KafkaFailure {
         matches!(code, Some(Code::Fenced | Code::InvalidProducerEpoch | Code::ProducerFenced))
     }
 
+    /// True where it may pass by itself: brokers that do not answer, or tell to try again.
+    pub fn is_passing(&self) -> bool {
+        let is_retriable = matches!(&self.source, KafkaError::Transaction(error) if error.is_retriable());
+        is_retriable || passing(&self.source)
+    }
+
     /// True where trying again cannot help: a message too large, a right that is missing.
     pub fn is_refused(&self) -> bool {
         use rdkafka::types::RDKafkaErrorCode as Code;
@@ -51,6 +57,28 @@ impl KafkaFailure {
         ];
         code.is_some_and(|code| refused.contains(&code))
     }
+}
+
+/// True for errors that librdkafka itself recovers from.
+pub fn passing(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::NotCoordinator
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::RebalanceInProgress
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+        )
+    )
 }
 
 /// Gives an operation its name for the error message.

@@ -3,6 +3,8 @@
 //! Must not know: how records are made. After any error whose outcome is not certain the producer is thrown away and
 //! made anew (KIP-98; KIP-447's fencing by transactional id), and the tail of the output says what was published.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
@@ -34,34 +36,35 @@ impl OutputTopics {
     }
 }
 
+/// How long is waited before something is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a transaction is tried that fails for a reason which does not pass by itself, as far as is known.
+const TRIES: usize = 3;
+
+/// One partition of the output topics.
+pub struct OutputPartition {
+    pub properties: Properties,
+    pub topics: OutputTopics,
+    pub partition: i32,
+    pub transactional_id: String,
+    /// Whoever is told to stop tries nothing again: a successor would be fenced.
+    pub stop: Arc<AtomicBool>,
+}
+
 /// The right to publish to one partition of the output topics.
 pub struct Publisher {
-    properties: Properties,
-    topics: OutputTopics,
-    partition: i32,
-    transactional_id: String,
+    output: OutputPartition,
     producer: BaseProducer,
     published: Option<Cause>,
 }
 
 impl Publisher {
-    /// Takes over the partition: fences every earlier publisher, then reads what was last published.
-    pub fn take_over(
-        properties: &Properties,
-        topics: &OutputTopics,
-        partition: i32,
-        transactional_id: &str,
-    ) -> Result<Publisher, KafkaFailure> {
-        let producer = begin(properties, transactional_id)?;
-        let published = last_published(properties, topics, partition)?;
-        Ok(Publisher {
-            properties: properties.clone(),
-            topics: topics.clone(),
-            partition,
-            transactional_id: transactional_id.to_owned(),
-            producer,
-            published,
-        })
+    /// Takes over the partition: fences every earlier publisher, then reads what was last published. Waits for brokers
+    /// that do not answer.
+    pub fn take_over(output: OutputPartition) -> Result<Publisher, KafkaFailure> {
+        let (producer, published) = output.take_over()?;
+        Ok(Publisher { output, producer, published })
     }
 
     /// The cause of the last record that readers can see.
@@ -72,45 +75,58 @@ impl Publisher {
     /// Publishes messages in one transaction, leaving out those that the output already holds. Returns when readers
     /// can see them.
     pub fn publish(&mut self, messages: &[(Cause, Message)]) -> Result<(), KafkaFailure> {
+        let mut tries = 0;
         loop {
             let published = self.published;
             let new: Vec<&(Cause, Message)> =
                 messages.iter().filter(|(cause, _)| published.is_none_or(|published| *cause > published)).collect();
             let Some((last, _)) = new.last() else { return Ok(()) };
-            match self.transaction(&new) {
-                Ok(()) => {
-                    self.published = Some(*last);
-                    return Ok(());
-                }
-                Err(failure) if failure.is_fenced() || failure.is_refused() => return Err(failure),
-                Err(failure) => {
-                    tracing::warn!(%failure, partition = self.partition, "a transaction failed; starting anew");
-                    self.producer = begin(&self.properties, &self.transactional_id)?;
-                    self.published = last_published(&self.properties, &self.topics, self.partition)?;
-                }
+            let Err(failure) = self.transaction(&new) else {
+                self.published = Some(*last);
+                return Ok(());
+            };
+            tries += usize::from(!failure.is_passing());
+            if failure.is_fenced() || failure.is_refused() || tries == TRIES || self.output.is_stopped() {
+                return Err(failure);
             }
+            tracing::warn!(%failure, partition = self.output.partition, "a transaction failed; starting anew");
+            std::thread::sleep(PAUSE);
+            (self.producer, self.published) = self.output.take_over()?;
         }
     }
 
     fn transaction(&self, messages: &[&(Cause, Message)]) -> Result<(), KafkaFailure> {
-        let what = || format!("transaction of {}", self.transactional_id);
+        let what = || format!("transaction of {}", self.output.transactional_id);
         self.producer.begin_transaction().context(what)?;
         for (_, message) in messages {
             let headers = message.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
                 headers.insert(Header { key, value: Some(value.as_bytes()) })
             });
-            let mut record =
-                BaseRecord::to(self.topics.of(message.output)).partition(self.partition).headers(headers);
+            let mut record = BaseRecord::to(self.output.topics.of(message.output))
+                .partition(self.output.partition)
+                .headers(headers);
             if let Some(key) = &message.key {
                 record = record.key(key.as_bytes());
             }
             if let Some(body) = &message.body {
                 record = record.payload(body.as_slice());
             }
-            self.send(record).context(what)?;
+            self.send(record).map_err(|error| self.what_stands_behind(error)).context(what)?;
         }
         self.deliver().context(what)?;
         self.producer.commit_transaction(ANSWER).context(what)
+    }
+
+    /// A transaction that has failed, or a producer that was fenced, takes no more records; why, is asked elsewhere.
+    fn what_stands_behind(&self, error: KafkaError) -> KafkaError {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => {
+                self.producer.client().fatal_error().map_or(error, |(code, _)| KafkaError::MessageProduction(code))
+            }
+            // It commits nothing: that a transaction is to be aborted is what this code says.
+            Some(RDKafkaErrorCode::State) => self.producer.commit_transaction(ANSWER).err().unwrap_or(error),
+            _ => error,
+        }
     }
 
     /// Hears what the client has to say; to be called now and then where nothing is published.
@@ -146,6 +162,36 @@ impl Publisher {
     }
 }
 
+impl OutputPartition {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A producer that has fenced all earlier ones, and what the output holds.
+    fn take_over(&self) -> Result<(BaseProducer, Option<Cause>), KafkaFailure> {
+        loop {
+            let producer = begin(&self.properties, &self.transactional_id);
+            match producer.and_then(|producer| Ok((producer, self.last_published()?))) {
+                Err(failure) if failure.is_passing() && !self.is_stopped() => {
+                    tracing::warn!(%failure, partition = self.partition, "the output could not be taken over; trying again");
+                    std::thread::sleep(PAUSE);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The greatest cause in the tails of the partition's output topics; they are written in the same transactions.
+    fn last_published(&self) -> Result<Option<Cause>, KafkaFailure> {
+        let outputs = [&self.topics.discrepancies, &self.topics.open, &self.topics.quarantine];
+        let mut last = None;
+        for topic in outputs {
+            last = last.max(last_cause(&self.properties, topic, self.partition)?);
+        }
+        Ok(last)
+    }
+}
+
 fn begin(properties: &Properties, transactional_id: &str) -> Result<BaseProducer, KafkaFailure> {
     let config = properties.with(&[
         ("transactional.id", transactional_id),
@@ -165,20 +211,6 @@ fn begin(properties: &Properties, transactional_id: &str) -> Result<BaseProducer
     Ok(producer)
 }
 
-/// The greatest cause in the tails of the partition's output topics; they are written in the same transactions.
-fn last_published(
-    properties: &Properties,
-    topics: &OutputTopics,
-    partition: i32,
-) -> Result<Option<Cause>, KafkaFailure> {
-    let outputs = [&topics.discrepancies, &topics.open, &topics.quarantine];
-    let mut last = None;
-    for topic in outputs {
-        last = last.max(last_cause(properties, topic, partition)?);
-    }
-    Ok(last)
-}
-
 /// Reads back from the end of a partition until a record with a cause is found.
 fn last_cause(properties: &Properties, topic: &str, partition: i32) -> Result<Option<Cause>, KafkaFailure> {
     let reader = TopicReader::open(properties, topic, 1 << 20)?;
@@ -188,10 +220,18 @@ fn last_cause(properties: &Properties, topic: &str, partition: i32) -> Result<Op
         let from = (end - back).max(start);
         reader.seek(&[(partition, from)])?;
         let mut found = None;
+        let mut heard = Instant::now();
         loop {
             match reader.poll(Duration::from_millis(100))? {
-                Reading::Message(message) => found = cause_of(&message).or(found),
+                Reading::Message(message) => {
+                    heard = Instant::now();
+                    found = cause_of(&message).or(found);
+                }
                 Reading::End => break,
+                Reading::Nothing if heard.elapsed() > ANSWER => {
+                    let error = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
+                    return Err(KafkaFailure::new(format!("reading the end of {topic}:{partition}"), error));
+                }
                 Reading::Nothing => {}
             }
         }

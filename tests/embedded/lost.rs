@@ -1,0 +1,40 @@
+//! Topics that are not what they were.
+
+use std::time::{Duration, Instant};
+
+use evenkeel::adapters::records::CAUSE_HEADER;
+use evenkeel::app::StageError;
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::support::theatre::{TOPICS, Theatre};
+
+/// The output tells of a changes log that was longer: what the new one brings would be taken for repetitions.
+#[test]
+fn embedded_a_changes_log_that_was_lost_is_an_error() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cluster = MockCluster::new(1).expect("a mock cluster starts");
+    for (topic, partitions) in TOPICS {
+        cluster.create_topic(topic, partitions, 1).expect("a topic is created");
+    }
+    let mut config = ClientConfig::new();
+    let producer: BaseProducer = config.set("bootstrap.servers", cluster.bootstrap_servers()).create().expect("made");
+    let headers = OwnedHeaders::new().insert(Header { key: CAUSE_HEADER, value: Some("1000000:3") });
+    let old = BaseRecord::to("evenkeel.demo.quarantine").partition(1).key("k").payload("{}").headers(headers);
+    producer.send(old).map_err(|(error, _)| error).expect("sent");
+    producer.flush(Duration::from_secs(10)).expect("written");
+
+    let product = Theatre::new(&cluster.bootstrap_servers(), &[]).product(folder.path());
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while product.is_running() && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    match product.stop() {
+        Err(StageError::OutputAhead { topic, partition: 1, published: 1_000_000, .. }) => {
+            assert_eq!(topic, "evenkeel.demo.changes");
+        }
+        other => panic!("{other:?}"),
+    }
+}
