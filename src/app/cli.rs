@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::demo::{self, demo};
 use super::diagnostic::{Diagnostic, render_all};
 use super::reconcile_stage::ReconcileStatus;
-use super::run::{Stages, run, stop_on_signal};
+use super::run::{Runtime, Stages, run, stop_on_signal};
 use super::settings::Settings;
 use super::{check, config, rule_tests};
 use crate::adapters::telemetry;
@@ -154,19 +154,16 @@ fn run_verb(args: &RunArgs) -> ExitCode {
 
 fn until_signal(settings: Settings, stages: Stages) -> Result<(), Box<dyn std::error::Error>> {
     let metrics = telemetry::install_metrics(&settings.plan.reconciliation)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = Runtime::start()?;
     tracing::info!(reconciliation = %settings.plan.reconciliation, rules = settings.plan.rules.len(), "starting");
-    let result = runtime.block_on(async {
+    runtime.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
         let signalled = tokio::spawn(stop_on_signal(Arc::clone(&stop)));
         let status = Arc::new(ReconcileStatus::default());
         let result = run(Arc::new(settings), stages, stop, status, metrics).await;
         signalled.abort();
         result
-    });
-    // A stage that does not end is not waited for any longer.
-    runtime.shutdown_background();
-    result?;
+    })?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -14,6 +14,32 @@ use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::{Admin, TopicPlan};
 use crate::adapters::telemetry;
 
+/// Where stages run. Its end waits for nobody: what a client hangs in ends with the process.
+pub struct Runtime(Option<tokio::runtime::Runtime>);
+
+impl Runtime {
+    pub fn start() -> std::io::Result<Runtime> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Runtime(Some(runtime)))
+    }
+}
+
+impl std::ops::Deref for Runtime {
+    type Target = tokio::runtime::Runtime;
+
+    fn deref(&self) -> &tokio::runtime::Runtime {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Which stages a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stages {
@@ -23,7 +49,8 @@ pub enum Stages {
 }
 
 /// Runs the stages until `stop` is set or one of them fails; the others then stop in order, or are not waited for after
-/// [`STOP_WITHIN`]. `status` tells how far reconcile is.
+/// [`STOP_WITHIN`]. `status` tells how far reconcile is. It is asked over HTTP from the beginning, also while brokers are
+/// waited for.
 pub async fn run(
     settings: Arc<Settings>,
     stages: Stages,
@@ -31,17 +58,7 @@ pub async fn run(
     status: Arc<ReconcileStatus>,
     metrics: PrometheusHandle,
 ) -> Result<(), StageError> {
-    create_topics(&settings).await?;
-    let mut threads = Vec::new();
-    if stages != Stages::Reconcile {
-        let stage = IngestStage::start(Arc::clone(&settings))?;
-        threads.push(spawn("ingest", Arc::clone(&stop), move |stop| stage.run(stop)));
-    }
-    if stages != Stages::Ingest {
-        let stage = ReconcileStage::start(Arc::clone(&settings), Arc::clone(&status))?;
-        threads.push(spawn("reconcile", Arc::clone(&stop), move |stop| stage.run(stop)));
-    }
-    let reported = (stages != Stages::Ingest).then_some(status);
+    let reported = (stages != Stages::Ingest).then(|| Arc::clone(&status));
     let upkeep = telemetry::upkeep(metrics.clone());
     let serving = async {
         match settings.http {
@@ -49,19 +66,7 @@ pub async fn run(
             None => std::future::pending().await,
         }
     };
-    let work = tokio::task::spawn_blocking(move || {
-        let results: Vec<Result<(), StageError>> = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or(Err(StageError::Panicked { partition: -1 })))
-            .collect();
-        results.into_iter().collect()
-    });
-    let ended = async {
-        tokio::select! {
-            result = work => result.unwrap_or(Err(StageError::Panicked { partition: -1 })),
-            () = overdue(&stop) => Err(StageError::Unfinished),
-        }
-    };
+    let ended = work(&settings, stages, &stop, status);
     tokio::pin!(ended);
     tokio::select! {
         result = &mut ended => result,
@@ -73,22 +78,72 @@ pub async fn run(
     }
 }
 
-/// Ends when the stages were told to stop long enough ago.
-async fn overdue(stop: &AtomicBool) {
+/// Begins the stages, lets them work, and waits for their ends.
+async fn work(
+    settings: &Arc<Settings>,
+    stages: Stages,
+    stop: &Arc<AtomicBool>,
+    status: Arc<ReconcileStatus>,
+) -> Result<(), StageError> {
+    const PANICKED: StageError = StageError::Panicked { partition: -1 };
+    let (runtime, given) = (tokio::runtime::Handle::current(), Arc::clone(settings));
+    let begun = tokio::select! {
+        begun = tokio::task::spawn_blocking(move || begin(&runtime, &given, stages, status)) => {
+            begun.unwrap_or(Err(PANICKED))?
+        }
+        // Nothing was done yet that would have to be finished.
+        () = told(stop) => return Ok(()),
+    };
+    let threads: Vec<Thread> = begun.into_iter().map(|(name, stage)| spawn(name, Arc::clone(stop), stage)).collect();
+    let joined = tokio::task::spawn_blocking(move || {
+        let results: Vec<Result<(), StageError>> =
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(PANICKED))).collect();
+        results.into_iter().collect()
+    });
+    let overdue = async {
+        told(stop).await;
+        tokio::time::sleep(STOP_WITHIN).await;
+    };
+    tokio::select! {
+        result = joined => result.unwrap_or(Err(PANICKED)),
+        () = overdue => Err(StageError::Unfinished),
+    }
+}
+
+/// What a stage does until it is told to stop.
+type Stage = Box<dyn FnOnce(&AtomicBool) -> Result<(), StageError> + Send>;
+
+/// Creates the topics that are missing and joins the groups.
+fn begin(
+    runtime: &tokio::runtime::Handle,
+    settings: &Arc<Settings>,
+    stages: Stages,
+    status: Arc<ReconcileStatus>,
+) -> Result<Vec<(&'static str, Stage)>, StageError> {
+    runtime.block_on(create_topics(settings))?;
+    let mut begun: Vec<(&'static str, Stage)> = Vec::new();
+    if stages != Stages::Reconcile {
+        let stage = IngestStage::start(Arc::clone(settings))?;
+        begun.push(("ingest", Box::new(move |stop| stage.run(stop))));
+    }
+    if stages != Stages::Ingest {
+        let stage = ReconcileStage::start(Arc::clone(settings), status)?;
+        begun.push(("reconcile", Box::new(move |stop| stage.run(stop))));
+    }
+    Ok(begun)
+}
+
+/// Ends when the stages are told to stop.
+async fn told(stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    tokio::time::sleep(STOP_WITHIN).await;
 }
 
-type Stage = std::thread::JoinHandle<Result<(), StageError>>;
+type Thread = std::thread::JoinHandle<Result<(), StageError>>;
 
 /// Runs a stage on a thread; however it ends, the others are told to stop.
-fn spawn(
-    name: &str,
-    stop: Arc<AtomicBool>,
-    stage: impl FnOnce(&AtomicBool) -> Result<(), StageError> + Send + 'static,
-) -> Stage {
+fn spawn(name: &str, stop: Arc<AtomicBool>, stage: Stage) -> Thread {
     let work = move || {
         let result = stage(&stop);
         stop.store(true, Ordering::Relaxed);

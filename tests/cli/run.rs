@@ -123,3 +123,25 @@ fn cli_run_ends_in_order_on_sigterm() {
 fn cli_run_ends_in_order_on_sigint() {
     ends_in_order_on("INT");
 }
+
+/// Where the brokers do not answer, it lives and says so, is not ready, and ends when it is told to.
+#[test]
+fn cli_run_is_alive_while_it_waits_for_brokers() {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
+    let (listen, nobody) = (free(), free());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("evenkeel.yaml");
+    std::fs::write(&config, format!("{FILE}\nhttp: {{listen: \"{listen}\"}}\n")).expect("it can be written");
+    let mut run = command(&["run", "-c", &config.display().to_string()]);
+    run.env("DEMO_BOOTSTRAP", nobody.to_string()).env("DEMO_STATE", folder.path().join("state"));
+    let mut process = Process::start(run);
+    let mut log = process.stderr();
+    assert!(log.any(|line| line.contains("serving /metrics")), "it serves at once");
+    let status = |path: &str| {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        agent.get(format!("http://{listen}{path}")).call().expect("it answers").status().as_u16()
+    };
+    assert_eq!([status("/livez"), status("/readyz"), status("/metrics")], [200, 503, 200]);
+    process.signal("TERM");
+    assert_eq!(process.exit_code(), Some(0));
+}

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use evenkeel::app::StageError;
 use evenkeel::app::reconcile_stage::ReconcileStatus;
-use evenkeel::app::run::{Stages, run};
+use evenkeel::app::run::{Runtime, Stages, run};
 use evenkeel::app::settings::Settings;
 
 /// A running product; stops when dropped.
@@ -24,7 +24,7 @@ impl Product {
         let thread = std::thread::spawn(move || {
             let (settings, stop, status) = given;
             let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
-            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+            let runtime = Runtime::start().expect("a runtime");
             runtime.block_on(run(settings, Stages::Both, stop, status, metrics))
         });
         Product { stop, status, thread: Some(thread) }

@@ -25,7 +25,7 @@ use self::judge::Summary;
 use self::stage::{Stage, TOPICS};
 use super::StageError;
 use super::reconcile_stage::ReconcileStatus;
-use super::run::{Stages, run};
+use super::run::{Runtime, Stages, run};
 use super::settings::Settings;
 use crate::adapters::kafka::{Context, KafkaFailure};
 
@@ -50,7 +50,7 @@ pub enum DemoError {
 
 /// Runs the demo and prints its summary.
 pub fn demo(options: Options) -> Result<Summary, DemoError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = Runtime::start()?;
     // From here on an end is in order: it cleans up what is made below.
     let ending = Ending::listen(&runtime)?;
     let cluster = MockCluster::new(1).context(|| "starting the embedded Kafka".to_owned())?;
