@@ -14,6 +14,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use regex::Regex;
 
 use super::StageError;
+use super::input::Input;
 use super::settings::{HeartbeatSettings, Settings, TopicSelection};
 use crate::adapters::clock::now;
 use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, RUN_HEADER, Refusal, blot, run_of};
@@ -58,8 +59,7 @@ pub struct IngestStage {
     heartbeats: Vec<Option<HeartbeatReader>>,
     /// The topics read, each with its source and partition count.
     topics: BTreeMap<Arc<str>, (SourceIndex, i32)>,
-    /// Where each assigned topic-partition is expected to go on, to notice gaps.
-    expected: BTreeMap<TopicPartition, i64>,
+    input: Input,
     /// For each round that is on its way, how far the sources are read once it is acknowledged.
     to_commit: VecDeque<(u64, Vec<(TopicPartition, i64)>)>,
     /// What the last acknowledged round allows to commit, until it is.
@@ -90,12 +90,13 @@ impl IngestStage {
         let group = &settings.topics.ingest_group;
         let member = Member::join(&properties, group, settings.limits.fetch_bytes / 2)?;
         let offsets = Offsets::new(&properties, group)?;
+        let changes: Vec<_> = (0..partitions).map(|partition| (settings.topics.changes.clone(), partition)).collect();
         let mut stage = IngestStage {
             writer: ChangesWriter::new(&properties, &settings.topics.changes)?,
             decoders: settings.sources.iter().map(|_| Decoder::new()).collect(),
             heartbeats: settings.connectors.iter().map(|_| None).collect(),
             topics: BTreeMap::new(),
-            expected: BTreeMap::new(),
+            input: Input::new(&offsets, group, &changes)?,
             to_commit: VecDeque::new(),
             acknowledged: None,
             bytes_taken: 0,
@@ -165,7 +166,7 @@ impl IngestStage {
                 decoders,
                 settings,
                 topics,
-                expected,
+                input,
                 bytes_taken,
                 incomplete,
                 ..
@@ -176,7 +177,7 @@ impl IngestStage {
                     let known = topics.get_key_value(message.topic());
                     let (topic, (source, _)) = known.expect("nothing is read of a topic that is not known");
                     let id = TopicPartition { topic: Arc::clone(topic), partition: message.partition() };
-                    check_gap(offsets, expected, &id, message.offset())?;
+                    input.follow(offsets, &id, message.offset())?;
                     *bytes_taken += message.payload_len() + message.key_len();
                     let reading = understand(settings, *source, &mut decoders[*source], &message);
                     if matches!(&reading, Read::Change(decoded) if decoded.incomplete) {
@@ -205,7 +206,7 @@ impl IngestStage {
                     let (source, _) = self.topics[&*topic];
                     let id = TopicPartition { topic: topic.into(), partition };
                     self.ingest.revoke(source, &id);
-                    self.expected.remove(&id);
+                    self.input.leave(&id);
                 }
             }
         }
@@ -214,19 +215,14 @@ impl IngestStage {
 
     /// Begins to read topic-partitions.
     fn begin(&mut self, assigned: &[(String, i32)]) -> Result<(), StageError> {
-        let committed = self.offsets.committed(assigned)?;
-        tracing::info!(partitions = assigned.len(), resumed = committed.len(), "source partitions assigned");
-        for (topic, partition) in assigned {
-            let (source, _) = self.topics[&**topic];
-            let offset = committed.iter().find(|(name, number, _)| name == topic && number == partition);
-            let id = TopicPartition { topic: topic.as_str().into(), partition: *partition };
-            let offset = match offset {
-                Some((_, _, offset)) => {
-                    self.expected.insert(id.clone(), *offset);
-                    *offset
-                }
-                None => self.offsets.start(topic, *partition)?,
-            };
+        let all =
+            self.topics.iter().flat_map(|(topic, (_, count))| (0..*count).map(|number| (topic.to_string(), number)));
+        let begun = self.input.begin(&self.offsets, assigned, &all.collect::<Vec<_>>())?;
+        let new = begun.iter().filter(|(.., is_new)| *is_new);
+        let new: Vec<_> = new.map(|(id, offset, _)| (id.topic.to_string(), id.partition, *offset)).collect();
+        self.member.commit_now(&new);
+        for (id, offset, _) in begun {
+            let (source, _) = self.topics[&id.topic];
             self.ingest.assign(source, id, offset, now());
         }
         Ok(self.member.release(assigned)?)
@@ -260,9 +256,7 @@ impl IngestStage {
         for (topic, partition, position) in self.member.positions()? {
             let Some((topic, (source, _))) = self.topics.get_key_value(&*topic) else { continue };
             let id = TopicPartition { topic: Arc::clone(topic), partition };
-            if self.expected.get(&id).is_none_or(|next| position > *next) {
-                check_gap(&self.offsets, &mut self.expected, &id, position - 1)?;
-            }
+            self.input.follow_to(&self.offsets, &id, position)?;
             self.ingest.reached_end(*source, &id, position);
         }
         Ok(())
@@ -432,33 +426,6 @@ pub fn matching(selection: &TopicSelection, present: &BTreeMap<String, i32>) -> 
             Err(_) => Vec::new(),
         },
     }
-}
-
-/// Offsets may jump over control records and compacted ones, never over what retention has deleted; and they never fall
-/// within a topic's life.
-fn check_gap(
-    offsets: &Offsets,
-    expected: &mut BTreeMap<TopicPartition, i64>,
-    id: &TopicPartition,
-    offset: i64,
-) -> Result<(), StageError> {
-    let Some(next) = expected.get_mut(id) else {
-        expected.insert(id.clone(), offset + 1);
-        return Ok(());
-    };
-    if offset < *next {
-        let (topic, partition, expected) = (id.topic.to_string(), id.partition, *next);
-        return Err(StageError::InputBeganAnew { topic, partition, expected, found: offset });
-    }
-    if offset > *next {
-        let start = offsets.start(&id.topic, id.partition)?;
-        if start > *next {
-            let (topic, partition, next) = (id.topic.to_string(), id.partition, *next);
-            return Err(StageError::InputGap { topic, partition, expected: next, start });
-        }
-    }
-    *next = offset + 1;
-    Ok(())
 }
 
 fn run(message: &BorrowedMessage<'_>) -> u64 {

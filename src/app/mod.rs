@@ -7,6 +7,7 @@ pub mod demo;
 pub mod diagnostic;
 pub mod http;
 pub mod ingest_stage;
+mod input;
 pub mod reconcile_stage;
 pub mod rule_tests;
 pub mod run;
@@ -48,6 +49,13 @@ pub enum StageError {
          reconciliation a new name"
     )]
     InputBeganAnew { topic: String, partition: i32, expected: i64, found: i64 },
+    #[error(
+        "input gap: {topic}:{partition} begins at offset {start}, and the group {group} has no committed offset any more, \
+         though its changes were read before: the brokers forget a group that is away for long (offsets.retention.minutes), \
+         and retention may have deleted what was not read. Re-snapshot the table, then give the reconciliation a new name, \
+         or reset the group's offsets to go on knowingly"
+    )]
+    InputForgotten { group: String, topic: String, partition: i32, start: i64 },
     #[error(
         "changes log {topic}:{partition} holds offsets {start} to {end}, the state goes on at {next}: one of them is not \
          the other's. Give the reconciliation a new name: it begins anew from what the sources' topics hold"

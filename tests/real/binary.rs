@@ -142,6 +142,7 @@ impl Binary {
     pub fn run_until_it_fails(&self) -> Result<String> {
         self.service.start(self.command("run"))?;
         let ended = self.service.wait_ready(Duration::from_secs(60), || Ok(false));
+        self.service.kill()?;
         Ok(ended.expect_err("it fails").to_string())
     }
 

@@ -136,6 +136,15 @@ impl Member {
 
     /// Commits offsets without waiting: they are for the eyes of lag monitors, or safe to repeat.
     pub fn commit(&self, offsets: &[(String, i32, i64)]) {
+        self.commit_in(CommitMode::Async, offsets);
+    }
+
+    /// Commits offsets before anything else is done.
+    pub fn commit_now(&self, offsets: &[(String, i32, i64)]) {
+        self.commit_in(CommitMode::Sync, offsets);
+    }
+
+    fn commit_in(&self, mode: CommitMode, offsets: &[(String, i32, i64)]) {
         let mut list = TopicPartitionList::new();
         for (topic, partition, offset) in offsets {
             if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(*offset)) {
@@ -143,7 +152,7 @@ impl Member {
             }
         }
         if list.count() > 0
-            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+            && let Err(error) = self.consumer.commit(&list, mode)
         {
             tracing::warn!(%error, "offsets were not committed; they will be with the next round");
         }
