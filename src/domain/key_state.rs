@@ -254,7 +254,7 @@ impl KeyState {
                 }
                 let answer = match self.absence_unsure(plan, rule, baseline) {
                     true => Answer { rows: Vec::new(), cannot_compare: Some(Cause::Unknown) },
-                    false => rule.query.evaluate(&tables),
+                    false => identified(rule, rule.query.evaluate(&tables)),
                 };
                 if answer.cannot_compare.is_some() {
                     out.cannot_compare.push(index);
@@ -300,7 +300,7 @@ impl KeyState {
             }
             let returned = groups.iter().position(|(identity, _)| *identity == episode.identity);
             let fate = match returned.map(|at| groups.remove(at).1) {
-                Some(evidence) => episode.returned(evidence),
+                Some(evidence) => episode.returned(evidence, known),
                 None => episode.absent(rule, known, judgement),
             };
             if let Fate::Says(event) | Fate::Ends(event) = fate {
@@ -435,6 +435,16 @@ fn find<'v>(
     rows.binary_search_by(|known| primary_key.iter().map(|column| &known.columns[*column]).cmp(row.clone()))
 }
 
+/// Without rows whose identity is unknown: which disagreement they are cannot be said.
+fn identified(rule: &Rule, mut answer: Answer) -> Answer {
+    let count = answer.rows.len();
+    answer.rows.retain(|row| rule.identity.iter().all(|column| row[*column] != Value::Unknown));
+    if answer.rows.len() < count {
+        answer.cannot_compare.get_or_insert(Cause::Unknown);
+    }
+    answer
+}
+
 /// Splits a rule's rows by identity; the rows of each, and the groups, in order.
 fn group(rule: &Rule, mut rows: Evidence) -> Vec<(Box<[Value]>, Evidence)> {
     rows.sort();
@@ -475,14 +485,17 @@ impl Episode {
         }
     }
 
-    /// The rule returned the disagreement.
-    fn returned(&mut self, evidence: Evidence) -> Fate {
-        let differs = self.evidence != evidence;
-        self.evidence = evidence;
+    /// The rule returned the disagreement; `known` is false where rows may be missing.
+    fn returned(&mut self, evidence: Evidence, known: bool) -> Fate {
         if self.phase == Phase::Pending {
+            self.evidence = evidence;
             return Fate::Lives;
         }
         self.phase = Phase::Open;
+        let differs = known && self.evidence != evidence;
+        if differs {
+            self.evidence = evidence;
+        }
         self.revision += u32::from(differs);
         if differs { Fate::Says(Event::Updated) } else { Fate::Lives }
     }

@@ -244,7 +244,12 @@ impl Life<'_> {
                 unsure.insert(meaning.id);
             }
             for row in rows {
-                let identity = meaning.identity.iter().map(|column| row[*column].clone()).collect();
+                let identity: Cells = meaning.identity.iter().map(|column| row[*column].clone()).collect();
+                // Which disagreement it is cannot be said.
+                if identity.contains(&Cell::Unknown) {
+                    unsure.insert(meaning.id);
+                    continue;
+                }
                 answers.entry((meaning.id, identity)).or_default().push(row);
             }
         }
@@ -258,6 +263,11 @@ impl Life<'_> {
             let mut episode = story.episodes.remove(&id).expect("it was listed");
             let keep_open_for = story.patience(id.0).keep_open_for;
             match answers.remove(&id) {
+                // What may lack rows is no news.
+                Some(_) if episode.open && unsure.contains(id.0) => {
+                    episode.ends = None;
+                    story.episodes.insert(id, episode);
+                }
                 Some(evidence) => {
                     let differs = episode.evidence != evidence;
                     episode.evidence = evidence;
