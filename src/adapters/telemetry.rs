@@ -65,6 +65,8 @@ metrics! {
         "Times that a connector's positions began anew: a failover or a restore"
     QUARANTINED "evenkeel_quarantined_records_total" Counter ["source", "reason"]
         "Source records that could not be understood"
+    HEARTBEATS_REFUSED "evenkeel_refused_heartbeats_total" Counter ["connector", "reason"]
+        "Rows of a heartbeat table that could not be understood: they promise nothing"
     UNASSIGNED "evenkeel_unassigned_changes_total" Counter ["source"]
         "Changes of rows whose key is NULL and was NULL before: they belong to no order"
     INCOMPLETE "evenkeel_incomplete_updates_total" Counter ["source"]

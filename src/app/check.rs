@@ -11,6 +11,7 @@ use rdkafka::message::Message;
 use super::config::{Node, suggestion};
 use super::diagnostic::{Diagnostic, Kind, SourceText};
 use super::ingest_stage::{matching, missing};
+use super::run::own_topics;
 use super::settings::{ConnectorSettings, Settings, TopicSelection};
 use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, Refusal};
 use crate::adapters::kafka::admin::Admin;
@@ -58,6 +59,7 @@ pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
     }
     faults.extend(settings.connectors.iter().filter_map(|connector| live.heartbeat(connector)));
     faults.extend(live.written(settings));
+    faults.extend(live.set_otherwise(settings));
     faults
 }
 
@@ -142,6 +144,25 @@ impl Live {
             (found != wanted).then(|| fault(place, message).hint(hint))
         });
         differing.collect()
+    }
+
+    /// Topics that were created by somebody else may lose what Evenkeel builds on.
+    fn set_otherwise(&self, settings: &Settings) -> Vec<Diagnostic> {
+        let asked: Result<_, KafkaFailure> = Admin::new(&self.properties).and_then(|admin| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("the system can make a runtime");
+            let plans = own_topics(&settings.topics).into_iter().filter(|plan| self.present.contains_key(plan.name));
+            plans.map(|plan| Ok((plan.name.to_owned(), runtime.block_on(admin.differing(&plan))?))).collect()
+        });
+        // Who may not ask how topics are set may still check the rest.
+        let all: Vec<(String, Vec<_>)> = asked.unwrap_or_default();
+        let place = self.root.as_ref().and_then(|root| root.entry("topics"));
+        let each = all.iter().flat_map(|(topic, differing)| differing.iter().map(move |one| (topic, one)));
+        let fault = |(topic, (name, found, wanted)): (&String, &(String, String, String))| {
+            let hint = "Evenkeel never alters a topic. Where it is missing, it is created as it should be.";
+            fault(place, format!("topic {topic} has {name}={found}, it needs {wanted}")).hint(hint)
+        };
+        each.map(fault).collect()
     }
 }
 

@@ -243,6 +243,9 @@ impl IngestStage {
                     }
                     Ok(None) => {}
                     Err(Refusal { reason, detail }) => {
+                        let connector = self.settings.connectors[connector].name.clone();
+                        counter!(telemetry::HEARTBEATS_REFUSED, "connector" => connector, "reason" => reason)
+                            .increment(1);
                         tracing::warn!(topic = heartbeat.topic, reason, detail, "a heartbeat row was not understood");
                     }
                 }

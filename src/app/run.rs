@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::ingest_stage::IngestStage;
 use super::reconcile_stage::{ReconcileStage, ReconcileStatus};
-use super::settings::Settings;
+use super::settings::{Settings, TopicSettings};
 use super::{STOP_WITHIN, StageError};
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::{Admin, TopicPlan};
@@ -156,26 +156,35 @@ fn spawn(name: &str, stop: Arc<AtomicBool>, stage: Stage) -> Thread {
     thread.expect("the system can start another thread")
 }
 
-/// Creates the internal topics that are missing; refuses those whose partition count is another.
-pub async fn create_topics(settings: &Settings) -> Result<(), StageError> {
-    let topics = &settings.topics;
-    let plan = |name, settings| TopicPlan {
+/// Evenkeel's own topics.
+pub fn own_topics(topics: &TopicSettings) -> [TopicPlan<'_>; 4] {
+    // Blocks carry quarantined records whole, discrepancies all rows of a key: they may be larger than the sources'
+    // largest record.
+    const LARGE: (&str, &str) = ("max.message.bytes", "33554432");
+    const POLICY: &str = "cleanup.policy";
+    const RETENTION: &str = "retention.ms";
+    let kept = &[(POLICY, "delete"), (RETENTION, "-1"), LARGE][..];
+    let compacted = &[(POLICY, "compact"), LARGE][..];
+    let plan = |name, settings, needed| TopicPlan {
         name,
         partitions: topics.partitions,
         replication_factor: topics.replication_factor,
         settings,
+        needed,
     };
-    // Blocks carry quarantined records whole, discrepancies all rows of a key: they may be larger than the sources'
-    // largest record.
-    const LARGE: (&str, &str) = ("max.message.bytes", "33554432");
-    let kept = &[("cleanup.policy", "delete"), ("retention.ms", "-1"), LARGE][..];
-    let compacted = &[("cleanup.policy", "compact"), LARGE][..];
-    let plans = [
-        plan(&topics.changes, kept),
-        plan(&topics.discrepancies, kept),
-        plan(&topics.open, compacted),
-        plan(&topics.quarantine, kept),
-    ];
+    [
+        plan(&topics.changes, kept, &[POLICY, RETENTION]),
+        // How long they are kept is their readers' business.
+        plan(&topics.discrepancies, kept, &[POLICY]),
+        plan(&topics.open, compacted, &[POLICY]),
+        plan(&topics.quarantine, kept, &[POLICY]),
+    ]
+}
+
+/// Creates the internal topics that are missing; refuses those whose partition count is another.
+pub async fn create_topics(settings: &Settings) -> Result<(), StageError> {
+    let topics = &settings.topics;
+    let plans = own_topics(topics);
     let admin = Admin::new(&Properties::new(settings.kafka.clone()))?;
     let created = admin.create_missing(&plans).await?;
     if !created.is_empty() {

@@ -7,6 +7,7 @@ use evenkeel::adapters::kafka::Properties;
 use evenkeel::adapters::kafka::publisher::{OutputPartition, OutputTopics, Publisher};
 use evenkeel::adapters::records::{CAUSE_HEADER, Message, Output};
 use evenkeel::app::StageError;
+use evenkeel::app::check::live;
 use evenkeel::app::demo::settings::settings;
 use evenkeel::app::run::create_topics;
 use evenkeel::domain::record::Cause;
@@ -100,6 +101,39 @@ fn real_internal_topics_are_made_as_configured_and_never_altered() {
     settings.topics.partitions = 3;
     let refused = runtime.block_on(create_topics(&settings)).expect_err("a changed count would move keys");
     assert!(matches!(refused, StageError::PartitionCount { found: 2, wanted: 3, .. }), "{refused}");
+}
+
+/// An operator's own topics may lose what Evenkeel builds on: `check --live` says so.
+#[test]
+#[ignore = "real stack"]
+fn real_internal_topics_that_are_set_otherwise_are_found() {
+    let stack = super::stack();
+    let state = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(&stack.bootstrap(), state.path());
+    settings.topics.changes = "evenkeel.set.changes".to_owned();
+    settings.topics.open = "evenkeel.set.open".to_owned();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let admin: Admin = ClientConfig::new().set("bootstrap.servers", stack.bootstrap()).create().expect("a client");
+    let own = |name, setting, value| NewTopic::new(name, 2, TopicReplication::Fixed(1)).set(setting, value);
+    let topics = [
+        own("evenkeel.set.changes", "retention.ms", "604800000"),
+        own("evenkeel.set.open", "cleanup.policy", "compact,delete"),
+    ];
+    runtime.block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("the operator's own topics");
+    let told = || {
+        let faults = live(&settings, std::path::Path::new("evenkeel.yaml"));
+        faults.iter().map(|fault| fault.message.clone()).filter(|message| message.contains("it needs")).collect()
+    };
+    let told: Vec<String> =
+        wait_until("the topics to be there", LIMIT, || Ok(Some(told()).filter(|told: &Vec<_>| told.len() == 2)))
+            .expect("both are found");
+    assert_eq!(
+        told,
+        [
+            "topic evenkeel.set.changes has retention.ms=604800000, it needs -1",
+            "topic evenkeel.set.open has cleanup.policy=compact,delete, it needs compact"
+        ]
+    );
 }
 
 fn sources(stack: &Stack, name: &str) -> Result<(Source, Source)> {

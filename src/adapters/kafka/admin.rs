@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -20,6 +20,8 @@ pub struct TopicPlan<'a> {
     /// -1 is the broker's default.
     pub replication_factor: i32,
     pub settings: &'a [(&'a str, &'a str)],
+    /// Those of the settings that it must not be without, whoever created it.
+    pub needed: &'a [&'a str],
 }
 
 /// Asks brokers about topics.
@@ -67,5 +69,24 @@ impl Admin {
             }
         }
         Ok(missing.iter().map(|plan| plan.name.to_owned()).collect())
+    }
+
+    /// What a topic that exists is set to otherwise than it needs: the setting, what it is, what it should be.
+    pub async fn differing(&self, plan: &TopicPlan<'_>) -> Result<Vec<(String, String, String)>, KafkaFailure> {
+        let what = || format!("asking for the settings of {}", plan.name);
+        let options = AdminOptions::new().request_timeout(Some(ANSWER));
+        let asked = [ResourceSpecifier::Topic(plan.name)];
+        let told = self.client.describe_configs(&asked, &options).await.context(what)?;
+        let mut differing = Vec::new();
+        for resource in told {
+            let resource = resource.map_err(|code| KafkaFailure::new(what(), KafkaError::AdminOp(code)))?;
+            for (name, wanted) in plan.settings.iter().filter(|(name, _)| plan.needed.contains(name)) {
+                let found = resource.get(name).and_then(|entry| entry.value.clone());
+                if let Some(found) = found.filter(|found| found != wanted) {
+                    differing.push(((*name).to_owned(), found, (*wanted).to_owned()));
+                }
+            }
+        }
+        Ok(differing)
     }
 }
