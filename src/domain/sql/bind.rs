@@ -34,6 +34,16 @@ pub struct Grouped {
     pub determined: Vec<usize>,
 }
 
+impl Grouped {
+    /// True where all columns of an expression follow from what is grouped by.
+    fn determines(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Column { item, .. } => self.determined.contains(item),
+            other => other.children().into_iter().all(|child| self.determines(child)),
+        }
+    }
+}
+
 /// Functions that read a clock or roll dice.
 pub(super) const VOLATILE: [&str; 12] = [
     "now",
@@ -114,13 +124,13 @@ impl<'s> Binder<'s> {
                     return self.clock(expr, &text);
                 }
                 match self.scope.find(name) {
-                    Ok(places) => self.columns(expr, &places),
+                    Ok(typed) => self.column(expr, typed),
                     Err(error) => self.fail(error),
                 }
             }
             E::CompoundIdentifier(parts) => match parts.as_slice() {
                 [table, name] => match self.scope.find_in(table, name) {
-                    Ok(place) => self.columns(expr, &[place]),
+                    Ok((item, column)) => self.column(expr, self.scope.column(item, column)),
                     Err(error) => self.fail(error),
                 },
                 _ => self.refuse(expr, "a column is named as column or table.column"),
@@ -175,20 +185,12 @@ impl<'s> Binder<'s> {
         }
     }
 
-    fn columns(&mut self, at: &ast::Expr, places: &[(usize, usize)]) -> Option<Typed> {
-        let mut list: Vec<Expr> = Vec::new();
-        let (first_item, first_column) = places[0];
-        let column = &self.scope.items[first_item].columns[first_column];
-        for (item, column) in places {
-            let free = self.grouped.as_ref().is_none_or(|grouped| grouped.determined.contains(item));
-            if !free {
-                let message = format!("column \"{at}\" must stand in GROUP BY or in an aggregate");
-                return self.refuse(at, message);
-            }
-            list.push(Expr::Column { item: *item, column: *column });
+    /// What a column's name stands for, where it may stand.
+    fn column(&mut self, at: &ast::Expr, typed: Typed) -> Option<Typed> {
+        if self.grouped.as_ref().is_some_and(|grouped| !grouped.determines(&typed.expr)) {
+            return self.refuse(at, format!("column \"{at}\" must stand in GROUP BY or in an aggregate"));
         }
-        let expr = if list.len() == 1 { list.remove(0) } else { Expr::Coalesce(list) };
-        Some(Typed::known(expr, column.ty))
+        Some(typed)
     }
 
     fn literal(&mut self, value: &ast::ValueWithSpan) -> Option<Typed> {

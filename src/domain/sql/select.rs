@@ -10,8 +10,8 @@ use super::bind::{Binder, Grouped};
 use super::block::{Block, Grouping, Item, Join};
 use super::error::SqlError;
 use super::expr::{Comparison, Expr};
-use super::scope::{Scope, ScopeItem, fold, nearest};
-use super::types::Typed;
+use super::scope::{Merged, Named, Scope, ScopeItem, fold, nearest};
+use super::types::{Typed, unify};
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::value::Value;
 
@@ -169,7 +169,7 @@ impl Compiler<'_> {
         name: &ast::ObjectName,
         alias: Option<&ast::TableAlias>,
     ) -> Option<(Item, ScopeItem)> {
-        let text = name.to_string().to_lowercase();
+        let text = simple_name(name);
         let alias = alias.map_or(text.clone(), |alias| fold(&alias.name));
         if let Some((_, compiled)) = self.named.iter().rev().find(|(known, _)| *known == text) {
             let compiled = compiled.clone();
@@ -225,7 +225,7 @@ impl Compiler<'_> {
                 self.errors.append(&mut binder.errors);
                 on?
             }
-            JoinConstraint::Using(names) => self.using(join, names, scope)?,
+            JoinConstraint::Using(names) => self.using(join, names, (keep_left, keep_right), scope)?,
             JoinConstraint::None if is_lookup => Expr::Constant(Value::Bool(true)),
             _ => return self.fail(SqlError::new(join.span(), "a join needs ON or USING with the key")),
         };
@@ -241,31 +241,76 @@ impl Compiler<'_> {
         Some(Join::new(keep_left, keep_right, on, last))
     }
 
-    fn using(&mut self, join: &ast::Join, names: &[ast::ObjectName], scope: &mut Scope) -> Option<Expr> {
-        let last = scope.items.len() - 1;
+    fn using(
+        &mut self,
+        join: &ast::Join,
+        names: &[ast::ObjectName],
+        keeps: (bool, bool),
+        scope: &mut Scope,
+    ) -> Option<Expr> {
         let mut on: Option<Expr> = None;
-        for name in names {
-            let text = name.to_string().to_lowercase();
-            let places: Vec<(usize, usize)> = (0..=last)
-                .filter_map(|item| {
-                    let columns = &scope.items[item].columns;
-                    columns.iter().position(|column| column.name == text).map(|column| (item, column))
-                })
-                .collect();
-            let own = places.iter().find(|(item, _)| *item == last);
-            let (Some((_, own)), [first, _, ..]) = (own, places.as_slice()) else {
-                return self.fail(SqlError::new(join.span(), format!("column \"{text}\" is not on both sides")));
-            };
-            let column = |(item, column): (usize, usize)| Box::new(Expr::Column { item, column });
-            let equal = Expr::Compare(Comparison::Equal, column(*first), column((last, *own)));
+        for (index, name) in names.iter().enumerate() {
+            if names[..index].contains(name) {
+                return self.fail(SqlError::new(name.span(), format!("USING names {name} twice")));
+            }
+            let equal = self.merge(join, name, keeps, scope)?;
             on = Some(match on {
                 Some(on) => Expr::And(Box::new(on), Box::new(equal)),
                 None => equal,
             });
-            scope.merged.retain(|(merged, _)| *merged != text);
-            scope.merged.push((text, places));
         }
         on
+    }
+
+    /// Merges a column of the scope's last item with the one of that name to its left; gives their equality.
+    fn merge(
+        &mut self,
+        join: &ast::Join,
+        name: &ast::ObjectName,
+        keeps: (bool, bool),
+        scope: &mut Scope,
+    ) -> Option<Expr> {
+        let last = scope.items.len() - 1;
+        let text = simple_name(name);
+        let (own, left): (Vec<_>, Vec<_>) = scope
+            .named(&text)
+            .into_iter()
+            .partition(|named| matches!(named, Named::Column(item, _) if *item == last));
+        if left.len() > 1 {
+            let message = format!("column \"{text}\" stands more than once to the left of the join");
+            let hint = format!("Join with ON, and say which is meant: {}.", scope.qualified(&left));
+            return self.fail(SqlError::new(name.span(), message).hint(hint));
+        }
+        let ([Named::Column(_, own)], [left]) = (own.as_slice(), left.as_slice()) else {
+            return self.fail(SqlError::new(join.span(), format!("column \"{text}\" is not on both sides")));
+        };
+        let mut columns = match left {
+            Named::Column(item, column) => vec![(*item, *column)],
+            Named::Merged(merged) => merged.columns.clone(),
+        };
+        columns.push((last, *own));
+        let mut sides = [scope.typed(*left), scope.column(last, *own)];
+        if let Err((left, right)) = unify(&mut sides) {
+            return self.fail(SqlError::new(name.span(), format!("cannot compare {left} with {right}")));
+        }
+        let [left, right] = sides;
+        let equal = Expr::Compare(Comparison::Equal, Box::new(left.expr.clone()), Box::new(right.expr.clone()));
+        let typed = match keeps {
+            (_, false) => left,
+            (false, true) => right,
+            (true, true) => Typed { ty: left.ty, expr: Expr::Coalesce(vec![left.expr, right.expr]) },
+        };
+        scope.merged.retain(|merged| merged.name != text);
+        scope.merged.push(Merged { name: text, typed, columns });
+        Some(equal)
+    }
+}
+
+/// A name of one part as SQL folds it; one of several parts stands for nothing that there is.
+fn simple_name(name: &ast::ObjectName) -> String {
+    match name.0.as_slice() {
+        [ast::ObjectNamePart::Identifier(name)] => fold(name),
+        _ => name.to_string(),
     }
 }
 
@@ -276,18 +321,23 @@ fn sequence<T>(option: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-/// True where one of the conditions that must all hold equates the item's key with an earlier item's.
+/// True where one of the conditions that must all hold equates the item's key with that of earlier items.
 fn joins_on_key(on: &Expr, scope: &Scope, last: usize) -> bool {
-    let is_key = |expr: &Expr| match expr {
-        Expr::Column { item, column } if scope.items[*item].key == Some(*column) => Some(*item),
-        _ => None,
-    };
+    let own = |expr: &Expr| matches!(expr, Expr::Column { item, .. } if *item == last) && is_key(expr, scope, None);
     match on {
         Expr::And(left, right) => joins_on_key(left, scope, last) || joins_on_key(right, scope, last),
-        Expr::Compare(Comparison::Equal, left, right) => match (is_key(left), is_key(right)) {
-            (Some(left), Some(right)) => (left == last) != (right == last),
-            _ => false,
-        },
+        Expr::Compare(Comparison::Equal, left, right) => {
+            own(left) && is_earlier_key(right, scope, last) || own(right) && is_earlier_key(left, scope, last)
+        }
+        _ => false,
+    }
+}
+
+/// True for an earlier item's key, or the first of several that is there, as USING merges them.
+fn is_earlier_key(expr: &Expr, scope: &Scope, last: usize) -> bool {
+    match expr {
+        Expr::Column { item, .. } => *item < last && is_key(expr, scope, None),
+        Expr::Coalesce(list) => list.iter().all(|expr| is_earlier_key(expr, scope, last)),
         _ => false,
     }
 }
