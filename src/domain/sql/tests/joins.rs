@@ -68,3 +68,16 @@ fn using_refuses_names_that_are_not_one_column() {
         assert_eq!(answer(sql, "", ""), expected, "{sql}");
     }
 }
+
+#[test]
+fn an_unknown_condition_invents_no_row() {
+    // Whether the order is the payment's is unknown, so that the refund may have one, too.
+    let sql = "SELECT r.id FROM orders o JOIN payments p ON p.order_id = o.order_id AND p.status = o.payment_status \
+        RIGHT JOIN refunds r ON r.order_id = o.order_id WHERE o.order_id IS NULL";
+    let (order, refund) = (format!("1, PAID, 10.00, {T}"), "9, 1, 7, 10");
+    check(sql, [&order, "7, 1, CAPTURE, ?, 10.00", refund], " cannot compare");
+    check(sql, [&order, "7, 1, CAPTURE, FAILED, 10.00", refund], "9");
+    check(sql, [&order, "7, 1, CAPTURE, PAID, 10.00", refund], "");
+    let full = sql.replace("RIGHT", "FULL");
+    check(&full, [&order, "7, 1, CAPTURE, ?, 10.00", refund], " cannot compare");
+}
