@@ -2,7 +2,7 @@
 //!
 //! Must not know: FROM and joins (`select`). Every error is pushed, so that all of a query's can be shown at once.
 
-use sqlparser::ast::{self, BinaryOperator, CastKind, Spanned, UnaryOperator};
+use sqlparser::ast::{self, BinaryOperator, CastKind, CeilFloorKind, DateTimeField, Spanned, UnaryOperator};
 
 use super::aggregate::Aggregate;
 use super::convert::can_cast;
@@ -59,6 +59,9 @@ pub(super) const VOLATILE: [&str; 12] = [
     "random",
     "gen_random_uuid",
 ];
+
+/// CEIL and FLOOR without what other databases have after their operand.
+const PLAIN: CeilFloorKind = CeilFloorKind::DateTimeField(DateTimeField::NoDateTime);
 
 impl<'s> Binder<'s> {
     pub fn new(scope: &'s Scope) -> Binder<'s> {
@@ -136,11 +139,13 @@ impl<'s> Binder<'s> {
                 _ => self.refuse(expr, "a column is named as column or table.column"),
             },
             E::Value(value) => self.literal(value),
-            E::TypedString(typed) => match (from_sql(&typed.data_type), &typed.value.value) {
-                (Ok(ty), ast::Value::SingleQuotedString(text)) => self.parsed(expr, text, ty),
-                (Err(why), _) => self.refuse(expr, why),
-                _ => self.refuse(expr, "expected a quoted value"),
-            },
+            E::TypedString(typed) if !typed.uses_odbc_syntax => {
+                match (from_sql(&typed.data_type), &typed.value.value) {
+                    (Ok(ty), ast::Value::SingleQuotedString(text)) => self.parsed(expr, text, ty),
+                    (Err(why), _) => self.refuse(expr, why),
+                    _ => self.refuse(expr, "expected a quoted value"),
+                }
+            }
             E::IsNull(inner) => self.is_null(inner, false),
             E::IsNotNull(inner) => self.is_null(inner, true),
             E::IsTrue(inner) => self.is_truth(inner, Some(true), false),
@@ -161,14 +166,18 @@ impl<'s> Binder<'s> {
             E::ILike { negated, any: false, expr: operand, pattern, escape_char } => {
                 self.like(expr, operand, pattern, escape_char.as_ref(), (true, *negated))
             }
-            E::Case { operand, conditions, else_result, .. } => {
+            E::Case { case_token: _, end_token: _, operand, conditions, else_result } => {
                 self.case(expr, operand.as_deref(), conditions, else_result.as_deref())
             }
-            E::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: operand, data_type, .. } => {
-                self.cast(expr, operand, data_type)
-            }
-            E::Ceil { expr: operand, .. } => self.call(expr, "ceil", &[operand]),
-            E::Floor { expr: operand, .. } => self.call(expr, "floor", &[operand]),
+            E::Cast {
+                kind: CastKind::Cast | CastKind::DoubleColon,
+                expr: operand,
+                data_type,
+                array: false,
+                format: None,
+            } => self.cast(expr, operand, data_type),
+            E::Ceil { expr: operand, field: PLAIN } => self.call(expr, "ceil", &[operand]),
+            E::Floor { expr: operand, field: PLAIN } => self.call(expr, "floor", &[operand]),
             E::Trim { expr: operand, trim_where: None, trim_what: None, trim_characters: None } => {
                 self.call(expr, "btrim", &[operand])
             }
@@ -195,7 +204,7 @@ impl<'s> Binder<'s> {
 
     fn literal(&mut self, value: &ast::ValueWithSpan) -> Option<Typed> {
         match &value.value {
-            ast::Value::Number(text, _) => {
+            ast::Value::Number(text, false) => {
                 if let Ok(number) = text.parse::<i64>() {
                     return Some(Typed::known(Expr::Constant(Value::Int(number)), Type::Int));
                 }

@@ -11,6 +11,7 @@ use super::block::{Block, Grouping, Item, Join};
 use super::error::SqlError;
 use super::expr::{Comparison, Expr};
 use super::scope::{Merged, Named, Scope, ScopeItem, fold, nearest};
+use super::shape;
 use super::types::{Typed, unify};
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::value::Value;
@@ -47,21 +48,18 @@ impl Compiler<'_> {
             return self.fail(SqlError::new(query.span(), format!("subqueries are nested more than {DEPTH} deep")));
         }
         self.depth += 1;
+        self.errors.extend(shape::query(query));
         let named = self.named.len();
         if let Some(with) = &query.with {
             for table in &with.cte_tables {
+                let name = fold(&table.alias.name);
+                if self.named[named..].iter().any(|(known, _)| *known == name) {
+                    self.errors.push(SqlError::new(table.alias.span(), format!("WITH names \"{name}\" twice")));
+                }
                 if let Some(compiled) = self.query(&table.query) {
-                    self.named.push((fold(&table.alias.name), compiled));
+                    self.named.push((name, compiled));
                 }
             }
-        }
-        if let Some(order) = &query.order_by {
-            let error = SqlError::new(order.span(), "ORDER BY has no meaning in a rule");
-            self.errors.push(error.hint("The rows are evidence; their order says nothing. Leave it out."));
-        }
-        if query.limit_clause.is_some() || query.fetch.is_some() {
-            let error = SqlError::new(query.span(), "LIMIT has no meaning in a rule");
-            self.errors.push(error.hint("A disagreement that is left out would be missed."));
         }
         let compiled = match &*query.body {
             SetExpr::Select(select) => self.select(select),
@@ -78,6 +76,7 @@ impl Compiler<'_> {
     }
 
     fn select(&mut self, select: &ast::Select) -> Option<Compiled> {
+        self.errors.extend(shape::select(select));
         let mut scope = Scope::default();
         let mut items = Vec::new();
         let mut joins = Vec::new();
@@ -91,6 +90,10 @@ impl Compiler<'_> {
                     return self.fail(error.hint("A comma would pair every order with every payment."));
                 }
                 joins.push(Join::new(false, false, Expr::Constant(Value::Bool(true)), joins.len() + 1));
+            }
+            if let Some(join) = from.joins.first().filter(|_| index > 0) {
+                let error = SqlError::new(join.span(), "a join after a comma is not supported");
+                return self.fail(error.hint("It would bind closer than the comma. Write CROSS JOIN for the comma."));
             }
             for join in &from.joins {
                 let added = self.add_item(&join.relation, &mut scope, &mut items).is_some();
@@ -142,9 +145,10 @@ impl Compiler<'_> {
     }
 
     fn add_item(&mut self, factor: &TableFactor, scope: &mut Scope, items: &mut Vec<Item>) -> Option<()> {
+        self.errors.extend(shape::table(factor));
         let (item, mut described) = match factor {
-            TableFactor::Table { name, alias, args: None, .. } => self.table(factor, name, alias.as_ref())?,
-            TableFactor::Derived { lateral: false, subquery, alias, .. } => {
+            TableFactor::Table { name, alias, .. } => self.table(factor, name, alias.as_ref())?,
+            TableFactor::Derived { subquery, alias, .. } => {
                 let compiled = self.query(subquery)?;
                 let Some(alias) = alias else {
                     return self.fail(SqlError::new(factor.span(), "a subquery in FROM needs a name"));
@@ -204,12 +208,13 @@ impl Compiler<'_> {
     /// The join of the scope's last item to those before it.
     fn join(&mut self, join: &ast::Join, scope: &mut Scope) -> Option<Join> {
         use JoinOperator as J;
+        self.errors.extend(shape::join(join));
         let (keep_left, keep_right, constraint) = match &join.join_operator {
             J::Join(constraint) | J::Inner(constraint) => (false, false, constraint),
             J::Left(constraint) | J::LeftOuter(constraint) => (true, false, constraint),
             J::Right(constraint) | J::RightOuter(constraint) => (false, true, constraint),
             J::FullOuter(constraint) => (true, true, constraint),
-            J::CrossJoin(constraint) => (false, false, constraint),
+            J::CrossJoin(constraint @ JoinConstraint::None) => (false, false, constraint),
             _ => return self.fail(SqlError::new(join.span(), "this kind of join is not supported")),
         };
         let last = scope.items.len() - 1;
@@ -226,7 +231,9 @@ impl Compiler<'_> {
                 on?
             }
             JoinConstraint::Using(names) => self.using(join, names, (keep_left, keep_right), scope)?,
-            JoinConstraint::None if is_lookup => Expr::Constant(Value::Bool(true)),
+            JoinConstraint::None if is_lookup && matches!(join.join_operator, J::CrossJoin(_)) => {
+                Expr::Constant(Value::Bool(true))
+            }
             _ => return self.fail(SqlError::new(join.span(), "a join needs ON or USING with the key")),
         };
         if !is_lookup && !joins_on_key(&on, scope, last) {
@@ -372,7 +379,7 @@ fn group(select: &ast::Select, binder: &mut Binder<'_>) -> Option<Option<Vec<Typ
         }
         return Some(None);
     }
-    let keys: Vec<Option<Typed>> = expressions.iter().map(|expr| binder.bind(expr)).collect();
+    let keys: Vec<Option<Typed>> = expressions.iter().map(|expr| group_key(expr, binder)).collect();
     let keys: Vec<Typed> = keys.into_iter().collect::<Option<_>>()?;
     if !keys.iter().any(|key| is_key(&key.expr, binder.scope, None)) {
         let names: Vec<String> = binder
@@ -397,6 +404,19 @@ fn group(select: &ast::Select, binder: &mut Binder<'_>) -> Option<Option<Vec<Typ
     Some(Some(keys))
 }
 
+/// PostgreSQL takes a number for the place of an output column, and refuses other literals.
+fn group_key(expr: &ast::Expr, binder: &mut Binder<'_>) -> Option<Typed> {
+    match expr {
+        ast::Expr::Nested(inner) => group_key(inner, binder),
+        ast::Expr::Value(_) => {
+            let error = SqlError::new(expr.span(), "a literal in GROUP BY is not supported");
+            binder.errors.push(error.hint("Name the column instead of its place."));
+            None
+        }
+        other => binder.bind(other),
+    }
+}
+
 fn output(select: &ast::Select, binder: &mut Binder<'_>) -> Option<Vec<(Typed, String)>> {
     let mut output: Vec<(Typed, String)> = Vec::new();
     let mut sound = true;
@@ -410,12 +430,14 @@ fn output(select: &ast::Select, binder: &mut Binder<'_>) -> Option<Vec<(Typed, S
                 Some(typed) => push(&mut output, typed, fold(alias), item, binder),
                 None => sound = false,
             },
-            SelectItem::Wildcard(_) => {
+            SelectItem::Wildcard(options) => {
+                binder.errors.extend(shape::wildcard(options));
                 for table in 0..binder.scope.items.len() {
                     sound &= expand(&mut output, table, item, binder);
                 }
             }
-            SelectItem::QualifiedWildcard(kind, _) => {
+            SelectItem::QualifiedWildcard(kind, options) => {
+                binder.errors.extend(shape::wildcard(options));
                 let name = kind.to_string().to_lowercase();
                 match binder.scope.table(&ast::Ident::with_span(item.span(), name)) {
                     Ok(table) => sound &= expand(&mut output, table, item, binder),

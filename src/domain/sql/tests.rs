@@ -1,6 +1,7 @@
 //! What rules' SQL means, and what is refused. A row of a test is written as its values; `?` is unknown.
 
 mod joins;
+mod shape;
 
 use super::{Cause, Query, parse_value, to_text};
 use crate::domain::catalog::{Catalog, Column, LookupTable, SourceTable};

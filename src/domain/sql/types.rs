@@ -135,10 +135,8 @@ pub fn from_sql(ty: &DataType) -> Result<Type, &'static str> {
     const FLOAT: &str = "money is decimal: binary floating point would round it; use numeric";
     Ok(match ty {
         DataType::Boolean | DataType::Bool => Type::Bool,
-        DataType::SmallInt(_) | DataType::Int2(_) | DataType::Int(_) | DataType::Int4(_) | DataType::Integer(_) => {
-            Type::Int
-        }
-        DataType::BigInt(_) | DataType::Int8(_) => Type::Int,
+        DataType::SmallInt(None) | DataType::Int2(None) | DataType::Int(None) | DataType::Int4(None) => Type::Int,
+        DataType::Integer(None) | DataType::BigInt(None) | DataType::Int8(None) => Type::Int,
         DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => {
             Type::Decimal { scale: scale(info)? }
         }
