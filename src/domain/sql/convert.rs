@@ -2,12 +2,8 @@
 //!
 //! Must not know: expressions.
 
-use std::str::FromStr;
-
-use bigdecimal::BigDecimal;
-
 use super::error::EvalError;
-use super::numeric::{round, to_decimal, to_integer};
+use super::numeric::{read, round, to_decimal, to_integer};
 use crate::domain::value::{Type, Value};
 
 const DAY_US: i64 = 86_400_000_000;
@@ -57,9 +53,8 @@ pub fn parse(text: &str, to: Type) -> Result<Value, EvalError> {
         Type::Text => Ok(Value::text(text)),
         Type::Int => trimmed.parse().map(Value::Int).map_err(|_| bad()),
         Type::Decimal { scale } => {
-            let decimal = BigDecimal::from_str(trimmed).map_err(|_| bad())?;
-            let plain = if decimal.fractional_digit_count() < 0 { decimal.with_scale(0) } else { decimal };
-            Ok(Value::decimal(scale.map_or(plain.clone(), |scale| round(&plain, i64::from(scale)))))
+            let decimal = read(trimmed).ok_or_else(bad)??;
+            Ok(Value::decimal(scale.map_or(decimal.clone(), |scale| round(&decimal, i64::from(scale)))))
         }
         Type::Bool => match trimmed.to_ascii_lowercase().as_str() {
             "t" | "true" | "yes" | "on" | "1" => Ok(Value::Bool(true)),

@@ -1,5 +1,6 @@
 //! What rules' SQL means, and what is refused. A row of a test is written as its values; `?` is unknown.
 
+mod casts;
 mod joins;
 mod shape;
 
