@@ -5,7 +5,7 @@
 use sqlparser::ast::{self, BinaryOperator, CastKind, CeilFloorKind, DateTimeField, Spanned, UnaryOperator};
 
 use super::aggregate::Aggregate;
-use super::convert::can_cast;
+use super::convert::{Target, can_cast, parse, parse_as};
 use super::error::SqlError;
 use super::expr::{Comparison, Expr};
 use super::numeric::Operator;
@@ -208,7 +208,7 @@ impl<'s> Binder<'s> {
                 if let Ok(number) = text.parse::<i64>() {
                     return Some(Typed::known(Expr::Constant(Value::Int(number)), Type::Int));
                 }
-                match super::convert::parse(text, Type::Decimal { scale: None }) {
+                match parse(text, Type::Decimal { scale: None }) {
                     Ok(value) => Some(Typed::known(Expr::Constant(value), Type::Decimal { scale: None })),
                     Err(error) => self.refuse(value, error.to_string()),
                 }
@@ -222,9 +222,9 @@ impl<'s> Binder<'s> {
         }
     }
 
-    fn parsed(&mut self, at: &ast::Expr, text: &str, ty: Type) -> Option<Typed> {
-        match super::convert::parse(text, ty) {
-            Ok(value) => Some(Typed::known(Expr::Constant(value), ty)),
+    fn parsed(&mut self, at: &ast::Expr, text: &str, to: Target) -> Option<Typed> {
+        match parse_as(text, to) {
+            Ok(value) => Some(Typed::known(Expr::Constant(value), to.ty)),
             Err(error) => self.refuse(at, error.to_string()),
         }
     }
@@ -329,7 +329,7 @@ impl<'s> Binder<'s> {
         }
         let as_text = |typed: Typed| match typed.is_text() {
             true => Box::new(typed.expr),
-            false => Box::new(Expr::Cast { operand: Box::new(typed.expr), to: Type::Text }),
+            false => Box::new(Expr::Cast { operand: Box::new(typed.expr), to: Target::of(Type::Text) }),
         };
         Some(Typed::known(Expr::Concat(as_text(left), as_text(right)), Type::Text))
     }
@@ -448,11 +448,11 @@ impl<'s> Binder<'s> {
             return self.parsed(at, &text.clone(), to);
         }
         if let Ty::Known(from) = operand.ty
-            && !can_cast(from, to)
+            && !can_cast(from, to.ty)
         {
-            return self.refuse(at, format!("{} cannot be cast to {}", name(from), name(to)));
+            return self.refuse(at, format!("{} cannot be cast to {}", name(from), name(to.ty)));
         }
-        Some(Typed::known(Expr::Cast { operand: Box::new(operand.expr), to }, to))
+        Some(Typed::known(Expr::Cast { operand: Box::new(operand.expr), to }, to.ty))
     }
 
     pub(super) fn clock(&mut self, at: &ast::Expr, function: &str) -> Option<Typed> {

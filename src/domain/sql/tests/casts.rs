@@ -30,3 +30,29 @@ fn decimals_are_read_within_postgresqls_limits() {
     assert_eq!(value("'1e131071'::numeric * '1e131071'::numeric"), " error: numeric out of range");
     assert_eq!(value("'1e-9000'::numeric * '1e-9000'::numeric"), " error: numeric out of range");
 }
+
+#[test]
+fn casts_round_to_the_digits_that_they_name() {
+    let cases = [
+        ("'2024-01-01 12:00:00.5'::timestamp(0)", "2024-01-01 12:00:01"),
+        ("'2024-01-01 12:00:00.555'::timestamp(2)", "2024-01-01 12:00:00.56"),
+        ("'1969-12-31 23:59:58.5'::timestamp(0)", "1969-12-31 23:59:58"),
+        ("'1999-12-31 23:59:59.4'::timestamp(0)", "1999-12-31 23:59:59"),
+        ("'2024-01-01 12:00:00.5Z'::timestamptz(0)", "2024-01-01 12:00:01"),
+        ("timestamp(0) '2024-01-01 12:00:00.5'", "2024-01-01 12:00:01"),
+        ("LOWER('2024-01-01 12:00:00.123456')::timestamp::timestamp(3)", "2024-01-01 12:00:00.123"),
+        ("'12:00:00.5'::time(0)", "12:00:01"),
+        ("'12:00:00.1239'::time(3)", "12:00:00.124"),
+        ("'23:59:59.5'::time(0)", "24:00:00"),
+        ("'2024-01-01 12:00:00.123456'::timestamp(9)", "2024-01-01 12:00:00.123456"),
+        ("9.994::numeric(3,2)", "9.99"),
+        ("9.995::numeric(3,2)", " error: numeric out of range"),
+        ("'99.96'::numeric(3,1)", "1:8 numeric out of range"),
+        ("0::numeric(1,1)", "0.0"),
+        ("12345.678::numeric(5)", "12346"),
+        ("total::numeric(0)", "1:8 cast to NUMERIC(0): a precision is from 1 to 1000"),
+    ];
+    for (expr, expected) in cases {
+        assert_eq!(value(expr), expected, "{expr}");
+    }
+}
