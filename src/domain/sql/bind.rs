@@ -2,10 +2,10 @@
 //!
 //! Must not know: FROM and joins (`select`). Every error is pushed, so that all of a query's can be shown at once.
 
-use sqlparser::ast::{self, BinaryOperator, CastKind, Spanned, UnaryOperator};
+use sqlparser::ast::{self, BinaryOperator, CastKind, CeilFloorKind, DateTimeField, Spanned, UnaryOperator};
 
 use super::aggregate::Aggregate;
-use super::convert::can_cast;
+use super::convert::{Target, can_cast, parse, parse_as};
 use super::error::SqlError;
 use super::expr::{Comparison, Expr};
 use super::numeric::Operator;
@@ -34,6 +34,16 @@ pub struct Grouped {
     pub determined: Vec<usize>,
 }
 
+impl Grouped {
+    /// True where all columns of an expression follow from what is grouped by.
+    fn determines(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Column { item, .. } => self.determined.contains(item),
+            other => other.children().into_iter().all(|child| self.determines(child)),
+        }
+    }
+}
+
 /// Functions that read a clock or roll dice.
 pub(super) const VOLATILE: [&str; 12] = [
     "now",
@@ -49,6 +59,9 @@ pub(super) const VOLATILE: [&str; 12] = [
     "random",
     "gen_random_uuid",
 ];
+
+/// CEIL and FLOOR without what other databases have after their operand.
+const PLAIN: CeilFloorKind = CeilFloorKind::DateTimeField(DateTimeField::NoDateTime);
 
 impl<'s> Binder<'s> {
     pub fn new(scope: &'s Scope) -> Binder<'s> {
@@ -114,23 +127,25 @@ impl<'s> Binder<'s> {
                     return self.clock(expr, &text);
                 }
                 match self.scope.find(name) {
-                    Ok(places) => self.columns(expr, &places),
+                    Ok(typed) => self.column(expr, typed),
                     Err(error) => self.fail(error),
                 }
             }
             E::CompoundIdentifier(parts) => match parts.as_slice() {
                 [table, name] => match self.scope.find_in(table, name) {
-                    Ok(place) => self.columns(expr, &[place]),
+                    Ok((item, column)) => self.column(expr, self.scope.column(item, column)),
                     Err(error) => self.fail(error),
                 },
                 _ => self.refuse(expr, "a column is named as column or table.column"),
             },
             E::Value(value) => self.literal(value),
-            E::TypedString(typed) => match (from_sql(&typed.data_type), &typed.value.value) {
-                (Ok(ty), ast::Value::SingleQuotedString(text)) => self.parsed(expr, text, ty),
-                (Err(why), _) => self.refuse(expr, why),
-                _ => self.refuse(expr, "expected a quoted value"),
-            },
+            E::TypedString(typed) if !typed.uses_odbc_syntax => {
+                match (from_sql(&typed.data_type), &typed.value.value) {
+                    (Ok(ty), ast::Value::SingleQuotedString(text)) => self.parsed(expr, text, ty),
+                    (Err(why), _) => self.refuse(expr, why),
+                    _ => self.refuse(expr, "expected a quoted value"),
+                }
+            }
             E::IsNull(inner) => self.is_null(inner, false),
             E::IsNotNull(inner) => self.is_null(inner, true),
             E::IsTrue(inner) => self.is_truth(inner, Some(true), false),
@@ -151,14 +166,18 @@ impl<'s> Binder<'s> {
             E::ILike { negated, any: false, expr: operand, pattern, escape_char } => {
                 self.like(expr, operand, pattern, escape_char.as_ref(), (true, *negated))
             }
-            E::Case { operand, conditions, else_result, .. } => {
+            E::Case { case_token: _, end_token: _, operand, conditions, else_result } => {
                 self.case(expr, operand.as_deref(), conditions, else_result.as_deref())
             }
-            E::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: operand, data_type, .. } => {
-                self.cast(expr, operand, data_type)
-            }
-            E::Ceil { expr: operand, .. } => self.call(expr, "ceil", &[operand]),
-            E::Floor { expr: operand, .. } => self.call(expr, "floor", &[operand]),
+            E::Cast {
+                kind: CastKind::Cast | CastKind::DoubleColon,
+                expr: operand,
+                data_type,
+                array: false,
+                format: None,
+            } => self.cast(expr, operand, data_type),
+            E::Ceil { expr: operand, field: PLAIN } => self.call(expr, "ceil", &[operand]),
+            E::Floor { expr: operand, field: PLAIN } => self.call(expr, "floor", &[operand]),
             E::Trim { expr: operand, trim_where: None, trim_what: None, trim_characters: None } => {
                 self.call(expr, "btrim", &[operand])
             }
@@ -175,29 +194,21 @@ impl<'s> Binder<'s> {
         }
     }
 
-    fn columns(&mut self, at: &ast::Expr, places: &[(usize, usize)]) -> Option<Typed> {
-        let mut list: Vec<Expr> = Vec::new();
-        let (first_item, first_column) = places[0];
-        let column = &self.scope.items[first_item].columns[first_column];
-        for (item, column) in places {
-            let free = self.grouped.as_ref().is_none_or(|grouped| grouped.determined.contains(item));
-            if !free {
-                let message = format!("column \"{at}\" must stand in GROUP BY or in an aggregate");
-                return self.refuse(at, message);
-            }
-            list.push(Expr::Column { item: *item, column: *column });
+    /// What a column's name stands for, where it may stand.
+    fn column(&mut self, at: &ast::Expr, typed: Typed) -> Option<Typed> {
+        if self.grouped.as_ref().is_some_and(|grouped| !grouped.determines(&typed.expr)) {
+            return self.refuse(at, format!("column \"{at}\" must stand in GROUP BY or in an aggregate"));
         }
-        let expr = if list.len() == 1 { list.remove(0) } else { Expr::Coalesce(list) };
-        Some(Typed::known(expr, column.ty))
+        Some(typed)
     }
 
     fn literal(&mut self, value: &ast::ValueWithSpan) -> Option<Typed> {
         match &value.value {
-            ast::Value::Number(text, _) => {
+            ast::Value::Number(text, false) => {
                 if let Ok(number) = text.parse::<i64>() {
                     return Some(Typed::known(Expr::Constant(Value::Int(number)), Type::Int));
                 }
-                match super::convert::parse(text, Type::Decimal { scale: None }) {
+                match parse(text, Type::Decimal { scale: None }) {
                     Ok(value) => Some(Typed::known(Expr::Constant(value), Type::Decimal { scale: None })),
                     Err(error) => self.refuse(value, error.to_string()),
                 }
@@ -211,9 +222,9 @@ impl<'s> Binder<'s> {
         }
     }
 
-    fn parsed(&mut self, at: &ast::Expr, text: &str, ty: Type) -> Option<Typed> {
-        match super::convert::parse(text, ty) {
-            Ok(value) => Some(Typed::known(Expr::Constant(value), ty)),
+    fn parsed(&mut self, at: &ast::Expr, text: &str, to: Target) -> Option<Typed> {
+        match parse_as(text, to) {
+            Ok(value) => Some(Typed::known(Expr::Constant(value), to.ty)),
             Err(error) => self.refuse(at, error.to_string()),
         }
     }
@@ -318,7 +329,7 @@ impl<'s> Binder<'s> {
         }
         let as_text = |typed: Typed| match typed.is_text() {
             true => Box::new(typed.expr),
-            false => Box::new(Expr::Cast { operand: Box::new(typed.expr), to: Type::Text }),
+            false => Box::new(Expr::Cast { operand: Box::new(typed.expr), to: Target::of(Type::Text) }),
         };
         Some(Typed::known(Expr::Concat(as_text(left), as_text(right)), Type::Text))
     }
@@ -437,11 +448,11 @@ impl<'s> Binder<'s> {
             return self.parsed(at, &text.clone(), to);
         }
         if let Ty::Known(from) = operand.ty
-            && !can_cast(from, to)
+            && !can_cast(from, to.ty)
         {
-            return self.refuse(at, format!("{} cannot be cast to {}", name(from), name(to)));
+            return self.refuse(at, format!("{} cannot be cast to {}", name(from), name(to.ty)));
         }
-        Some(Typed::known(Expr::Cast { operand: Box::new(operand.expr), to }, to))
+        Some(Typed::known(Expr::Cast { operand: Box::new(operand.expr), to }, to.ty))
     }
 
     pub(super) fn clock(&mut self, at: &ast::Expr, function: &str) -> Option<Typed> {

@@ -259,8 +259,10 @@ impl Join {
         unsure: &mut bool,
     ) -> Result<Tuples<'a>, EvalError> {
         let mut joined = Vec::with_capacity(left.len());
+        // A row to the left that an earlier join could not settle may have been the match of any row to the right.
+        let keep_right = self.keep_right && !*unsure;
         // For each right row, whether it surely matched, and whether it may have.
-        let mut right_state = vec![(false, false); if self.keep_right { right.len() } else { 0 }];
+        let mut right_state = vec![(false, false); if keep_right { right.len() } else { 0 }];
         let mut left = left;
         for items in left.chunks_exact_mut(width) {
             let (mut matched, mut doubtful) = (false, false);
@@ -291,7 +293,7 @@ impl Join {
                 joined.extend_from_slice(items);
             }
         }
-        if self.keep_right {
+        if keep_right {
             for (row, (matched, doubtful)) in right.iter().zip(right_state) {
                 if !matched && !doubtful {
                     let begin = joined.len();

@@ -16,33 +16,42 @@ use sqlparser::ast::Spanned;
 
 impl Binder<'_> {
     pub(super) fn function(&mut self, at: &ast::Expr, function: &ast::Function) -> Option<Typed> {
-        let called = function.name.to_string().to_lowercase();
+        let ast::Function { name, uses_odbc_syntax, parameters, args, filter, null_treatment, over, within_group } =
+            function;
+        let called = name.to_string().to_lowercase();
         if VOLATILE.contains(&called.as_str()) {
             return self.clock(at, &called);
         }
-        if function.over.is_some() {
+        if over.is_some() {
             return self.refuse(at, "window functions are not supported");
         }
-        let FunctionArguments::List(list) = &function.args else {
+        let FunctionArguments::List(list) = args else {
             return self.refuse(at, format!("{called} is called with arguments in parentheses"));
         };
-        if !list.clauses.is_empty() || !function.within_group.is_empty() || function.null_treatment.is_some() {
+        let ast::FunctionArgumentList { duplicate_treatment, args, clauses } = list;
+        let plain = !*uses_odbc_syntax && matches!(parameters, FunctionArguments::None) && clauses.is_empty();
+        if !plain || !within_group.is_empty() || null_treatment.is_some() {
             return self.refuse(at, format!("only plain arguments of {called} are supported"));
         }
-        let distinct = matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct));
+        let distinct = matches!(duplicate_treatment, Some(ast::DuplicateTreatment::Distinct));
+        if matches!(args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]) && called == "count" {
+            if distinct {
+                return self.refuse(at, "DISTINCT has no meaning in COUNT(*)");
+            }
+            return self.aggregate(at, Kind::CountRows, &[], false, filter.as_deref());
+        }
         let mut arguments = Vec::new();
-        for argument in &list.args {
+        for argument in args {
             match argument {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => arguments.push(expr),
-                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if called == "count" => {}
                 _ => return self.refuse(at, format!("only plain arguments of {called} are supported")),
             }
         }
         if let Some(kind) = aggregate_kind(&called, arguments.len()) {
-            return self.aggregate(at, kind, &arguments, distinct, function.filter.as_deref());
+            return self.aggregate(at, kind, &arguments, distinct, filter.as_deref());
         }
-        if distinct || function.filter.is_some() {
-            return self.refuse(at, format!("{called} is no aggregate: DISTINCT and FILTER have no meaning"));
+        if duplicate_treatment.is_some() || filter.is_some() {
+            return self.refuse(at, format!("{called} is no aggregate: DISTINCT, ALL and FILTER have no meaning"));
         }
         self.call(at, &called, &arguments)
     }
@@ -151,7 +160,6 @@ impl Binder<'_> {
 
 fn aggregate_kind(called: &str, arguments: usize) -> Option<Kind> {
     Some(match (called, arguments) {
-        ("count", 0) => Kind::CountRows,
         ("count", 1) => Kind::Count,
         ("sum", 1) => Kind::Sum,
         ("min", 1) => Kind::Min,

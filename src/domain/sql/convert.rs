@@ -2,15 +2,14 @@
 //!
 //! Must not know: expressions.
 
-use std::str::FromStr;
-
-use bigdecimal::BigDecimal;
-
 use super::error::EvalError;
-use super::numeric::{round, to_decimal, to_integer};
+use super::numeric::{read, round, to_decimal, to_integer};
 use crate::domain::value::{Type, Value};
 
 const DAY_US: i64 = 86_400_000_000;
+
+/// 2000-01-01T00:00:00.
+const Y2000_US: i64 = 946_684_800_000_000;
 
 /// True where PostgreSQL casts from one type to the other.
 pub fn can_cast(from: Type, to: Type) -> bool {
@@ -25,8 +24,53 @@ pub fn can_cast(from: Type, to: Type) -> bool {
     }
 }
 
+/// What a cast leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub ty: Type,
+    /// As the type's argument says: all the digits of a decimal, or those of a second's fraction.
+    pub digits: Option<u32>,
+}
+
+impl Target {
+    /// A type without an argument.
+    pub fn of(ty: Type) -> Target {
+        Target { ty, digits: None }
+    }
+
+    /// Brings a value of the type to its digits.
+    fn fit(self, value: Value) -> Result<Value, EvalError> {
+        match (value, self.digits) {
+            (Value::Decimal(decimal), Some(digits)) if decimal.digits() > u64::from(digits) => {
+                Err(EvalError::OutOfRange("numeric"))
+            }
+            (infinite @ Value::Timestamp(i64::MIN | i64::MAX), _) => Ok(infinite),
+            (Value::Timestamp(micros), Some(digits)) => Ok(Value::Timestamp(round_micros(micros, Y2000_US, digits))),
+            (Value::Time(micros), Some(digits)) => Ok(Value::Time(round_micros(micros, 0, digits))),
+            (value, _) => Ok(value),
+        }
+    }
+}
+
+/// Rounds to digits of a second's fraction, half away from the origin; PostgreSQL counts moments from the year 2000.
+fn round_micros(micros: i64, origin: i64, digits: u32) -> i64 {
+    let step = 10_i64.pow(6_u32.saturating_sub(digits));
+    let since = micros.saturating_sub(origin);
+    let half = if since < 0 { -step / 2 } else { step / 2 };
+    since.saturating_add(half) / step * step + origin
+}
+
 /// Casts a value that is neither NULL nor unknown.
-pub fn cast(value: &Value, to: Type) -> Result<Value, EvalError> {
+pub fn cast(value: &Value, to: Target) -> Result<Value, EvalError> {
+    to.fit(convert(value, to.ty)?)
+}
+
+/// Reads text as what a cast leads to.
+pub fn parse_as(text: &str, to: Target) -> Result<Value, EvalError> {
+    to.fit(parse(text, to.ty)?)
+}
+
+fn convert(value: &Value, to: Type) -> Result<Value, EvalError> {
     match (value, to) {
         (value, Type::Text) => Ok(Value::text(to_text(value))),
         (Value::Text(text), to) => parse(text, to),
@@ -57,9 +101,8 @@ pub fn parse(text: &str, to: Type) -> Result<Value, EvalError> {
         Type::Text => Ok(Value::text(text)),
         Type::Int => trimmed.parse().map(Value::Int).map_err(|_| bad()),
         Type::Decimal { scale } => {
-            let decimal = BigDecimal::from_str(trimmed).map_err(|_| bad())?;
-            let plain = if decimal.fractional_digit_count() < 0 { decimal.with_scale(0) } else { decimal };
-            Ok(Value::decimal(scale.map_or(plain.clone(), |scale| round(&plain, i64::from(scale)))))
+            let decimal = read(trimmed).ok_or_else(bad)??;
+            Ok(Value::decimal(scale.map_or(decimal.clone(), |scale| round(&decimal, i64::from(scale)))))
         }
         Type::Bool => match trimmed.to_ascii_lowercase().as_str() {
             "t" | "true" | "yes" | "on" | "1" => Ok(Value::Bool(true)),
@@ -119,13 +162,18 @@ pub fn to_text(value: &Value) -> String {
             let date = jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().days(i64::from(*days)));
             date.map_or_else(|_| format!("{days} days"), |date| date.to_string())
         }
-        Value::Time(micros) => {
-            let time = jiff::civil::Time::midnight().checked_add(jiff::SignedDuration::from_micros(*micros));
-            time.map_or_else(|_| format!("{micros} us"), |time| time.to_string())
-        }
+        Value::Time(micros) => time_text(*micros),
         Value::Uuid(bytes) => {
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
         }
     }
+}
+
+/// Hours may be 24, as in PostgreSQL, or more, as in MySQL, whose times can be negative.
+fn time_text(micros: i64) -> String {
+    let (sign, micros) = (if micros < 0 { "-" } else { "" }, micros.unsigned_abs());
+    let (seconds, fraction) = (micros / 1_000_000, format!(".{:06}", micros % 1_000_000));
+    let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
+    format!("{sign}{:02}:{:02}:{:02}{fraction}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

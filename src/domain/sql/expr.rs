@@ -6,12 +6,12 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::convert::cast;
+use super::convert::{Target, cast};
 use super::error::EvalError;
 use super::functions::{Function, call};
 use super::numeric::{Operator, decimals, integers, to_decimal};
 use super::truth::{Compared, Truth, compared};
-use crate::domain::value::{Type, Value};
+use crate::domain::value::Value;
 
 /// A comparison operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub enum Expr {
     },
     Cast {
         operand: Box<Expr>,
-        to: Type,
+        to: Target,
     },
     Call(Function, Vec<Expr>),
 }

@@ -15,6 +15,7 @@ mod like;
 mod numeric;
 mod scope;
 mod select;
+mod shape;
 mod truth;
 mod types;
 

@@ -2,6 +2,8 @@
 //!
 //! Must not know: expressions. Rules of scale: PostgreSQL's `numeric.c` (`select_div_scale`, `numeric_round`).
 
+use std::str::FromStr;
+
 use bigdecimal::num_bigint::Sign;
 use bigdecimal::{BigDecimal, RoundingMode, Zero};
 
@@ -27,8 +29,9 @@ const DECIMAL_DIGITS: i64 = 4;
 /// PostgreSQL's NUMERIC_MAX_DISPLAY_SCALE.
 const MAX_SCALE: i64 = 1000;
 
-/// Longer results are out of range; PostgreSQL's own limit is 131072 digits before the point.
-const MAX_DIGITS: u64 = 131_072;
+/// PostgreSQL's limits of a numeric: digits before the point and after it.
+const DIGITS_BEFORE: u64 = 131_072;
+const DIGITS_AFTER: u64 = 16_383;
 
 /// A number of either kind as a decimal.
 pub fn to_decimal(value: &Value) -> Option<BigDecimal> {
@@ -63,7 +66,48 @@ pub fn decimals(operator: Operator, left: &BigDecimal, right: &BigDecimal) -> Re
         Operator::Divide => divide(left, right),
         Operator::Modulo => (left % right).with_scale(greater),
     };
-    if result.digits() > MAX_DIGITS { Err(EvalError::OutOfRange("numeric")) } else { Ok(result) }
+    bounded(result)
+}
+
+/// The decimal, where PostgreSQL could hold it.
+fn bounded(decimal: BigDecimal) -> Result<BigDecimal, EvalError> {
+    let after = decimal.fractional_digit_count();
+    let before = i64::try_from(decimal.digits()).unwrap_or(i64::MAX).saturating_sub(after);
+    if after > DIGITS_AFTER as i64 || before > DIGITS_BEFORE as i64 {
+        return Err(EvalError::OutOfRange("numeric"));
+    }
+    Ok(decimal)
+}
+
+/// Reads a decimal as PostgreSQL writes it in SQL and in text; `None` where it is none. Nothing is worked out before
+/// the exponent is known to be within the limits: a few letters could say more digits than memory holds.
+pub fn read(text: &str) -> Option<Result<BigDecimal, EvalError>> {
+    const BEYOND: EvalError = EvalError::OutOfRange("numeric");
+    let (mantissa, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(m, e)| (m, Some(e)));
+    let unsigned = mantissa.strip_prefix(['+', '-']).unwrap_or(mantissa);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    if whole.len() + fraction.len() == 0 || !are_digits(whole) || !are_digits(fraction) {
+        return None;
+    }
+    if let Some(exponent) = exponent {
+        let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+        if digits.is_empty() || !are_digits(digits) {
+            return None;
+        }
+        let within = exponent.parse::<i64>().is_ok_and(|exponent| exponent.unsigned_abs() <= DIGITS_BEFORE);
+        if !within {
+            return Some(Err(BEYOND));
+        }
+    }
+    if whole.len() + fraction.len() > (DIGITS_BEFORE + DIGITS_AFTER) as usize {
+        return Some(Err(BEYOND));
+    }
+    let decimal = BigDecimal::from_str(text).ok()?;
+    Some(bounded(if decimal.fractional_digit_count() < 0 { decimal.with_scale(0) } else { decimal }))
+}
+
+fn are_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn divide(left: &BigDecimal, right: &BigDecimal) -> BigDecimal {

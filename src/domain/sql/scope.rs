@@ -1,10 +1,12 @@
 //! What names mean inside one SELECT.
 //!
-//! Must not know: expressions beyond columns.
+//! Must not know: how expressions are bound (`bind`).
 
 use sqlparser::ast::Ident;
 
 use super::error::SqlError;
+use super::expr::Expr;
+use super::types::Typed;
 use crate::domain::catalog::Column;
 
 /// A table in FROM.
@@ -22,34 +24,76 @@ pub struct ScopeItem {
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     pub items: Vec<ScopeItem>,
-    /// Columns merged by USING: their name, and where they stand.
-    pub merged: Vec<(String, Vec<(usize, usize)>)>,
+    pub merged: Vec<Merged>,
 }
 
-/// What a column's name stands for: one column, or several that USING has merged.
-pub type Places = Vec<(usize, usize)>;
+/// Columns that USING has merged into one.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    pub name: String,
+    /// What the name stands for: the column of the side whose rows are all there, or the first that is not NULL.
+    pub typed: Typed,
+    /// The columns that were merged, as item and column. Without a table's name none of them is meant.
+    pub columns: Vec<(usize, usize)>,
+}
+
+/// What a name without a table's can stand for.
+#[derive(Clone, Copy, Debug)]
+pub enum Named<'s> {
+    /// Item and column.
+    Column(usize, usize),
+    Merged(&'s Merged),
+}
 
 impl Scope {
-    /// The place of an unqualified name.
-    pub fn find(&self, name: &Ident) -> Result<Places, SqlError> {
+    /// All that an unqualified name can stand for; merged columns count once.
+    pub fn named(&self, text: &str) -> Vec<Named<'_>> {
+        let merged: Vec<&Merged> = self.merged.iter().filter(|merged| merged.name == text).collect();
+        let alone = |place: &(usize, usize)| !merged.iter().any(|merged| merged.columns.contains(place));
+        let columns = self.items.iter().enumerate().filter_map(|(item, table)| {
+            table.columns.iter().position(|column| column.name == text).map(|column| (item, column))
+        });
+        let columns: Vec<(usize, usize)> = columns.filter(alone).collect();
+        let merged = merged.into_iter().map(Named::Merged);
+        merged.chain(columns.into_iter().map(|(item, column)| Named::Column(item, column))).collect()
+    }
+
+    /// What an unqualified name stands for.
+    pub fn find(&self, name: &Ident) -> Result<Typed, SqlError> {
         let text = fold(name);
-        if let Some((_, places)) = self.merged.iter().find(|(merged, _)| *merged == text) {
-            return Ok(places.clone());
-        }
-        let mut found = Vec::new();
-        for (item, table) in self.items.iter().enumerate() {
-            found.extend(table.columns.iter().position(|column| column.name == text).map(|column| (item, column)));
-        }
-        match found.len() {
-            1 => Ok(found),
-            0 => Err(self.unknown_column(name, &text)),
+        let found = self.named(&text);
+        match found.as_slice() {
+            [one] => Ok(self.typed(*one)),
+            [] => Err(self.unknown_column(name, &text)),
             _ => {
-                let of = |(item, _): &(usize, usize)| format!("{}.{text}", self.items[*item].alias);
-                let candidates: Vec<String> = found.iter().map(of).collect();
                 let error = SqlError::new(name.span, format!("column \"{text}\" is ambiguous"));
-                Err(error.hint(format!("Write {}.", candidates.join(" or "))))
+                Err(error.hint(format!("Write {}.", self.qualified(&found))))
             }
         }
+    }
+
+    pub fn typed(&self, named: Named<'_>) -> Typed {
+        match named {
+            Named::Column(item, column) => self.column(item, column),
+            Named::Merged(merged) => merged.typed.clone(),
+        }
+    }
+
+    pub fn column(&self, item: usize, column: usize) -> Typed {
+        Typed::known(Expr::Column { item, column }, self.items[item].columns[column].ty)
+    }
+
+    /// The columns' names with their tables', for a hint.
+    pub fn qualified(&self, found: &[Named<'_>]) -> String {
+        let places = found.iter().flat_map(|named| match named {
+            Named::Column(item, column) => vec![(*item, *column)],
+            Named::Merged(merged) => merged.columns.clone(),
+        });
+        let name = |(item, column): (usize, usize)| {
+            let table = &self.items[item];
+            format!("{}.{}", table.alias, table.columns[column].name)
+        };
+        places.map(name).collect::<Vec<_>>().join(" or ")
     }
 
     /// The place of a qualified name.

@@ -10,8 +10,9 @@ use super::bind::{Binder, Grouped};
 use super::block::{Block, Grouping, Item, Join};
 use super::error::SqlError;
 use super::expr::{Comparison, Expr};
-use super::scope::{Scope, ScopeItem, fold, nearest};
-use super::types::Typed;
+use super::scope::{Merged, Named, Scope, ScopeItem, fold, nearest};
+use super::shape;
+use super::types::{Typed, unify};
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::value::Value;
 
@@ -47,21 +48,18 @@ impl Compiler<'_> {
             return self.fail(SqlError::new(query.span(), format!("subqueries are nested more than {DEPTH} deep")));
         }
         self.depth += 1;
+        self.errors.extend(shape::query(query));
         let named = self.named.len();
         if let Some(with) = &query.with {
             for table in &with.cte_tables {
+                let name = fold(&table.alias.name);
+                if self.named[named..].iter().any(|(known, _)| *known == name) {
+                    self.errors.push(SqlError::new(table.alias.span(), format!("WITH names \"{name}\" twice")));
+                }
                 if let Some(compiled) = self.query(&table.query) {
-                    self.named.push((fold(&table.alias.name), compiled));
+                    self.named.push((name, compiled));
                 }
             }
-        }
-        if let Some(order) = &query.order_by {
-            let error = SqlError::new(order.span(), "ORDER BY has no meaning in a rule");
-            self.errors.push(error.hint("The rows are evidence; their order says nothing. Leave it out."));
-        }
-        if query.limit_clause.is_some() || query.fetch.is_some() {
-            let error = SqlError::new(query.span(), "LIMIT has no meaning in a rule");
-            self.errors.push(error.hint("A disagreement that is left out would be missed."));
         }
         let compiled = match &*query.body {
             SetExpr::Select(select) => self.select(select),
@@ -78,6 +76,7 @@ impl Compiler<'_> {
     }
 
     fn select(&mut self, select: &ast::Select) -> Option<Compiled> {
+        self.errors.extend(shape::select(select));
         let mut scope = Scope::default();
         let mut items = Vec::new();
         let mut joins = Vec::new();
@@ -91,6 +90,10 @@ impl Compiler<'_> {
                     return self.fail(error.hint("A comma would pair every order with every payment."));
                 }
                 joins.push(Join::new(false, false, Expr::Constant(Value::Bool(true)), joins.len() + 1));
+            }
+            if let Some(join) = from.joins.first().filter(|_| index > 0) {
+                let error = SqlError::new(join.span(), "a join after a comma is not supported");
+                return self.fail(error.hint("It would bind closer than the comma. Write CROSS JOIN for the comma."));
             }
             for join in &from.joins {
                 let added = self.add_item(&join.relation, &mut scope, &mut items).is_some();
@@ -142,9 +145,10 @@ impl Compiler<'_> {
     }
 
     fn add_item(&mut self, factor: &TableFactor, scope: &mut Scope, items: &mut Vec<Item>) -> Option<()> {
+        self.errors.extend(shape::table(factor));
         let (item, mut described) = match factor {
-            TableFactor::Table { name, alias, args: None, .. } => self.table(factor, name, alias.as_ref())?,
-            TableFactor::Derived { lateral: false, subquery, alias, .. } => {
+            TableFactor::Table { name, alias, .. } => self.table(factor, name, alias.as_ref())?,
+            TableFactor::Derived { subquery, alias, .. } => {
                 let compiled = self.query(subquery)?;
                 let Some(alias) = alias else {
                     return self.fail(SqlError::new(factor.span(), "a subquery in FROM needs a name"));
@@ -169,7 +173,7 @@ impl Compiler<'_> {
         name: &ast::ObjectName,
         alias: Option<&ast::TableAlias>,
     ) -> Option<(Item, ScopeItem)> {
-        let text = name.to_string().to_lowercase();
+        let text = simple_name(name);
         let alias = alias.map_or(text.clone(), |alias| fold(&alias.name));
         if let Some((_, compiled)) = self.named.iter().rev().find(|(known, _)| *known == text) {
             let compiled = compiled.clone();
@@ -204,12 +208,13 @@ impl Compiler<'_> {
     /// The join of the scope's last item to those before it.
     fn join(&mut self, join: &ast::Join, scope: &mut Scope) -> Option<Join> {
         use JoinOperator as J;
+        self.errors.extend(shape::join(join));
         let (keep_left, keep_right, constraint) = match &join.join_operator {
             J::Join(constraint) | J::Inner(constraint) => (false, false, constraint),
             J::Left(constraint) | J::LeftOuter(constraint) => (true, false, constraint),
             J::Right(constraint) | J::RightOuter(constraint) => (false, true, constraint),
             J::FullOuter(constraint) => (true, true, constraint),
-            J::CrossJoin(constraint) => (false, false, constraint),
+            J::CrossJoin(constraint @ JoinConstraint::None) => (false, false, constraint),
             _ => return self.fail(SqlError::new(join.span(), "this kind of join is not supported")),
         };
         let last = scope.items.len() - 1;
@@ -225,8 +230,10 @@ impl Compiler<'_> {
                 self.errors.append(&mut binder.errors);
                 on?
             }
-            JoinConstraint::Using(names) => self.using(join, names, scope)?,
-            JoinConstraint::None if is_lookup => Expr::Constant(Value::Bool(true)),
+            JoinConstraint::Using(names) => self.using(join, names, (keep_left, keep_right), scope)?,
+            JoinConstraint::None if is_lookup && matches!(join.join_operator, J::CrossJoin(_)) => {
+                Expr::Constant(Value::Bool(true))
+            }
             _ => return self.fail(SqlError::new(join.span(), "a join needs ON or USING with the key")),
         };
         if !is_lookup && !joins_on_key(&on, scope, last) {
@@ -241,31 +248,76 @@ impl Compiler<'_> {
         Some(Join::new(keep_left, keep_right, on, last))
     }
 
-    fn using(&mut self, join: &ast::Join, names: &[ast::ObjectName], scope: &mut Scope) -> Option<Expr> {
-        let last = scope.items.len() - 1;
+    fn using(
+        &mut self,
+        join: &ast::Join,
+        names: &[ast::ObjectName],
+        keeps: (bool, bool),
+        scope: &mut Scope,
+    ) -> Option<Expr> {
         let mut on: Option<Expr> = None;
-        for name in names {
-            let text = name.to_string().to_lowercase();
-            let places: Vec<(usize, usize)> = (0..=last)
-                .filter_map(|item| {
-                    let columns = &scope.items[item].columns;
-                    columns.iter().position(|column| column.name == text).map(|column| (item, column))
-                })
-                .collect();
-            let own = places.iter().find(|(item, _)| *item == last);
-            let (Some((_, own)), [first, _, ..]) = (own, places.as_slice()) else {
-                return self.fail(SqlError::new(join.span(), format!("column \"{text}\" is not on both sides")));
-            };
-            let column = |(item, column): (usize, usize)| Box::new(Expr::Column { item, column });
-            let equal = Expr::Compare(Comparison::Equal, column(*first), column((last, *own)));
+        for (index, name) in names.iter().enumerate() {
+            if names[..index].contains(name) {
+                return self.fail(SqlError::new(name.span(), format!("USING names {name} twice")));
+            }
+            let equal = self.merge(join, name, keeps, scope)?;
             on = Some(match on {
                 Some(on) => Expr::And(Box::new(on), Box::new(equal)),
                 None => equal,
             });
-            scope.merged.retain(|(merged, _)| *merged != text);
-            scope.merged.push((text, places));
         }
         on
+    }
+
+    /// Merges a column of the scope's last item with the one of that name to its left; gives their equality.
+    fn merge(
+        &mut self,
+        join: &ast::Join,
+        name: &ast::ObjectName,
+        keeps: (bool, bool),
+        scope: &mut Scope,
+    ) -> Option<Expr> {
+        let last = scope.items.len() - 1;
+        let text = simple_name(name);
+        let (own, left): (Vec<_>, Vec<_>) = scope
+            .named(&text)
+            .into_iter()
+            .partition(|named| matches!(named, Named::Column(item, _) if *item == last));
+        if left.len() > 1 {
+            let message = format!("column \"{text}\" stands more than once to the left of the join");
+            let hint = format!("Join with ON, and say which is meant: {}.", scope.qualified(&left));
+            return self.fail(SqlError::new(name.span(), message).hint(hint));
+        }
+        let ([Named::Column(_, own)], [left]) = (own.as_slice(), left.as_slice()) else {
+            return self.fail(SqlError::new(join.span(), format!("column \"{text}\" is not on both sides")));
+        };
+        let mut columns = match left {
+            Named::Column(item, column) => vec![(*item, *column)],
+            Named::Merged(merged) => merged.columns.clone(),
+        };
+        columns.push((last, *own));
+        let mut sides = [scope.typed(*left), scope.column(last, *own)];
+        if let Err((left, right)) = unify(&mut sides) {
+            return self.fail(SqlError::new(name.span(), format!("cannot compare {left} with {right}")));
+        }
+        let [left, right] = sides;
+        let equal = Expr::Compare(Comparison::Equal, Box::new(left.expr.clone()), Box::new(right.expr.clone()));
+        let typed = match keeps {
+            (_, false) => left,
+            (false, true) => right,
+            (true, true) => Typed { ty: left.ty, expr: Expr::Coalesce(vec![left.expr, right.expr]) },
+        };
+        scope.merged.retain(|merged| merged.name != text);
+        scope.merged.push(Merged { name: text, typed, columns });
+        Some(equal)
+    }
+}
+
+/// A name of one part as SQL folds it; one of several parts stands for nothing that there is.
+fn simple_name(name: &ast::ObjectName) -> String {
+    match name.0.as_slice() {
+        [ast::ObjectNamePart::Identifier(name)] => fold(name),
+        _ => name.to_string(),
     }
 }
 
@@ -276,18 +328,23 @@ fn sequence<T>(option: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-/// True where one of the conditions that must all hold equates the item's key with an earlier item's.
+/// True where one of the conditions that must all hold equates the item's key with that of earlier items.
 fn joins_on_key(on: &Expr, scope: &Scope, last: usize) -> bool {
-    let is_key = |expr: &Expr| match expr {
-        Expr::Column { item, column } if scope.items[*item].key == Some(*column) => Some(*item),
-        _ => None,
-    };
+    let own = |expr: &Expr| matches!(expr, Expr::Column { item, .. } if *item == last) && is_key(expr, scope, None);
     match on {
         Expr::And(left, right) => joins_on_key(left, scope, last) || joins_on_key(right, scope, last),
-        Expr::Compare(Comparison::Equal, left, right) => match (is_key(left), is_key(right)) {
-            (Some(left), Some(right)) => (left == last) != (right == last),
-            _ => false,
-        },
+        Expr::Compare(Comparison::Equal, left, right) => {
+            own(left) && is_earlier_key(right, scope, last) || own(right) && is_earlier_key(left, scope, last)
+        }
+        _ => false,
+    }
+}
+
+/// True for an earlier item's key, or the first of several that is there, as USING merges them.
+fn is_earlier_key(expr: &Expr, scope: &Scope, last: usize) -> bool {
+    match expr {
+        Expr::Column { item, .. } => *item < last && is_key(expr, scope, None),
+        Expr::Coalesce(list) => list.iter().all(|expr| is_earlier_key(expr, scope, last)),
         _ => false,
     }
 }
@@ -322,7 +379,7 @@ fn group(select: &ast::Select, binder: &mut Binder<'_>) -> Option<Option<Vec<Typ
         }
         return Some(None);
     }
-    let keys: Vec<Option<Typed>> = expressions.iter().map(|expr| binder.bind(expr)).collect();
+    let keys: Vec<Option<Typed>> = expressions.iter().map(|expr| group_key(expr, binder)).collect();
     let keys: Vec<Typed> = keys.into_iter().collect::<Option<_>>()?;
     if !keys.iter().any(|key| is_key(&key.expr, binder.scope, None)) {
         let names: Vec<String> = binder
@@ -347,6 +404,19 @@ fn group(select: &ast::Select, binder: &mut Binder<'_>) -> Option<Option<Vec<Typ
     Some(Some(keys))
 }
 
+/// PostgreSQL takes a number for the place of an output column, and refuses other literals.
+fn group_key(expr: &ast::Expr, binder: &mut Binder<'_>) -> Option<Typed> {
+    match expr {
+        ast::Expr::Nested(inner) => group_key(inner, binder),
+        ast::Expr::Value(_) => {
+            let error = SqlError::new(expr.span(), "a literal in GROUP BY is not supported");
+            binder.errors.push(error.hint("Name the column instead of its place."));
+            None
+        }
+        other => binder.bind(other),
+    }
+}
+
 fn output(select: &ast::Select, binder: &mut Binder<'_>) -> Option<Vec<(Typed, String)>> {
     let mut output: Vec<(Typed, String)> = Vec::new();
     let mut sound = true;
@@ -360,12 +430,14 @@ fn output(select: &ast::Select, binder: &mut Binder<'_>) -> Option<Vec<(Typed, S
                 Some(typed) => push(&mut output, typed, fold(alias), item, binder),
                 None => sound = false,
             },
-            SelectItem::Wildcard(_) => {
+            SelectItem::Wildcard(options) => {
+                binder.errors.extend(shape::wildcard(options));
                 for table in 0..binder.scope.items.len() {
                     sound &= expand(&mut output, table, item, binder);
                 }
             }
-            SelectItem::QualifiedWildcard(kind, _) => {
+            SelectItem::QualifiedWildcard(kind, options) => {
+                binder.errors.extend(shape::wildcard(options));
                 let name = kind.to_string().to_lowercase();
                 match binder.scope.table(&ast::Ident::with_span(item.span(), name)) {
                     Ok(table) => sound &= expand(&mut output, table, item, binder),

@@ -1,5 +1,9 @@
 //! What rules' SQL means, and what is refused. A row of a test is written as its values; `?` is unknown.
 
+mod casts;
+mod joins;
+mod shape;
+
 use super::{Cause, Query, parse_value, to_text};
 use crate::domain::catalog::{Catalog, Column, LookupTable, SourceTable};
 use crate::domain::value::{Type, Value};
@@ -17,11 +21,13 @@ fn catalog() -> Catalog {
     ];
     let payments =
         [("id", Type::Int), ("order_id", Type::Int), ("kind", Type::Text), ("status", Type::Text), ("amount", money)];
+    let refunds = [("id", Type::Int), ("order_id", Type::Int), ("payment_id", Type::Int), ("amount", Type::Int)];
     let statuses = [("order_status", Type::Text), ("payment_status", Type::Text)];
     Catalog {
         sources: vec![
             SourceTable { name: "orders".to_owned(), columns: columns(&orders), key: 0, primary_key: vec![0] },
             SourceTable { name: "payments".to_owned(), columns: columns(&payments), key: 1, primary_key: vec![0] },
+            SourceTable { name: "refunds".to_owned(), columns: columns(&refunds), key: 1, primary_key: vec![0] },
         ],
         lookups: vec![LookupTable {
             name: "allowed".to_owned(),
@@ -46,6 +52,11 @@ fn rows(columns: &[Column], text: &str) -> Vec<Vec<Value>> {
 }
 
 fn answer(sql: &str, orders: &str, payments: &str) -> String {
+    answer_of(sql, [orders, payments, ""])
+}
+
+/// Of orders, payments and refunds.
+fn answer_of(sql: &str, sources: [&str; 3]) -> String {
     let catalog = catalog();
     let query = match Query::compile(sql, &catalog) {
         Ok(query) => query,
@@ -57,7 +68,7 @@ fn answer(sql: &str, orders: &str, payments: &str) -> String {
             return errors.iter().map(one).collect::<Vec<_>>().join("\n");
         }
     };
-    let tables = [rows(&catalog.sources[0].columns, orders), rows(&catalog.sources[1].columns, payments)];
+    let tables = [0, 1, 2].map(|source| rows(&catalog.sources[source].columns, sources[source]));
     let slices: Vec<Vec<&[Value]>> = tables.iter().map(|rows| rows.iter().map(Vec::as_slice).collect()).collect();
     let tables: Vec<&[&[Value]]> = slices.iter().map(Vec::as_slice).collect();
     let answer = query.evaluate(&tables);
@@ -282,7 +293,10 @@ fn refusals_say_where_and_why() {
             "1:18 two output columns are named \"order_id\" (Give one of them another name with AS.)",
         ),
         ("DELETE FROM orders", "1:1 a rule is a SELECT"),
-        ("SELECT order_status FROM allowed", "1:1 the query reads no source (The sources are: orders, payments.)"),
+        (
+            "SELECT order_status FROM allowed",
+            "1:1 the query reads no source (The sources are: orders, payments, refunds.)",
+        ),
         (
             "SELECT o.order_id FROM orders o, payments p",
             "1:34 tables are joined with JOIN … ON the key (A comma would pair every order with every payment.)",

@@ -4,7 +4,7 @@
 
 use sqlparser::ast::{DataType, ExactNumberInfo, TimezoneInfo};
 
-use super::convert::parse;
+use super::convert::{Target, parse};
 use super::expr::Expr;
 use crate::domain::value::{Type, Value};
 
@@ -94,12 +94,12 @@ pub fn bring(typed: &mut Typed, to: Type) -> Result<(), (String, String)> {
         }
         (Ty::Known(Type::Date), _) if matches!(to, Type::Timestamp { .. } | Type::TimestampTz) => {
             let operand = std::mem::replace(&mut typed.expr, Expr::Constant(Value::Null));
-            *typed = Typed::known(Expr::Cast { operand: Box::new(operand), to }, to);
+            *typed = Typed::known(Expr::Cast { operand: Box::new(operand), to: Target::of(to) }, to);
         }
         (Ty::Known(Type::Int), _) if matches!(to, Type::Decimal { .. }) => {
             let to = Type::Decimal { scale: None };
             let operand = std::mem::replace(&mut typed.expr, Expr::Constant(Value::Null));
-            *typed = Typed::known(Expr::Cast { operand: Box::new(operand), to }, to);
+            *typed = Typed::known(Expr::Cast { operand: Box::new(operand), to: Target::of(to) }, to);
         }
         _ => {}
     }
@@ -123,36 +123,30 @@ fn together(left: Type, right: Type) -> Option<Type> {
     }
 }
 
-/// A SQL type's name as a declared type; the error says what is wrong with it.
-pub fn from_sql(ty: &DataType) -> Result<Type, &'static str> {
-    let scale = |info: &ExactNumberInfo| match info {
-        ExactNumberInfo::None => Ok(None),
-        ExactNumberInfo::Precision(_) => Ok(Some(0)),
-        ExactNumberInfo::PrecisionAndScale(_, scale) => {
-            u32::try_from(*scale).map(Some).map_err(|_| "a scale below 0 is not supported")
-        }
-    };
+/// A SQL type's name as what a cast leads to; the error says what is wrong with it.
+pub fn from_sql(ty: &DataType) -> Result<Target, &'static str> {
     const FLOAT: &str = "money is decimal: binary floating point would round it; use numeric";
-    Ok(match ty {
+    let fraction = |digits: &Option<u64>| digits.map(|digits| digits.min(6) as u32);
+    Ok(Target::of(match ty {
         DataType::Boolean | DataType::Bool => Type::Bool,
-        DataType::SmallInt(_) | DataType::Int2(_) | DataType::Int(_) | DataType::Int4(_) | DataType::Integer(_) => {
-            Type::Int
-        }
-        DataType::BigInt(_) | DataType::Int8(_) => Type::Int,
-        DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => {
-            Type::Decimal { scale: scale(info)? }
-        }
+        DataType::SmallInt(None) | DataType::Int2(None) | DataType::Int(None) | DataType::Int4(None) => Type::Int,
+        DataType::Integer(None) | DataType::BigInt(None) | DataType::Int8(None) => Type::Int,
+        DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => return decimal(info),
         DataType::Text | DataType::Varchar(None) | DataType::CharacterVarying(None) => Type::Text,
         DataType::Varchar(_) | DataType::CharacterVarying(_) | DataType::Char(_) | DataType::Character(_) => {
             return Err("lengths of text are not supported; use text");
         }
-        DataType::Timestamp(precision, zone) => match zone {
-            TimezoneInfo::Tz | TimezoneInfo::WithTimeZone => Type::TimestampTz,
-            _ => Type::Timestamp { precision: precision.map_or(6, |p| p.min(6) as u8) },
-        },
+        DataType::Timestamp(digits, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
+            return Ok(Target { ty: Type::TimestampTz, digits: fraction(digits) });
+        }
+        DataType::Timestamp(digits, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            let digits = fraction(digits);
+            return Ok(Target { ty: Type::Timestamp { precision: digits.unwrap_or(6) as u8 }, digits });
+        }
         DataType::Date => Type::Date,
-        DataType::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
-            Type::Time { precision: precision.map_or(6, |p| p.min(6) as u8) }
+        DataType::Time(digits, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            let digits = fraction(digits);
+            return Ok(Target { ty: Type::Time { precision: digits.unwrap_or(6) as u8 }, digits });
         }
         DataType::Uuid => Type::Uuid,
         DataType::JSON | DataType::JSONB => Type::Json,
@@ -162,5 +156,20 @@ pub fn from_sql(ty: &DataType) -> Result<Type, &'static str> {
         }
         DataType::Double(_) => return Err(FLOAT),
         _ => return Err("this type is not supported"),
-    })
+    }))
+}
+
+fn decimal(info: &ExactNumberInfo) -> Result<Target, &'static str> {
+    let (digits, scale) = match info {
+        ExactNumberInfo::None => return Ok(Target::of(Type::Decimal { scale: None })),
+        ExactNumberInfo::Precision(digits) => (*digits, 0),
+        ExactNumberInfo::PrecisionAndScale(digits, scale) => (*digits, *scale),
+    };
+    match (digits, u32::try_from(scale)) {
+        (1..=1000, Ok(scale @ 0..=1000)) => {
+            Ok(Target { ty: Type::Decimal { scale: Some(scale) }, digits: Some(digits as u32) })
+        }
+        (1..=1000, _) => Err("a scale is from 0 to 1000"),
+        _ => Err("a precision is from 1 to 1000"),
+    }
 }
