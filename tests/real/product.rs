@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evenkeel::app::demo::settings::{FILE, settings};
 use evenkeel::app::run::create_topics;
 use evenkeel::app::settings::{Settings, TopicSelection};
+use evenkeel::domain::instant::Instant;
 
 use super::truth::truth;
 use super::watch::Watch;
@@ -222,11 +224,18 @@ fn stall() -> Result {
     stack.maria(&capture(102, "2", "CAPTURED", "2.00"))?;
     let stopped = instant(&stack, 0)?;
     watch.until("the stall is said", LIMIT, |watch| watch.stalls == ["source_stalled payments"])?;
-    // Longer than the grace, by the orders' own feed: its heartbeats go on.
-    let orders_went_on = instant(&stack, 6)?;
-    let later = |stack: &Stack| -> Result<bool> { Ok(instant(stack, 0)? > orders_went_on) };
-    super::wait_until("more than the grace passes", LIMIT, || Ok(later(&stack)?.then_some(())))?;
-    watch.until("what is there is read", Duration::from_secs(5), |_| true)?;
+    // The orders' own feed goes on, and all partitions come to know it up to well beyond the grace.
+    let beyond_grace = instant(&stack, 6)?;
+    let frontiers_of_orders = || {
+        let partitions = product.status.partitions().into_iter();
+        partitions.map(|(_, status)| Instant(status.frontiers[0].load(Ordering::Relaxed))).collect::<Vec<_>>()
+    };
+    super::wait_until("the orders are known beyond the grace", LIMIT, || {
+        let known = frontiers_of_orders();
+        let all = known.len() == PARTITIONS && known.iter().all(|frontier| frontier.to_string() > beyond_grace);
+        Ok(all.then_some(()))
+    })?;
+    watch.read_all(&stack, LIMIT)?;
     assert_eq!(watch.events, Vec::new(), "a silent feed is no missing payment");
     assert!(watch.settled.values().all(|settled| *settled <= stopped), "verdicts are held: {:?}", watch.settled);
 
