@@ -154,6 +154,9 @@ pub fn play(stack: &Stack) -> Result {
         capture(115, "150", "CAPTURED", "15.00")
     ))?;
     stack.pg("update shop.orders set order_id = 150 where order_id = 15")?;
+    // A pair of statuses that stands in no table, and over which no amount is at odds.
+    stack.pg(&pg_order(16, "CANCELLED", "16.00"))?;
+    stack.maria(&capture(116, "16", "PENDING", "16.00"))?;
     Ok(())
 }
 
@@ -177,6 +180,7 @@ fn snapshot_then_stream(name: &str, with_schemas: bool) -> Result {
         ("payment-without-order", "7"),
         ("status-matrix", "8"),
         ("stuck-pending", "9"),
+        ("status-matrix", "16"),
     ]);
     assert_eq!(watch.ever_opened(), expected, "nothing else was ever said: {:?}", watch.events);
     // Mended: what was lost arrives after all.
