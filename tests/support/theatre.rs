@@ -105,6 +105,11 @@ impl Theatre {
         open.any(|open| open["rule"]["id"].as_str() == Some(&seen.rule))
     }
 
+    /// One more change, committed now.
+    pub fn commit(&mut self, logged: &Logged) {
+        self.connectors[usize::from(matches!(logged, Logged::Payment { .. }))].log(now().0, logged);
+    }
+
     fn tick(&mut self, customers: bool) {
         let at = now().0;
         while self.next_arrival <= at {
