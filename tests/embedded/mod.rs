@@ -9,6 +9,7 @@ use rdkafka::producer::{BaseRecord, Producer};
 use crate::support::theatre::{TOPICS, Theatre};
 
 mod disk;
+mod shards;
 
 #[test]
 fn embedded_faults_are_found_once_while_members_come_and_go() {

@@ -11,6 +11,7 @@ use evenkeel::app::demo::connector::{
 use evenkeel::app::demo::judge::{Judge, Seen};
 use evenkeel::app::demo::settings::settings;
 use evenkeel::app::demo::world::{Logged, World};
+use evenkeel::app::settings::Settings;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::Value;
@@ -40,6 +41,8 @@ pub struct Theatre {
     pub producer: ThreadedProducer<DefaultProducerContext>,
     /// True where what the connectors write at a time is one transaction.
     transactions: bool,
+    /// Where the connectors write what: to the table's one topic, unless told otherwise.
+    pub topic_of: fn(&Outgoing) -> String,
     audience: Audience,
     world: World,
     connectors: [Connector; 2],
@@ -69,6 +72,7 @@ impl Theatre {
             bootstrap: bootstrap.to_owned(),
             producer,
             transactions,
+            topic_of: |outgoing| outgoing.topic.to_owned(),
             audience: Audience::new(bootstrap),
             world: World::new(7),
             connectors: [Connector::new(Database::Shop, began), Connector::new(Database::Pay, began)],
@@ -81,12 +85,16 @@ impl Theatre {
     }
 
     pub fn product(&self, state: &Path) -> Product {
+        Product::start(self.settings(state))
+    }
+
+    pub fn settings(&self, state: &Path) -> Settings {
         let mut settings = settings(&self.bootstrap, state);
         // The mock cluster lets a rebalance last as long as a session may.
         for (name, value) in [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")] {
             settings.kafka.insert(name.to_owned(), value.to_owned());
         }
-        Product::start(settings)
+        settings
     }
 
     /// Lets time pass until a condition holds; `customers` come or not.
@@ -127,7 +135,7 @@ impl Theatre {
         }
         for connector in &mut self.connectors {
             connector.heartbeat(at);
-            send(&self.producer, self.transactions, &connector.drain(at));
+            send(&self.producer, self.transactions, self.topic_of, &connector.drain(at));
         }
         for said in self.audience.listen(Duration::from_millis(10)) {
             self.hear(said);
@@ -150,13 +158,19 @@ impl Theatre {
     }
 }
 
-fn send(producer: &ThreadedProducer<DefaultProducerContext>, transactions: bool, all: &[Outgoing]) {
+fn send(
+    producer: &ThreadedProducer<DefaultProducerContext>,
+    transactions: bool,
+    topic_of: fn(&Outgoing) -> String,
+    all: &[Outgoing],
+) {
     let is_transaction = transactions && !all.is_empty();
     if is_transaction {
         producer.begin_transaction().expect("begun");
     }
-    for Outgoing { topic, key, value, .. } in all {
-        let sent = producer.send(BaseRecord::to(topic).key(key).payload(value));
+    for outgoing in all {
+        let topic = topic_of(outgoing);
+        let sent = producer.send(BaseRecord::to(&topic).key(&outgoing.key).payload(&outgoing.value));
         sent.map_err(|(error, _)| error).expect("sent");
     }
     if is_transaction {
