@@ -1,11 +1,15 @@
 //! `evenkeel demo` as a script meets it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::command;
 use super::run::Process;
+use crate::support::audience::Audience;
+use crate::support::schemas::Topic;
 
 fn left_in(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).expect("a folder");
@@ -88,4 +92,32 @@ fn cli_demo_cleans_up_when_nobody_reads_it_any_more() {
     let said: Vec<String> = process.stderr().collect();
     assert!(said.iter().any(|line| line.contains("Broken pipe")), "{said:?}");
     assert_eq!(left_in(folder.path()), Vec::<String>::new(), "its state is removed");
+}
+
+/// From a snapshot to a stall and its end, on its own topics.
+#[test]
+fn cli_demo_writes_records_as_the_schemas_say() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut demo = command(&["demo", "--forever"]);
+    demo.env("TMPDIR", folder.path());
+    let mut process = Process::start(demo);
+    let mut lines = process.stdout();
+    let first = lines.next().expect("it says where its Kafka is");
+    let mut audience = Audience::new(first.rsplit(' ').next().expect("an address"));
+    let told = std::thread::spawn(move || lines.collect::<Vec<_>>().join("\n"));
+    let deadline = Instant::now() + Duration::from_secs(90);
+    let mut kinds = BTreeSet::new();
+    let all = ["heartbeat", "open", "opened", "resolved", "shut", "source_recovered", "source_stalled"];
+    while !all.iter().all(|kind| kinds.contains(*kind)) {
+        assert!(Instant::now() < deadline, "of {all:?} only {kinds:?}");
+        kinds.extend(audience.listen(Duration::from_millis(50)).iter().map(|said| match (said.topic, &said.body) {
+            (Topic::Discrepancies, Some(body)) => body["type"].as_str().expect("a type").to_owned(),
+            (Topic::Open, Some(_)) => "open".to_owned(),
+            (Topic::Open, None) => "shut".to_owned(),
+            (topic, body) => panic!("{topic:?}: {body:?}"),
+        }));
+    }
+    process.signal("TERM");
+    let told = told.join().expect("its lines are text");
+    assert_eq!(process.exit_code(), Some(0), "{told}");
 }

@@ -1,6 +1,7 @@
 //! The command line as a user and a script meet it: the binary, its exit codes, what goes to stdout and what to stderr.
 
 mod demo;
+mod http;
 mod run;
 
 use std::path::Path;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use evenkeel::app::demo::settings::FILE;
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 
 use super::command;
-use crate::support::theatre::TOPICS;
+use crate::support::theatre::{TOPICS, Theatre};
 
 /// A process that does not outlive its test, whatever the test finds.
 pub struct Process(Child);
@@ -50,26 +51,43 @@ impl Drop for Process {
     }
 }
 
-/// The product on brokers of its own, in a folder of its own.
-fn start(
-    listen: &str,
-) -> (Process, MockCluster<'static, rdkafka::producer::DefaultProducerContext>, tempfile::TempDir) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let config = folder.path().join("evenkeel.yaml");
-    std::fs::write(&config, format!("{FILE}\nhttp: {{listen: \"{listen}\"}}\n")).expect("it can be written");
-    let cluster = MockCluster::new(1).expect("a mock cluster starts");
-    for (topic, partitions) in TOPICS {
-        cluster.create_topic(topic, partitions, 1).expect("a topic is created");
+/// Brokers with the demo's topics, and a folder with a configuration.
+pub struct Ground {
+    pub cluster: MockCluster<'static, DefaultProducerContext>,
+    folder: tempfile::TempDir,
+}
+
+impl Ground {
+    pub fn prepare(config: &str) -> Ground {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("evenkeel.yaml"), config).expect("it can be written");
+        let cluster = MockCluster::new(1).expect("a mock cluster starts");
+        for (topic, partitions) in TOPICS {
+            cluster.create_topic(topic, partitions, 1).expect("a topic is created");
+        }
+        Ground { cluster, folder }
     }
-    let mut run = command(&["run", "-c", &config.display().to_string()]);
-    run.env("DEMO_BOOTSTRAP", cluster.bootstrap_servers()).env("DEMO_STATE", folder.path().join("state"));
-    (Process::start(run), cluster, folder)
+
+    /// `evenkeel run` with more arguments.
+    pub fn run(&self, more: &[&str]) -> Process {
+        let mut run = command(&["run", "-c"]);
+        run.arg(self.folder.path().join("evenkeel.yaml")).args(more);
+        run.env("DEMO_BOOTSTRAP", self.cluster.bootstrap_servers());
+        run.env("DEMO_STATE", self.folder.path().join("state"));
+        Process::start(run)
+    }
+}
+
+/// The demo's configuration, to be served at an address or `off`.
+fn served(listen: &str) -> String {
+    format!("{FILE}\nhttp: {{listen: \"{listen}\"}}\n")
 }
 
 /// Runs it until its workers are at work, with transactions and stores that have to be closed, then signals. Gives its
 /// exit code and its log. The brokers go before where `they_go`.
 fn ends_on(signal: &str, they_go: bool) -> (Option<i32>, String) {
-    let (mut process, cluster, _folder) = start("off");
+    let ground = Ground::prepare(&served("off"));
+    let mut process = ground.run(&[]);
     let mut told = Vec::new();
     let mut log = process.stderr();
     for line in log.by_ref() {
@@ -79,12 +97,12 @@ fn ends_on(signal: &str, they_go: bool) -> (Option<i32>, String) {
             break;
         }
     }
-    let cluster = (!they_go).then_some(cluster);
+    let ground = (!they_go).then_some(ground);
     process.signal(signal);
     let (ended, end) = std::sync::mpsc::channel();
     std::thread::spawn(move || ended.send(log.collect::<Vec<_>>()));
     told.extend(end.recv_timeout(Duration::from_secs(60)).expect("it ends in time"));
-    drop(cluster);
+    drop(ground);
     assert_eq!(process.stdout().count(), 0, "logs go to stderr");
     (process.exit_code(), told.join("\n"))
 }
@@ -107,7 +125,8 @@ fn cli_run_ends_in_time_where_the_brokers_are_gone() {
 fn cli_run_says_which_address_is_taken() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("it is bound").to_string();
-    let (mut process, _cluster, _folder) = start(&address);
+    let ground = Ground::prepare(&served(&address));
+    let mut process = ground.run(&[]);
     let told: Vec<String> = process.stderr().collect();
     assert_eq!(process.exit_code(), Some(1), "{told:?}");
     let error = told.last().expect("it says why");
@@ -144,4 +163,28 @@ fn cli_run_is_alive_while_it_waits_for_brokers() {
     assert_eq!([status("/livez"), status("/readyz"), status("/metrics")], [200, 503, 200]);
     process.signal("TERM");
     assert_eq!(process.exit_code(), Some(0));
+}
+
+/// A large deployment runs the stages apart: what one process does, two do.
+#[test]
+fn cli_run_of_the_stages_apart_finds_what_was_injected() {
+    let ground = Ground::prepare(&served("off"));
+    let mut theatre = Theatre::new(&ground.cluster.bootstrap_servers(), &[]);
+    let stages = ["ingest", "reconcile"].map(|stage| {
+        let mut process = ground.run(&["--stage", stage]);
+        let log = process.stderr();
+        (process, std::thread::spawn(move || log.collect::<Vec<_>>().join("\n")))
+    });
+    theatre.play(true, Duration::from_secs(60), |theatre| theatre.judge.seen.len() >= 3);
+    theatre.play(false, Duration::from_secs(60), |theatre| theatre.judge.is_complete());
+    let [ingest, reconcile] = stages.map(|(mut process, log)| {
+        process.signal("TERM");
+        let told = log.join().expect("its log is text");
+        assert_eq!(process.exit_code(), Some(0), "{told}");
+        assert!(!told.contains("ERROR") && told.contains("\"stopped\""), "{told}");
+        ["source partitions assigned", "partition opened"].map(|work| told.contains(work))
+    });
+    assert_eq!((ingest, reconcile), ([true, false], [false, true]), "each does its own work");
+    let summary = theatre.judge.summary();
+    assert!(summary.is_right(), "{summary}");
 }

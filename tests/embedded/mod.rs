@@ -10,6 +10,7 @@ use crate::support::theatre::{TOPICS, Theatre};
 
 mod disk;
 mod lost;
+mod shards;
 
 #[test]
 fn embedded_faults_are_found_once_while_members_come_and_go() {

@@ -1,5 +1,6 @@
 //! The `evenkeel` binary on the real stack: a folder with its configuration, started and killed like anybody's.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -95,6 +96,13 @@ impl Shipped {
         let parsed = named.map(|(_, text)| serde_saphyr::from_str(text).expect("a rule file is YAML"));
         let own: serde_json::Value = serde_saphyr::from_str(&self.text).expect("a configuration is YAML");
         parsed.chain([own]).collect()
+    }
+
+    /// The ids of all its rules.
+    pub fn rules(&self) -> BTreeSet<String> {
+        let files = self.rule_files();
+        let rules = files.iter().flat_map(|file| file["rules"].as_array().into_iter().flatten());
+        rules.map(|rule| rule["id"].as_str().expect("an id").to_owned()).collect()
     }
 
     /// Writes it to a folder and makes a process of it.

@@ -1,5 +1,6 @@
 //! The binary with the shipped configurations and rules, on the real stack.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::binary::{BEYOND_GRACES, Binary, Shipped};
@@ -75,7 +76,23 @@ fn killed_in_mid_stream() -> Result {
         watch.until("it goes on", LIMIT, |watch| watch.events.len() > heard)?;
     }
     compare(&stack, &shipped, &binary, &mut watch)?;
-    assert!(watch.ever_opened().contains(&("fraud-note".to_owned(), "2".to_owned())));
+    let mut expected = pairs(&[
+        ("paid-without-payment", "2"),
+        ("paid-without-payment", "12"),
+        ("captured-amount", "5"),
+        ("captured-amount", "6"),
+        ("captured-amount", "8"),
+        ("duplicate-capture", "6"),
+        ("payment-without-order", "7"),
+        ("status-matrix", "16"),
+        ("stuck-pending", "9"),
+        ("fraud-note", "2"),
+    ]);
+    let unpaid = (200..236).filter(|order| order % 10 < 6 && order % 3 == 0);
+    expected.extend(unpaid.map(|order| ("paid-without-payment".to_owned(), order.to_string())));
+    assert_eq!(watch.ever_opened(), expected, "{:?}", watch.events);
+    let finding: BTreeSet<String> = expected.into_iter().map(|(rule, _)| rule).collect();
+    assert_eq!(finding, shipped.rules(), "every rule of the configuration was shown to find something");
     assert_eq!(watch.stalls, Vec::<String>::new());
     // Gauges are set once a second.
     for metric in

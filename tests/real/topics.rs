@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -102,6 +103,31 @@ impl TopicReader {
         Ok(TopicReader { topic: topic.to_owned(), consumer, records: Vec::new() })
     }
 
+    /// How many records the topic holds now.
+    pub fn count_all(bootstrap: &str, topic: &str) -> Result<usize> {
+        let mut config = reading(bootstrap);
+        let reader: BaseConsumer = config.set("enable.partition.eof", "true").create()?;
+        let mut unread = partitions(&reader, topic)?;
+        let mut assignment = TopicPartitionList::new();
+        for partition in &unread {
+            assignment.add_partition_offset(topic, *partition, Offset::Beginning)?;
+        }
+        reader.assign(&assignment)?;
+        let (end, mut count) = (Instant::now() + LEADER, 0);
+        while !unread.is_empty() && Instant::now() < end {
+            match reader.poll(Duration::from_millis(200)) {
+                Some(Err(KafkaError::PartitionEOF(partition))) => unread.retain(|one| *one != partition),
+                Some(message) => count += usize::from(message.is_ok_and(|message| message.topic() == topic)),
+                None => {}
+            }
+        }
+        if unread.is_empty() { Ok(count) } else { Err(Error::new(format!("the end of {topic:?} is not reached"))) }
+    }
+
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// All that was read so far, in order within each partition.
     pub fn records(&self) -> &[Record] {
         &self.records
@@ -179,11 +205,15 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>> {
 }
 
 fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
+    Ok(reading(bootstrap).create()?)
+}
+
+fn reading(bootstrap: &str) -> ClientConfig {
     let mut config = client(bootstrap);
     config.set("group.id", "evenkeel-real-reader").set("enable.auto.commit", "false");
     config.set("isolation.level", "read_committed").set("auto.offset.reset", "earliest");
     config.set("fetch.wait.max.ms", "50");
-    Ok(config.create()?)
+    config
 }
 
 fn client(bootstrap: &str) -> ClientConfig {

@@ -63,6 +63,17 @@ impl Watch {
         Ok(())
     }
 
+    /// Reads everything that has been committed to the topics when this is called.
+    pub fn read_all(&mut self, stack: &Stack, limit: Duration) -> Result {
+        let mut counts = [0; 3];
+        for (count, (_, reader, _)) in counts.iter_mut().zip(&self.readers) {
+            *count = TopicReader::count_all(&stack.bootstrap(), reader.topic())?;
+        }
+        self.until("what is there is read", limit, |watch| {
+            watch.readers.iter().zip(counts).all(|((_, _, seen), count)| *seen >= count)
+        })
+    }
+
     fn read(&mut self) -> Result {
         let mut news = Vec::new();
         for (topic, reader, seen) in &mut self.readers {

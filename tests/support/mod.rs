@@ -1,5 +1,6 @@
-//! What several suites need: chance, the schemas of the output, and a product that runs on threads.
+//! What several suites need: chance, the output's topics and schemas, and a product that runs on threads.
 
+pub mod audience;
 pub mod dice;
 pub mod product;
 pub mod schemas;

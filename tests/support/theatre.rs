@@ -11,14 +11,14 @@ use evenkeel::app::demo::connector::{
 use evenkeel::app::demo::judge::{Judge, Seen};
 use evenkeel::app::demo::settings::settings;
 use evenkeel::app::demo::world::{Logged, World};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
+use evenkeel::app::settings::Settings;
+use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 
+use super::audience::{Audience, Said};
 use super::product::Product;
-use super::schemas::{Schemas, Topic};
+use super::schemas::Topic;
 
 /// The topics that must be there, with their partition counts.
 pub const TOPICS: [(&str, i32); 8] = [
@@ -35,20 +35,15 @@ pub const TOPICS: [(&str, i32); 8] = [
 /// How long a broker may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
-const OUTPUTS: [(&str, Topic); 3] = [
-    ("evenkeel.demo.discrepancies", Topic::Discrepancies),
-    ("evenkeel.demo.open", Topic::Open),
-    ("evenkeel.demo.quarantine", Topic::Quarantine),
-];
-
 /// Both databases, their connectors, and everything that came out.
 pub struct Theatre {
     bootstrap: String,
     pub producer: ThreadedProducer<DefaultProducerContext>,
     /// True where what the connectors write at a time is one transaction.
     transactions: bool,
-    watcher: BaseConsumer,
-    schemas: Schemas,
+    /// Where the connectors write what: to the table's one topic, unless told otherwise.
+    pub topic_of: fn(&Outgoing) -> String,
+    audience: Audience,
     world: World,
     connectors: [Connector; 2],
     pub judge: Judge,
@@ -57,7 +52,6 @@ pub struct Theatre {
     /// For each key, what the open topic last said of it.
     pub open: BTreeMap<String, Option<Value>>,
     pub quarantined: Vec<Value>,
-    causes: BTreeMap<(String, i32), (i64, u32)>,
 }
 
 impl Theatre {
@@ -65,12 +59,6 @@ impl Theatre {
     pub fn new(bootstrap: &str, connectors: &[(&str, &str)]) -> Theatre {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", bootstrap);
-        let watcher: BaseConsumer = config.clone().set("group.id", "watcher").create().expect("a consumer");
-        let mut all = TopicPartitionList::new();
-        for (topic, partition) in OUTPUTS.iter().flat_map(|(topic, _)| [(topic, 0), (topic, 1)]) {
-            all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
-        }
-        watcher.assign(&all).expect("assigned");
         for (name, value) in connectors {
             config.set(*name, *value);
         }
@@ -84,8 +72,8 @@ impl Theatre {
             bootstrap: bootstrap.to_owned(),
             producer,
             transactions,
-            watcher,
-            schemas: Schemas::load(),
+            topic_of: |outgoing| outgoing.topic.to_owned(),
+            audience: Audience::new(bootstrap),
             world: World::new(7),
             connectors: [Connector::new(Database::Shop, began), Connector::new(Database::Pay, began)],
             judge: Judge::default(),
@@ -93,17 +81,20 @@ impl Theatre {
             next_arrival: began,
             open: BTreeMap::new(),
             quarantined: Vec::new(),
-            causes: BTreeMap::new(),
         }
     }
 
     pub fn product(&self, state: &Path) -> Product {
+        Product::start(self.settings(state))
+    }
+
+    pub fn settings(&self, state: &Path) -> Settings {
         let mut settings = settings(&self.bootstrap, state);
         // The mock cluster lets a rebalance last as long as a session may.
         for (name, value) in [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")] {
             settings.kafka.insert(name.to_owned(), value.to_owned());
         }
-        Product::start(settings)
+        settings
     }
 
     /// Lets time pass until a condition holds; `customers` come or not.
@@ -120,6 +111,11 @@ impl Theatre {
         let said = self.open.get(&seen.order).and_then(Option::as_ref);
         let mut open = said.into_iter().flat_map(|body| body["open"].as_array().into_iter().flatten());
         open.any(|open| open["rule"]["id"].as_str() == Some(&seen.rule))
+    }
+
+    /// One more change, committed now.
+    pub fn commit(&mut self, logged: &Logged) {
+        self.connectors[usize::from(matches!(logged, Logged::Payment { .. }))].log(now().0, logged);
     }
 
     fn tick(&mut self, customers: bool) {
@@ -139,55 +135,42 @@ impl Theatre {
         }
         for connector in &mut self.connectors {
             connector.heartbeat(at);
-            send(&self.producer, self.transactions, &connector.drain(at));
+            send(&self.producer, self.transactions, self.topic_of, &connector.drain(at));
         }
-        let mut timeout = Duration::from_millis(10);
-        while let Some(polled) = self.watcher.poll(timeout) {
-            let message = polled.expect("the watcher reads").detach();
-            self.hear(&message);
-            timeout = Duration::ZERO;
+        for said in self.audience.listen(Duration::from_millis(10)) {
+            self.hear(said);
         }
     }
 
-    fn hear(&mut self, message: &rdkafka::message::OwnedMessage) {
-        let (_, topic) = OUTPUTS.iter().find(|(name, _)| *name == message.topic()).expect("an output topic");
-        let header = |name: &str| {
-            let headers = message.headers().expect("every record has headers");
-            let found = headers.iter().find(|header| header.key == name).and_then(|header| header.value);
-            String::from_utf8(found.unwrap_or_else(|| panic!("no header {name}")).to_vec()).expect("text")
-        };
-        assert_eq!((header("ce_specversion").as_str(), header("content-type").as_str()), ("1.0", "application/json"));
-        let cause = header("evenkeel-cause");
-        let (offset, number) = cause.split_once(':').expect("offset:number");
-        let cause = (offset.parse().expect("a number"), number.parse().expect("a number"));
-        let last = self.causes.insert((message.topic().to_owned(), message.partition()), cause);
-        assert!(last.is_none_or(|last| last < cause), "causes rise along a partition: {last:?}, then {cause:?}");
-        let body: Option<Value> = message.payload().map(|body| serde_json::from_slice(body).expect("JSON"));
-        if let Some(body) = &body {
-            self.schemas.check(*topic, body);
-        }
-        let key = message.key().map(|key| String::from_utf8(key.to_vec()).expect("text"));
+    fn hear(&mut self, said: Said) {
+        let Said { topic, id, key, body } = said;
         match topic {
             Topic::Discrepancies => {
-                let body = body.expect("the discrepancy topic has no nulls");
+                let body = body.expect("it has one");
                 assert_eq!(key.as_deref(), body["key"].as_str(), "the record's key is the order's");
-                self.judge.hear(&header("ce_id"), &body, now().0);
+                self.judge.hear(&id, &body, now().0);
             }
             Topic::Open => {
                 self.open.insert(key.expect("the open topic is keyed"), body);
             }
-            Topic::Quarantine => self.quarantined.push(body.expect("the quarantine topic has no nulls")),
+            Topic::Quarantine => self.quarantined.push(body.expect("it has one")),
         }
     }
 }
 
-fn send(producer: &ThreadedProducer<DefaultProducerContext>, transactions: bool, all: &[Outgoing]) {
+fn send(
+    producer: &ThreadedProducer<DefaultProducerContext>,
+    transactions: bool,
+    topic_of: fn(&Outgoing) -> String,
+    all: &[Outgoing],
+) {
     let is_transaction = transactions && !all.is_empty();
     if is_transaction {
         producer.begin_transaction().expect("begun");
     }
-    for Outgoing { topic, key, value, .. } in all {
-        let sent = producer.send(BaseRecord::to(topic).key(key).payload(value));
+    for outgoing in all {
+        let topic = topic_of(outgoing);
+        let sent = producer.send(BaseRecord::to(&topic).key(&outgoing.key).payload(&outgoing.value));
         sent.map_err(|(error, _)| error).expect("sent");
     }
     if is_transaction {

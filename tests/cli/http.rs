@@ -1,0 +1,111 @@
+//! `/metrics`, `/livez` and `/readyz` as a monitoring system meets them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use evenkeel::adapters::clock::now;
+use evenkeel::adapters::telemetry::{Kind, METRICS};
+use evenkeel::app::demo::connector::PAYMENTS;
+use evenkeel::app::demo::settings::FILE;
+use evenkeel::app::demo::world::{Logged, Order};
+use rdkafka::producer::{BaseRecord, Producer};
+
+use super::run::Ground;
+use crate::support::theatre::Theatre;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A status and a body; `None` while nobody listens.
+fn ask(address: &str, path: &str) -> Option<(u16, String)> {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut answer = agent.get(format!("http://{address}/{path}")).call().ok()?;
+    Some((answer.status().as_u16(), answer.body_mut().read_to_string().ok()?))
+}
+
+/// For each metric that is shown, its labels.
+fn shown(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut shown: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, rest) = line.split_once('{').expect("every metric has a label");
+        let (labels, _) = rest.split_once('}').expect("labels end");
+        let histograms = METRICS.iter().filter(|metric| metric.kind == Kind::Histogram);
+        let of_histogram = histograms.map(|metric| metric.name).find(|histogram| name.starts_with(histogram));
+        let labels = labels.split(',').filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
+        let named = shown.entry(of_histogram.unwrap_or(name).to_owned()).or_default();
+        named.extend(labels.filter(|label| of_histogram.is_none() || label != "le"));
+    }
+    shown
+}
+
+/// What is only counted when it happens: a record that nobody understands, an update without its before image of a row
+/// that belongs to no order, a value that the event does not carry, a discrepancy that is resolved.
+fn make_trouble(theatre: &mut Theatre) {
+    let update = serde_json::json!({
+        "before": null, "op": "u", "ts_ms": now().0 / 1000,
+        "after": {"id": 990_001, "order_id": null, "kind": "CAPTURE", "status": "CAPTURED", "amount": "1.00", "currency": "EUR"},
+        "source": {
+            "connector": "mariadb", "ts_ms": now().0 / 1000, "ts_us": now().0, "snapshot": null,
+            "gtid": "0-223344-1", "file": "mysql-bin.000001", "pos": 4, "row": 0,
+        },
+    });
+    for payload in [update.to_string(), "{\"op\":\"c\"}".to_owned()] {
+        let record = BaseRecord::<str, str>::to(PAYMENTS).key("{}").payload(&payload);
+        theatre.producer.send(record).map_err(|(error, _)| error).expect("sent");
+    }
+    theatre.producer.flush(LIMIT).expect("written");
+    theatre.commit(&Logged::Order { before: None, after: order(990_002, "__debezium_unavailable_value") });
+    // What disagrees is told, grows old, and is mended.
+    theatre.commit(&Logged::Order { before: None, after: order(MENDED, "PAID") });
+    let is_told = |theatre: &Theatre| theatre.judge.seen.iter().any(|seen| seen.order == MENDED.to_string());
+    theatre.play(true, LIMIT, is_told);
+    let (before, after) = (Some(order(MENDED, "PAID")), order(MENDED, "CANCELLED"));
+    theatre.commit(&Logged::Order { before, after });
+}
+
+const MENDED: i64 = 990_003;
+
+fn order(order_id: i64, payment_status: &'static str) -> Order {
+    Order { order_id, customer_id: 1, payment_status, total_cents: 100, updated_at: now().0 }
+}
+
+#[test]
+fn cli_run_shows_every_declared_metric_and_when_it_is_ready() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let address = free.to_string();
+    let escalates = FILE.replace("flap_window: 1m", "escalate: [{after: 5s, severity: critical}]");
+    let ground = Ground::prepare(&format!("{escalates}\nhttp: {{listen: \"{address}\"}}\n"));
+    let mut theatre = Theatre::new(&ground.cluster.bootstrap_servers(), &[]);
+    let mut process = ground.run(&[]);
+    let log = process.stderr();
+    std::thread::spawn(move || log.count());
+
+    let mut first = None;
+    theatre.play(false, LIMIT, |_| {
+        first = first.take().or_else(|| ask(&address, "readyz"));
+        first.is_some()
+    });
+    let (status, why) = first.expect("it listens");
+    assert_eq!((status, ask(&address, "livez").map(|(status, _)| status)), (503, Some(200)), "{why}");
+    theatre.play(true, LIMIT, |_| ask(&address, "readyz").is_some_and(|(status, _)| status == 200));
+
+    make_trouble(&mut theatre);
+    let labels = |metric: &evenkeel::adapters::telemetry::Metric| {
+        metric.labels.iter().chain(&["reconciliation"]).map(|label| (*label).to_owned()).collect()
+    };
+    let declared: BTreeMap<String, BTreeSet<String>> =
+        METRICS.iter().map(|metric| (metric.name.to_owned(), labels(metric))).collect();
+    let deadline = Instant::now() + LIMIT;
+    let mut text = String::new();
+    theatre.play(true, LIMIT * 2, |_| {
+        text = ask(&address, "metrics").expect("it is served").1;
+        shown(&text).len() >= declared.len() || Instant::now() > deadline
+    });
+    assert_eq!(shown(&text), declared, "what is shown is what is declared");
+    for metric in METRICS {
+        let kind = format!("# TYPE {} {}\n", metric.name, format!("{:?}", metric.kind).to_lowercase());
+        assert!(text.contains(&kind), "{kind}{text}");
+        assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{}\n{text}", metric.name);
+    }
+    process.signal("TERM");
+    assert_eq!(process.exit_code(), Some(0));
+}
