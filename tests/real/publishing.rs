@@ -15,8 +15,9 @@ use rdkafka::client::DefaultClientContext;
 
 use super::binary::Shipped;
 use super::product::{capture, instant, pairs, pg_order};
+use super::shipped::sources;
 use super::watch::Watch;
-use super::{Result, Source, Stack, wait_until};
+use super::{Result, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -89,12 +90,6 @@ fn real_internal_topics_are_made_as_configured_and_never_altered() {
     settings.topics.partitions = 3;
     let refused = runtime.block_on(create_topics(&settings)).expect_err("a changed count would move keys");
     assert!(matches!(refused, StageError::PartitionCount { found: 2, wanted: 3, .. }), "{refused}");
-}
-
-fn sources(stack: &Stack, name: &str) -> Result<(Source, Source)> {
-    stack.pg("delete from shop.orders")?;
-    stack.maria("delete from pay.payments")?;
-    Ok((Source::shop(stack, &format!("shop{name}")), Source::pay(stack, &format!("pay{name}"))))
 }
 
 /// What was deleted before it was read is an error with a name, never skipped.
