@@ -8,6 +8,7 @@
 // Tests of other suites use parts of this; what only they will use is not dead.
 #![allow(dead_code, unused_imports, reason = "a harness offers more than its own test uses")]
 
+mod anew;
 mod binary;
 mod conformance;
 mod connect;
@@ -15,6 +16,7 @@ mod error;
 mod jvm;
 mod kafka;
 mod mariadb;
+mod members;
 mod postgres;
 mod process;
 mod product;

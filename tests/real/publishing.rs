@@ -18,8 +18,9 @@ use rdkafka::client::DefaultClientContext;
 use super::binary::Shipped;
 use super::error::Error;
 use super::product::{capture, instant, pairs, pg_order};
+use super::shipped::sources;
 use super::watch::Watch;
-use super::{Result, Source, Stack, wait_until};
+use super::{Result, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -134,12 +135,6 @@ fn real_internal_topics_that_are_set_otherwise_are_found() {
             "topic evenkeel.set.open has cleanup.policy=compact,delete, it needs compact"
         ]
     );
-}
-
-fn sources(stack: &Stack, name: &str) -> Result<(Source, Source)> {
-    stack.pg("delete from shop.orders")?;
-    stack.maria("delete from pay.payments")?;
-    Ok((Source::shop(stack, &format!("shop{name}")), Source::pay(stack, &format!("pay{name}"))))
 }
 
 /// What was deleted before it was read is an error with a name, never skipped.

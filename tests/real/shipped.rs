@@ -12,24 +12,41 @@ use super::{Result, Source, Stack, wait_until};
 const PARTITIONS: usize = 2;
 const LIMIT: Duration = Duration::from_secs(90);
 
-fn sources(stack: &Stack, name: &str) -> Result<(Source, Source)> {
+pub fn sources(stack: &Stack, name: &str) -> Result<(Source, Source)> {
     stack.pg("delete from shop.orders")?;
     stack.maria("delete from pay.payments")?;
     Ok((Source::shop(stack, &format!("shop{name}")), Source::pay(stack, &format!("pay{name}"))))
 }
 
-fn end(stack: &Stack, binary: &Binary, sources: [&Source; 2]) -> Result {
+pub fn end(stack: &Stack, binary: &Binary, sources: [&Source; 2]) -> Result {
     binary.stop()?;
     sources.iter().try_for_each(|source| stack.remove_source(source))
 }
 
 /// Waits until everything written so far is beyond every grace, then holds what is open against PostgreSQL.
-fn compare(stack: &Stack, shipped: &Shipped, binary: &Binary, watch: &mut Watch) -> Result {
+pub fn compare(stack: &Stack, shipped: &Shipped, binary: &Binary, watch: &mut Watch) -> Result {
     let beyond = instant(stack, BEYOND_GRACES)?;
     watch.until("settling beyond every grace", LIMIT, |watch| watch.has_settled(PARTITIONS, &beyond))?;
     let truth = truth(stack, &shipped.rule_files(), &binary.lookups())?;
     watch.compare(&truth);
     Ok(())
+}
+
+/// Takes six orders, and the money of some.
+pub fn sell(stack: &Stack, from: i64) -> Result {
+    for order in from..from + 6 {
+        stack.pg(&pg_order(order, "PAID", "3.00"))?;
+        if order % 3 > 0 {
+            stack.maria(&capture(order, &order.to_string(), "CAPTURED", "3.00"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is to be said of the six.
+pub fn unpaid(from: i64) -> impl Iterator<Item = (String, String)> {
+    let unpaid = (from..from + 6).filter(|order| order % 3 == 0);
+    unpaid.map(|order| ("paid-without-payment".to_owned(), order.to_string()))
 }
 
 /// Text too long and too disorderly to be stored in its row: later events carry a placeholder instead of it.
@@ -62,12 +79,7 @@ fn killed_in_mid_stream() -> Result {
     let mut watch = Watch::begin(&stack, "evenkeel.killed")?;
     play(&stack)?;
     for round in 0..4 {
-        for order in 200 + 10 * round..206 + 10 * round {
-            stack.pg(&pg_order(order, "PAID", "3.00"))?;
-            if order % 3 > 0 {
-                stack.maria(&capture(order, &order.to_string(), "CAPTURED", "3.00"))?;
-            }
-        }
+        sell(&stack, 200 + 10 * round)?;
         // The placeholder of the long text must not be taken for a change of it.
         stack.pg(&format!("update shop.orders set total = total + {round} where order_id = 2"))?;
         let heard = watch.events.len();
@@ -88,8 +100,7 @@ fn killed_in_mid_stream() -> Result {
         ("stuck-pending", "9"),
         ("fraud-note", "2"),
     ]);
-    let unpaid = (200..236).filter(|order| order % 10 < 6 && order % 3 == 0);
-    expected.extend(unpaid.map(|order| ("paid-without-payment".to_owned(), order.to_string())));
+    expected.extend((0..4).flat_map(|round| unpaid(200 + 10 * round)));
     assert_eq!(watch.ever_opened(), expected, "{:?}", watch.events);
     let finding: BTreeSet<String> = expected.into_iter().map(|(rule, _)| rule).collect();
     assert_eq!(finding, shipped.rules(), "every rule of the configuration was shown to find something");
