@@ -10,7 +10,7 @@ use super::error::SqlError;
 use super::expr::Expr;
 use super::functions::FUNCTIONS;
 use super::scope::nearest;
-use super::types::{Ty, Typed};
+use super::types::{Ty, Typed, bring};
 use crate::domain::value::{Type, Value};
 use sqlparser::ast::Spanned;
 
@@ -141,7 +141,7 @@ impl Binder<'_> {
             return self.refuse(at, format!("{called} takes {least} to {most} arguments, not {}", arguments.len()));
         }
         let bound: Vec<Option<Typed>> = arguments.iter().map(|argument| self.bind(argument)).collect();
-        let bound: Vec<Typed> = bound.into_iter().collect::<Option<_>>()?;
+        let mut bound: Vec<Typed> = bound.into_iter().collect::<Option<_>>()?;
         let first = &bound[0];
         let fits = if *numeric { first.is_number() } else { first.is_text() };
         if !fits || bound.get(1).is_some_and(|scale| scale.ty != Ty::Known(Type::Int)) {
@@ -149,11 +149,14 @@ impl Binder<'_> {
             return self.refuse(at, format!("{called} does not take {}", types.join(", ")));
         }
         let ty = match (called, first.ty) {
-            ("length", _) => Type::Int,
-            (_, Ty::Known(Type::Int)) if bound.len() == 1 => Type::Int,
+            ("length", _) | ("abs", Ty::Known(Type::Int)) => Type::Int,
+            // Of an integer too: half of FLOOR(3) is 1.5, as where PostgreSQL makes a double of it.
             _ if *numeric => Type::Decimal { scale: None },
             _ => Type::Text,
         };
+        if let Type::Decimal { .. } = ty {
+            bring(&mut bound[0], ty).ok()?;
+        }
         Some(Typed::known(Expr::Call(*function, bound.into_iter().map(|typed| typed.expr).collect()), ty))
     }
 }

@@ -105,8 +105,8 @@ pub fn parse(text: &str, to: Type) -> Result<Value, EvalError> {
             Ok(Value::decimal(scale.map_or(decimal.clone(), |scale| round(&decimal, i64::from(scale)))))
         }
         Type::Bool => match trimmed.to_ascii_lowercase().as_str() {
-            "t" | "true" | "yes" | "on" | "1" => Ok(Value::Bool(true)),
-            "f" | "false" | "no" | "off" | "0" => Ok(Value::Bool(false)),
+            "t" | "tr" | "tru" | "true" | "y" | "ye" | "yes" | "on" | "1" => Ok(Value::Bool(true)),
+            "f" | "fa" | "fal" | "fals" | "false" | "n" | "no" | "of" | "off" | "0" => Ok(Value::Bool(false)),
             _ => Err(bad()),
         },
         Type::Timestamp { .. } | Type::TimestampTz => moment(trimmed).ok_or_else(bad),

@@ -62,7 +62,8 @@ pub fn name(ty: Type) -> String {
     full.split('(').next().unwrap_or(&full).to_owned()
 }
 
-/// Brings expressions to one type, or says why they do not fit: the two types' names.
+/// Brings expressions to one type, or says why they do not fit: the two types' names. Literals alone are text, so that
+/// only a constant is ever of a type that is not known yet.
 pub fn unify(list: &mut [Typed]) -> Result<Ty, (String, String)> {
     let mut common = Ty::Null;
     for typed in list.iter() {
@@ -75,6 +76,9 @@ pub fn unify(list: &mut [Typed]) -> Result<Ty, (String, String)> {
                 None => return Err((name(left), name(right))),
             },
         };
+    }
+    if common == Ty::Literal {
+        common = Ty::Known(Type::Text);
     }
     if let Ty::Known(to) = common {
         for typed in list.iter_mut() {

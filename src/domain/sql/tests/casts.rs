@@ -56,3 +56,40 @@ fn casts_round_to_the_digits_that_they_name() {
         assert_eq!(value(expr), expected, "{expr}");
     }
 }
+
+#[test]
+fn text_is_a_boolean_by_any_prefix_that_is_one_words_own() {
+    for text in ["t", "tru", " TRUE ", "y", "ye", "on", "1"] {
+        assert_eq!(value(&format!("LOWER('{text}')::bool")), "true", "{text}");
+    }
+    for text in ["f", "fals", "n", "NO", "of", "off", "0"] {
+        assert_eq!(value(&format!("LOWER('{text}')::bool")), "false", "{text}");
+    }
+    assert_eq!(value("'o'::bool"), "1:8 \"o\" is no boolean");
+}
+
+/// Literals take the type of what they meet; what is made of literals alone is text.
+#[test]
+fn what_is_made_of_literals_is_text() {
+    assert_eq!(value("CASE WHEN payment_status = 'PAID' THEN '1' ELSE '0' END = payment_status"), "false");
+    assert_eq!(value("COALESCE(NULL, '1') || '2'"), "12");
+    let made = [
+        "CASE WHEN payment_status = 'PAID' THEN '1' ELSE '0' END",
+        "COALESCE('1', '2')",
+        "GREATEST('1', '2')",
+        "NULLIF('1', '2')",
+    ];
+    for made in made {
+        let refused = value(&format!("{made} <> order_id"));
+        assert!(refused.contains("cannot compare") && refused.contains("text"), "{made}: {refused}");
+    }
+}
+
+/// PostgreSQL makes a double of an integer there; half of it is no integer.
+#[test]
+fn rounding_an_integer_makes_a_decimal() {
+    for function in ["FLOOR", "CEIL", "ROUND", "TRUNC"] {
+        assert_eq!(value(&format!("{function}(3) / 2")), "1.5000000000000000", "{function}");
+    }
+    assert_eq!(value("ABS(-3) / 2"), "1");
+}
