@@ -12,6 +12,7 @@ pub mod reconcile_stage;
 pub mod rule_tests;
 pub mod run;
 pub mod settings;
+mod worker;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel::adapters::clock::now;
 use evenkeel::adapters::telemetry::{Kind, METRICS};
-use evenkeel::app::demo::connector::PAYMENTS;
+use evenkeel::app::demo::connector::{PAY_HEARTBEAT, PAYMENTS};
 use evenkeel::app::demo::settings::FILE;
 use evenkeel::app::demo::world::{Logged, Order};
 use rdkafka::producer::{BaseRecord, Producer};
@@ -37,7 +37,7 @@ fn shown(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     shown
 }
 
-/// What is only counted when it happens: a record that nobody understands, an update without its before image of a row
+/// What is only counted when it happens: a record and a heartbeat that nobody understands, an update without its before image of a row
 /// that belongs to no order, a value that the event does not carry, a discrepancy that is resolved.
 fn make_trouble(theatre: &mut Theatre) {
     let update = serde_json::json!({
@@ -48,8 +48,9 @@ fn make_trouble(theatre: &mut Theatre) {
             "gtid": "0-223344-1", "file": "mysql-bin.000001", "pos": 4, "row": 0,
         },
     });
-    for payload in [update.to_string(), "{\"op\":\"c\"}".to_owned()] {
-        let record = BaseRecord::<str, str>::to(PAYMENTS).key("{}").payload(&payload);
+    let garbage = "{\"op\":\"c\"}".to_owned();
+    for (topic, payload) in [(PAYMENTS, update.to_string()), (PAYMENTS, garbage.clone()), (PAY_HEARTBEAT, garbage)] {
+        let record = BaseRecord::<str, str>::to(topic).key("{}").payload(&payload);
         theatre.producer.send(record).map_err(|(error, _)| error).expect("sent");
     }
     theatre.producer.flush(LIMIT).expect("written");
