@@ -102,9 +102,14 @@ fn simulate(seed: u64) -> Sums {
         (dice.below(PARTITIONS.iter().sum::<i32>() as u64) as usize, from, from + dice.between(1, 15) * SECOND)
     });
     let breaks_promises = dice.once_in(4);
+    // Only what is on its way for long can be lost, and come again after a promise.
+    let (delays, crashes) = match breaks_promises {
+        true => ([SLACK / 2, SLACK - 1, SLACK - 1], [20, 30, 100]),
+        false => ([1, SECOND / 10, SLACK - 1], [0, 30, 100]),
+    };
     let trouble = Trouble {
-        delay: dice.pick(&[1, SECOND / 10, SLACK - 1]),
-        crashes: dice.pick(&[0, 30, 100]),
+        delay: dice.pick(&delays),
+        crashes: dice.pick(&crashes),
         breaks_promises,
         stall,
         blind,
