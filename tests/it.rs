@@ -4,5 +4,6 @@ mod cli;
 mod embedded;
 mod real;
 mod sim;
+mod store;
 mod support;
 mod tidy;

@@ -105,7 +105,7 @@ fn cli_demo_writes_records_as_the_schemas_say() {
     let first = lines.next().expect("it says where its Kafka is");
     let mut audience = Audience::new(first.rsplit(' ').next().expect("an address"));
     let told = std::thread::spawn(move || lines.collect::<Vec<_>>().join("\n"));
-    let deadline = Instant::now() + Duration::from_secs(90);
+    let deadline = Instant::now() + Duration::from_secs(180);
     let mut kinds = BTreeSet::new();
     let all = ["heartbeat", "open", "opened", "resolved", "shut", "source_recovered", "source_stalled"];
     while !all.iter().all(|kind| kinds.contains(*kind)) {

@@ -130,6 +130,20 @@ fn tidy_metrics_are_declared_once() {
     }
 }
 
+/// An oracle that shared code with what it predicts would share its faults.
+#[test]
+fn tidy_oracle_knows_nothing_of_what_it_predicts() {
+    // What names or drives the product; `rules` is known for its meaning in plain Rust.
+    let product = ["evenkeel::", "super::events", "super::product", "super::reconciler"];
+    let mut wrong = Vec::new();
+    for file in ["oracle.rs", "life.rs", "world.rs", "delivery.rs"] {
+        let text = std::fs::read_to_string(root().join("tests/sim").join(file)).expect("it is there");
+        let lines = text.lines().filter(|line| product.iter().any(|word| line.contains(word)));
+        wrong.extend(lines.map(|line| format!("{file}: {line}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// A mutation of a line that is gone would prove nothing.
 #[test]
 fn tidy_mutations_are_of_lines_that_exist() {
