@@ -215,6 +215,10 @@ impl IngestStage {
 
     /// Begins to read topic-partitions.
     fn begin(&mut self, assigned: &[(String, i32)]) -> Result<(), StageError> {
+        // The group may know of partitions that were just added before this stage does.
+        if assigned.iter().any(|(topic, partition)| *partition >= self.topics[&**topic].1) {
+            self.look_up()?;
+        }
         let all =
             self.topics.iter().flat_map(|(topic, (_, count))| (0..*count).map(|number| (topic.to_string(), number)));
         let begun = self.input.begin(&self.offsets, assigned, &all.collect::<Vec<_>>())?;

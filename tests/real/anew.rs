@@ -1,15 +1,14 @@
-//! Source topics that change under the reader: deleted and created anew.
+//! Source topics that change under the reader: deleted and created anew, given more partitions.
 
-use std::path::Path;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 
 use super::binary::{Binary, Shipped};
 use super::product::{instant, pg_order};
-use super::shipped::{sell, sources};
+use super::shipped::{compare, end, sell, sources};
 use super::watch::Watch;
 use super::{Result, Source, Stack, wait_until};
 
@@ -34,10 +33,11 @@ fn make_anew(stack: &Stack, shop: &Source) -> Result {
     sell(stack, 100)
 }
 
-/// A binary that has read some orders.
-fn begin(stack: &Stack, name: &str, folder: &Path) -> Result<(Source, Source, Binary)> {
+/// A configuration, and a binary that has read some orders with it.
+fn begin(stack: &Stack, name: &str, folder: &std::path::Path) -> Result<(Source, Source, Shipped, Binary, Watch)> {
     let (shop, pay) = sources(stack, name)?;
-    let binary = Shipped::read("evenkeel.yaml", name, &shop, &pay)?.binary(stack, folder)?;
+    let shipped = Shipped::read("evenkeel.yaml", name, &shop, &pay)?;
+    let binary = shipped.binary(stack, folder)?;
     stack.start_source(&shop)?;
     stack.start_source(&pay)?;
     binary.start()?;
@@ -45,13 +45,13 @@ fn begin(stack: &Stack, name: &str, folder: &Path) -> Result<(Source, Source, Bi
     (1..41).try_for_each(|order| stack.pg(&pg_order(order, "CANCELLED", "1.00")).map(drop))?;
     let written = instant(stack, 0)?;
     watch.until("it has read them", LIMIT, |watch| watch.has_settled(2, &written))?;
-    Ok((shop, pay, binary))
+    Ok((shop, pay, shipped, binary, watch))
 }
 
 fn created_anew(name: &str, while_it_runs: bool) -> Result {
     let stack = super::stack();
     let folder = tempfile::tempdir()?;
-    let (shop, pay, binary) = begin(&stack, name, folder.path())?;
+    let (shop, pay, _, binary, _) = begin(&stack, name, folder.path())?;
     let failure = match while_it_runs {
         true => {
             make_anew(&stack, &shop)?;
@@ -81,4 +81,29 @@ fn real_source_topic_created_anew_while_nobody_looked_is_an_error() {
 #[ignore = "real stack"]
 fn real_source_topic_created_anew_under_the_reader_is_an_error() {
     created_anew("anewer", true).expect("the stack works");
+}
+
+/// A source topic is given more partitions while it is read.
+fn more_partitions() -> Result {
+    let stack = super::stack();
+    let folder = tempfile::tempdir()?;
+    let (shop, pay, shipped, binary, mut watch) = begin(&stack, "wider", folder.path())?;
+    let topic = shop.topic("orders");
+    let more = [NewPartitions::new(&topic, 6)];
+    tokio::runtime::Runtime::new()?.block_on(admin(&stack)?.create_partitions(&more, &AdminOptions::new()))?;
+    // Its producer looks for partitions as it starts.
+    stack.stop_connector(&shop.prefix)?;
+    stack.resume_connector(&shop.prefix)?;
+    (10..20).try_for_each(|round| sell(&stack, 10 * round))?;
+    compare(&stack, &shipped, &binary, &mut watch)?;
+    let ends = stack.topic_end_offsets(&topic)?;
+    assert!(ends.len() == 6 && ends.values().all(|end| *end > 0), "every partition is used: {ends:?}");
+    assert_eq!(watch.ever_opened().len(), 20, "{:?}", watch.events);
+    end(&stack, &binary, [&shop, &pay])
+}
+
+#[test]
+#[ignore = "real stack"]
+fn real_partition_that_is_added_to_a_source_topic_is_read() {
+    more_partitions().expect("the stack works");
 }

@@ -53,8 +53,10 @@ impl Offsets {
 
     /// The offset of the first message that a partition still has.
     pub fn start(&self, topic: &str, partition: i32) -> Result<i64, KafkaFailure> {
-        let watermarks = self.client.fetch_watermarks(topic, partition, ANSWER);
-        Ok(watermarks.context(|| format!("asking for the bounds of {topic}:{partition}"))?.0)
+        let what = || format!("asking for the bounds of {topic}:{partition}");
+        // A partition that was just added is known to the group before this client hears of it by itself.
+        self.client.fetch_metadata(Some(topic), ANSWER).context(what)?;
+        Ok(self.client.fetch_watermarks(topic, partition, ANSWER).context(what)?.0)
     }
 }
 
