@@ -240,7 +240,12 @@ impl<'s> Binder<'s> {
     }
 
     /// Binds expressions that must have one type.
-    pub(super) fn together(&mut self, at: &ast::Expr, list: &[&ast::Expr], doing: &str) -> Option<(Vec<Typed>, Ty)> {
+    pub(super) fn together(
+        &mut self,
+        at: &ast::Expr,
+        list: &[&ast::Expr],
+        doing: &str,
+    ) -> Option<(Vec<Typed>, Type)> {
         let bound: Vec<Option<Typed>> = list.iter().map(|expr| self.bind(expr)).collect();
         let mut bound: Vec<Typed> = bound.into_iter().collect::<Option<_>>()?;
         match unify(&mut bound) {
@@ -254,13 +259,24 @@ impl<'s> Binder<'s> {
         }
     }
 
+    /// Binds expressions whose values are compared.
+    pub(super) fn comparable(&mut self, at: &ast::Expr, list: &[&ast::Expr]) -> Option<(Vec<Typed>, Type)> {
+        let (bound, ty) = self.together(at, list, "cannot compare")?;
+        if ty == Type::Json {
+            let error = SqlError::new(at.span(), "json values are not compared");
+            self.fail(error.hint("Cast both to text to compare their canonical text."));
+            return None;
+        }
+        Some((bound, ty))
+    }
+
     pub(super) fn pair(
         &mut self,
         at: &ast::Expr,
         left: &ast::Expr,
         right: &ast::Expr,
-    ) -> Option<(Box<Expr>, Box<Expr>, Ty)> {
-        let (bound, ty) = self.together(at, &[left, right], "cannot compare")?;
+    ) -> Option<(Box<Expr>, Box<Expr>, Type)> {
+        let (bound, ty) = self.comparable(at, &[left, right])?;
         let mut bound = bound.into_iter().map(|typed| Box::new(typed.expr));
         Some((bound.next()?, bound.next()?, ty))
     }
@@ -313,11 +329,7 @@ impl<'s> Binder<'s> {
             BinaryOperator::Modulo => return self.arithmetic(at, left, Operator::Modulo, right),
             other => return self.refuse(at, format!("operator `{other}` is not supported")),
         };
-        let (left, right, ty) = self.pair(at, left, right)?;
-        if ty == Ty::Known(Type::Json) {
-            let error = SqlError::new(at.span(), "json values are not compared");
-            return self.fail(error.hint("Cast both to text to compare their canonical text."));
-        }
+        let (left, right, _) = self.pair(at, left, right)?;
         Some(Typed::known(Expr::Compare(comparison, left, right), Type::Bool))
     }
 
@@ -356,7 +368,8 @@ impl<'s> Binder<'s> {
             (Ty::Known(Type::Int), Ty::Known(Type::Int)) => Type::Int,
             (Ty::Known(Type::Date), Ty::Known(Type::Date)) if operator == Operator::Subtract => Type::Int,
             (Ty::Known(Type::Date), Ty::Known(Type::Int)) if days => Type::Date,
-            (Ty::Null, Ty::Known(ty)) | (Ty::Known(ty), Ty::Null) => ty,
+            (Ty::Null, Ty::Known(ty @ (Type::Int | Type::Decimal { .. })))
+            | (Ty::Known(ty @ (Type::Int | Type::Decimal { .. })), Ty::Null) => ty,
             _ if left.is_number() && right.is_number() => Type::Decimal { scale: None },
             _ => {
                 let message = format!("arithmetic on {} and {} is not supported", left.name(), right.name());
@@ -374,7 +387,7 @@ impl<'s> Binder<'s> {
         high: &ast::Expr,
         negated: bool,
     ) -> Option<Typed> {
-        let (bound, _) = self.together(at, &[operand, low, high], "cannot compare")?;
+        let (bound, _) = self.comparable(at, &[operand, low, high])?;
         let [operand, low, high] = <[Typed; 3]>::try_from(bound).ok()?.map(|typed| Box::new(typed.expr));
         let above = Expr::Compare(Comparison::GreaterOrEqual, operand.clone(), low);
         let below = Expr::Compare(Comparison::LessOrEqual, operand, high);
@@ -384,7 +397,7 @@ impl<'s> Binder<'s> {
 
     fn within(&mut self, at: &ast::Expr, operand: &ast::Expr, list: &[ast::Expr], negated: bool) -> Option<Typed> {
         let all: Vec<&ast::Expr> = std::iter::once(operand).chain(list).collect();
-        let (mut bound, _) = self.together(at, &all, "cannot compare")?;
+        let (mut bound, _) = self.comparable(at, &all)?;
         let operand = Box::new(bound.remove(0).expr);
         let list = bound.into_iter().map(|typed| typed.expr).collect();
         Some(Typed::known(Expr::In { operand, list, negated }, Type::Bool))
@@ -434,7 +447,7 @@ impl<'s> Binder<'s> {
         let tests: Vec<Expr> = tests.into_iter().collect::<Option<_>>()?;
         let branches = tests.into_iter().zip(&mut results).collect();
         let otherwise = Box::new(results.next().unwrap_or(Expr::Constant(Value::Null)));
-        Some(Typed { expr: Expr::Case { branches, otherwise }, ty })
+        Some(Typed::known(Expr::Case { branches, otherwise }, ty))
     }
 
     fn cast(&mut self, at: &ast::Expr, operand: &ast::Expr, data_type: &ast::DataType) -> Option<Typed> {

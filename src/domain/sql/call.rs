@@ -116,16 +116,17 @@ impl Binder<'_> {
         match (called, arguments) {
             ("coalesce", [_, ..]) => {
                 let (list, ty) = self.together(at, arguments, "COALESCE cannot give both")?;
-                return Some(Typed { expr: Expr::Coalesce(list.into_iter().map(|typed| typed.expr).collect()), ty });
+                let list = list.into_iter().map(|typed| typed.expr).collect();
+                return Some(Typed::known(Expr::Coalesce(list), ty));
             }
             ("greatest" | "least", [_, ..]) => {
-                let (list, ty) = self.together(at, arguments, "cannot compare")?;
+                let (list, ty) = self.comparable(at, arguments)?;
                 let list = list.into_iter().map(|typed| typed.expr).collect();
-                return Some(Typed { expr: Expr::Extreme { greatest: called == "greatest", list }, ty });
+                return Some(Typed::known(Expr::Extreme { greatest: called == "greatest", list }, ty));
             }
             ("nullif", [left, right]) => {
                 let (left, right, ty) = self.pair(at, left, right)?;
-                return Some(Typed { expr: Expr::NullIf(left, right), ty });
+                return Some(Typed::known(Expr::NullIf(left, right), ty));
             }
             _ => {}
         }

@@ -14,7 +14,7 @@ use super::scope::{Merged, Named, Scope, ScopeItem, fold, nearest};
 use super::shape;
 use super::types::{Typed, unify};
 use crate::domain::catalog::{Catalog, Column};
-use crate::domain::value::Value;
+use crate::domain::value::{Type, Value};
 
 /// A compiled SELECT and what it gives.
 #[derive(Clone)]
@@ -297,18 +297,22 @@ impl Compiler<'_> {
         };
         columns.push((last, *own));
         let mut sides = [scope.typed(*left), scope.column(last, *own)];
-        if let Err((left, right)) = unify(&mut sides) {
-            return self.fail(SqlError::new(name.span(), format!("cannot compare {left} with {right}")));
-        }
+        let ty = match unify(&mut sides) {
+            Ok(Type::Json) => return self.fail(SqlError::new(name.span(), "json values are not compared")),
+            Ok(ty) => ty,
+            Err((left, right)) => {
+                return self.fail(SqlError::new(name.span(), format!("cannot compare {left} with {right}")));
+            }
+        };
         let [left, right] = sides;
         let equal = Expr::Compare(Comparison::Equal, Box::new(left.expr.clone()), Box::new(right.expr.clone()));
-        let typed = match keeps {
-            (_, false) => left,
-            (false, true) => right,
-            (true, true) => Typed { ty: left.ty, expr: Expr::Coalesce(vec![left.expr, right.expr]) },
+        let expr = match keeps {
+            (_, false) => left.expr,
+            (false, true) => right.expr,
+            (true, true) => Expr::Coalesce(vec![left.expr, right.expr]),
         };
         scope.merged.retain(|merged| merged.name != text);
-        scope.merged.push(Merged { name: text, typed, columns });
+        scope.merged.push(Merged { name: text, typed: Typed::known(expr, ty), columns });
         Some(equal)
     }
 }

@@ -3,6 +3,7 @@
 mod casts;
 mod joins;
 mod shape;
+mod typing;
 
 use super::{Cause, Query, parse_value, to_text};
 use crate::domain::catalog::{Catalog, Column, LookupTable, SourceTable};

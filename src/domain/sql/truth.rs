@@ -129,6 +129,9 @@ pub enum Compared {
 }
 
 /// Compares values of types that fit: numbers of either kind as numbers, text by code point (collation "C").
+///
+/// Binding brings both sides to one type. Values of two kinds can only be of a row that was kept from before its column
+/// was declared anew: nothing is known of them then.
 pub fn compared(left: &Value, right: &Value) -> Compared {
     match (left, right) {
         (Value::Null, _) | (_, Value::Null) => Compared::Null,
@@ -136,6 +139,7 @@ pub fn compared(left: &Value, right: &Value) -> Compared {
         (Value::Int(_), Value::Decimal(_)) | (Value::Decimal(_), Value::Int(_)) => {
             Compared::Ordered(to_decimal(left).cmp(&to_decimal(right)))
         }
+        _ if std::mem::discriminant(left) != std::mem::discriminant(right) => Compared::Unknown,
         _ => Compared::Ordered(left.cmp(right)),
     }
 }
@@ -145,7 +149,10 @@ fn distinct(left: &Value, right: &Value, negated: bool) -> Truth {
         (Value::Unknown, _) | (_, Value::Unknown) => return Truth::Unknown,
         (Value::Null, Value::Null) => false,
         (Value::Null, _) | (_, Value::Null) => true,
-        _ => compared(left, right) != Compared::Ordered(Ordering::Equal),
+        _ => match compared(left, right) {
+            Compared::Ordered(ordering) => ordering.is_ne(),
+            Compared::Null | Compared::Unknown => return Truth::Unknown,
+        },
     };
     Truth::from(distinct != negated)
 }

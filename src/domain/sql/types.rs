@@ -62,28 +62,20 @@ pub fn name(ty: Type) -> String {
     full.split('(').next().unwrap_or(&full).to_owned()
 }
 
-/// Brings expressions to one type, or says why they do not fit: the two types' names. Literals alone are text, so that
-/// only a constant is ever of a type that is not known yet.
-pub fn unify(list: &mut [Typed]) -> Result<Ty, (String, String)> {
-    let mut common = Ty::Null;
+/// Brings expressions to one type, or says why they do not fit: the two types' names. Where there are only literals,
+/// strings and NULLs, it is text, as PostgreSQL resolves them.
+pub fn unify(list: &mut [Typed]) -> Result<Type, (String, String)> {
+    let mut common = None;
     for typed in list.iter() {
         common = match (common, typed.ty) {
-            (Ty::Null, ty) => ty,
-            (ty, Ty::Null) => ty,
-            (Ty::Literal, ty) | (ty, Ty::Literal) => ty,
-            (Ty::Known(left), Ty::Known(right)) => match together(left, right) {
-                Some(ty) => Ty::Known(ty),
-                None => return Err((name(left), name(right))),
-            },
+            (None, Ty::Known(ty)) => Some(ty),
+            (Some(left), Ty::Known(right)) => Some(together(left, right).ok_or_else(|| (name(left), name(right)))?),
+            (common, Ty::Null | Ty::Literal) => common,
         };
     }
-    if common == Ty::Literal {
-        common = Ty::Known(Type::Text);
-    }
-    if let Ty::Known(to) = common {
-        for typed in list.iter_mut() {
-            bring(typed, to)?;
-        }
+    let common = common.unwrap_or(Type::Text);
+    for typed in list.iter_mut() {
+        bring(typed, common)?;
     }
     Ok(common)
 }

@@ -1,0 +1,68 @@
+//! Types: what literals come to, and what does not fit.
+
+use super::{answer, value};
+
+const CAST: &str = "(Cast one of them, or declare the column with the type that it has.)";
+
+#[test]
+fn only_literals_together_are_text() {
+    let cases = [
+        ("CASE WHEN TRUE THEN 'a' ELSE 'b' END > 1", "text with bigint"),
+        ("COALESCE('1', '2') = order_id", "text with bigint"),
+        ("COALESCE(NULL, NULL) = order_id", "text with bigint"),
+        ("NULLIF('a', 'b') < total", "text with numeric"),
+        ("GREATEST('a', 'b') < total", "text with numeric"),
+        ("COALESCE('2024-01-01', NULL) > DATE '2023-01-01'", "text with date"),
+        ("order_id IN (1, COALESCE('a', 'b'))", "bigint with text"),
+        ("order_id BETWEEN LEAST('a') AND 2", "bigint with text"),
+        ("CASE CASE WHEN TRUE THEN '1' END WHEN 1 THEN 1 END", "text with bigint"),
+        ("CASE WHEN FALSE THEN NULL END IS DISTINCT FROM 1", "text with bigint"),
+    ];
+    for (expr, expected) in cases {
+        let said = value(expr);
+        assert!(said.ends_with(&format!("cannot compare {expected} {CAST}")), "{expr}\n{said}");
+    }
+    let cases = [
+        ("CASE WHEN TRUE THEN 'a' ELSE 'b' END || 1", "a1"),
+        ("UPPER(COALESCE(NULL, 'a'))", "A"),
+        ("GREATEST('b', 'a')", "b"),
+        ("NULLIF('a', 'a')", "null"),
+        ("'a' < 'b'", "true"),
+        ("COALESCE(order_id, '5')", "1"),
+        ("1 IN ('1', 2.5)", "true"),
+        ("'1' BETWEEN 0 AND 2", "true"),
+        ("NULL + 1", "null"),
+    ];
+    for (expr, expected) in cases {
+        assert_eq!(value(expr), expected, "{expr}");
+    }
+    let condition = answer("SELECT order_id FROM orders WHERE COALESCE(NULL, NULL)", "", "");
+    assert_eq!(condition, "1:35 WHERE must be a condition, but this is text");
+    assert_eq!(value("NULL + payment_status"), "1:8 arithmetic on NULL and text is not supported");
+}
+
+#[test]
+fn json_is_not_compared_in_any_form() {
+    let json = "CAST(LOWER('{}') AS json)";
+    let forms = [
+        "J = J",
+        "J IS DISTINCT FROM J",
+        "J IN (J)",
+        "J BETWEEN J AND J",
+        "NULLIF(J, J)",
+        "GREATEST(J, J)",
+        "CASE J WHEN J THEN 1 END",
+    ];
+    for form in forms {
+        let said = value(&form.replace('J', json));
+        assert!(said.contains("json values are not compared"), "{form}\n{said}");
+    }
+}
+
+#[test]
+fn values_of_two_kinds_are_not_compared() {
+    use super::super::truth::{Compared, compared};
+    use crate::domain::value::Value;
+    assert_eq!(compared(&Value::Int(1), &Value::text("1")), Compared::Unknown);
+    assert_eq!(compared(&Value::Date(1), &Value::Timestamp(1)), Compared::Unknown);
+}
