@@ -341,7 +341,10 @@ impl<'s> Binder<'s> {
         }
         let as_text = |typed: Typed| match typed.is_text() {
             true => Box::new(typed.expr),
-            false => Box::new(Expr::Cast { operand: Box::new(typed.expr), to: Target::of(Type::Text) }),
+            false => {
+                let from = typed.settled();
+                Box::new(Expr::Cast { operand: Box::new(typed.expr), from, to: Target::of(Type::Text) })
+            }
         };
         Some(Typed::known(Expr::Concat(as_text(left), as_text(right)), Type::Text))
     }
@@ -465,7 +468,8 @@ impl<'s> Binder<'s> {
         {
             return self.refuse(at, format!("{} cannot be cast to {}", name(from), name(to.ty)));
         }
-        Some(Typed::known(Expr::Cast { operand: Box::new(operand.expr), to }, to.ty))
+        let from = operand.settled();
+        Some(Typed::known(Expr::Cast { operand: Box::new(operand.expr), from, to }, to.ty))
     }
 
     pub(super) fn clock(&mut self, at: &ast::Expr, function: &str) -> Option<Typed> {

@@ -3,10 +3,9 @@
 //! Must not know: expressions.
 
 use super::error::EvalError;
+use super::moment::{DAY_US, date_text, moment_text, read_date, read_moment, read_time, time_text};
 use super::numeric::{read, round, to_decimal, to_integer};
 use crate::domain::value::{Type, Value};
-
-const DAY_US: i64 = 86_400_000_000;
 
 /// 2000-01-01T00:00:00.
 const Y2000_US: i64 = 946_684_800_000_000;
@@ -61,8 +60,8 @@ fn round_micros(micros: i64, origin: i64, digits: u32) -> i64 {
 }
 
 /// Casts a value that is neither NULL nor unknown.
-pub fn cast(value: &Value, to: Target) -> Result<Value, EvalError> {
-    to.fit(convert(value, to.ty)?)
+pub fn cast(value: &Value, from: Type, to: Target) -> Result<Value, EvalError> {
+    to.fit(convert(value, from, to.ty)?)
 }
 
 /// Reads text as what a cast leads to.
@@ -70,8 +69,11 @@ pub fn parse_as(text: &str, to: Target) -> Result<Value, EvalError> {
     to.fit(parse(text, to.ty)?)
 }
 
-fn convert(value: &Value, to: Type) -> Result<Value, EvalError> {
+fn convert(value: &Value, from: Type, to: Type) -> Result<Value, EvalError> {
     match (value, to) {
+        (Value::Timestamp(micros), Type::Text) if from == Type::TimestampTz => {
+            Ok(Value::text(moment_text(*micros, "+00")))
+        }
         (value, Type::Text) => Ok(Value::text(to_text(value))),
         (Value::Text(text), to) => parse(text, to),
         (Value::Int(_) | Value::Decimal(_), Type::Decimal { scale }) => {
@@ -81,21 +83,34 @@ fn convert(value: &Value, to: Type) -> Result<Value, EvalError> {
         (Value::Decimal(decimal), Type::Int) => to_integer(decimal).map(Value::Int),
         (Value::Bool(truth), Type::Int) => Ok(Value::Int(i64::from(*truth))),
         (Value::Int(number), Type::Bool) => Ok(Value::Bool(*number != 0)),
-        (Value::Date(days), Type::Timestamp { .. } | Type::TimestampTz) => {
-            Ok(Value::Timestamp(i64::from(*days).saturating_mul(DAY_US)))
-        }
-        (Value::Timestamp(micros), Type::Date) => {
-            let days = micros.div_euclid(DAY_US);
-            i32::try_from(days).map(Value::Date).map_err(|_| EvalError::OutOfRange("date"))
-        }
+        (Value::Date(days), Type::Timestamp { .. } | Type::TimestampTz) => midnight(*days),
+        (Value::Timestamp(micros), Type::Date) => day(*micros),
+        // Of an infinite moment PostgreSQL has no time of day.
+        (Value::Timestamp(i64::MIN | i64::MAX), Type::Time { .. }) => Ok(Value::Null),
         (Value::Timestamp(micros), Type::Time { .. }) => Ok(Value::Time(micros.rem_euclid(DAY_US))),
         (value, _) => Ok(value.clone()),
     }
 }
 
+fn midnight(days: i32) -> Result<Value, EvalError> {
+    Ok(Value::Timestamp(match days {
+        i32::MAX => i64::MAX,
+        i32::MIN => i64::MIN,
+        _ => i64::from(days).checked_mul(DAY_US).ok_or(EvalError::OutOfRange("timestamp"))?,
+    }))
+}
+
+fn day(micros: i64) -> Result<Value, EvalError> {
+    Ok(Value::Date(match micros {
+        i64::MAX => i32::MAX,
+        i64::MIN => i32::MIN,
+        _ => i32::try_from(micros.div_euclid(DAY_US)).map_err(|_| EvalError::OutOfRange("date"))?,
+    }))
+}
+
 /// Reads text as a type.
 pub fn parse(text: &str, to: Type) -> Result<Value, EvalError> {
-    let trimmed = text.trim();
+    let trimmed = text.trim_matches(|letter: char| matches!(letter, ' ' | '\t'..='\r'));
     let bad = || EvalError::BadCast { text: text.to_owned(), ty: to.to_string() };
     match to {
         Type::Text => Ok(Value::text(text)),
@@ -109,17 +124,10 @@ pub fn parse(text: &str, to: Type) -> Result<Value, EvalError> {
             "f" | "fa" | "fal" | "fals" | "false" | "n" | "no" | "of" | "off" | "0" => Ok(Value::Bool(false)),
             _ => Err(bad()),
         },
-        Type::Timestamp { .. } | Type::TimestampTz => moment(trimmed).ok_or_else(bad),
-        Type::Date => {
-            let date: jiff::civil::Date = trimmed.parse().map_err(|_| bad())?;
-            let span = date.since(jiff::civil::date(1970, 1, 1)).map_err(|_| bad())?;
-            Ok(Value::Date(span.get_days()))
-        }
-        Type::Time { .. } => {
-            let time: jiff::civil::Time = trimmed.parse().map_err(|_| bad())?;
-            let since = time.duration_since(jiff::civil::Time::midnight());
-            Ok(Value::Time(i64::try_from(since.as_micros()).map_err(|_| bad())?))
-        }
+        Type::Timestamp { .. } => read_moment(trimmed, false).ok_or_else(bad),
+        Type::TimestampTz => read_moment(trimmed, true).ok_or_else(bad),
+        Type::Date => read_date(trimmed).ok_or_else(bad),
+        Type::Time { .. } => read_time(trimmed).ok_or_else(bad),
         Type::Uuid => {
             let hex: String = trimmed.chars().filter(|c| *c != '-').collect();
             let number = u128::from_str_radix(&hex, 16).ok().filter(|_| hex.len() == 32).ok_or_else(bad)?;
@@ -129,19 +137,7 @@ pub fn parse(text: &str, to: Type) -> Result<Value, EvalError> {
     }
 }
 
-fn moment(text: &str) -> Option<Value> {
-    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
-        return Some(Value::Timestamp(timestamp.as_microsecond()));
-    }
-    let civil = match text.parse::<jiff::civil::DateTime>() {
-        Ok(civil) => civil,
-        Err(_) => text.parse::<jiff::civil::Date>().ok()?.at(0, 0, 0, 0),
-    };
-    let timestamp = jiff::tz::Offset::UTC.to_timestamp(civil).ok()?;
-    Some(Value::Timestamp(timestamp.as_microsecond()))
-}
-
-/// A value as PostgreSQL's text output writes it (`timezone` UTC, `DateStyle` ISO).
+/// A value as PostgreSQL's text output writes it; a moment without a zone, which the value does not know.
 pub fn to_text(value: &Value) -> String {
     match value {
         Value::Unknown => "unknown".to_owned(),
@@ -152,28 +148,12 @@ pub fn to_text(value: &Value) -> String {
         Value::Text(text) => text.to_string(),
         Value::Json(text) => text.to_string(),
         Value::Bytes(bytes) => format!("\\x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
-        Value::Timestamp(i64::MAX) => "infinity".to_owned(),
-        Value::Timestamp(i64::MIN) => "-infinity".to_owned(),
-        Value::Timestamp(micros) => match jiff::Timestamp::from_microsecond(*micros) {
-            Ok(timestamp) => jiff::tz::Offset::UTC.to_datetime(timestamp).to_string().replace('T', " "),
-            Err(_) => format!("{micros} us"),
-        },
-        Value::Date(days) => {
-            let date = jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().days(i64::from(*days)));
-            date.map_or_else(|_| format!("{days} days"), |date| date.to_string())
-        }
+        Value::Timestamp(micros) => moment_text(*micros, ""),
+        Value::Date(days) => date_text(*days),
         Value::Time(micros) => time_text(*micros),
         Value::Uuid(bytes) => {
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
         }
     }
-}
-
-/// Hours may be 24, as in PostgreSQL, or more, as in MySQL, whose times can be negative.
-fn time_text(micros: i64) -> String {
-    let (sign, micros) = (if micros < 0 { "-" } else { "" }, micros.unsigned_abs());
-    let (seconds, fraction) = (micros / 1_000_000, format!(".{:06}", micros % 1_000_000));
-    let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
-    format!("{sign}{:02}:{:02}:{:02}{fraction}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

@@ -11,7 +11,7 @@ use super::error::EvalError;
 use super::functions::{Function, call};
 use super::numeric::{Operator, decimals, integers, to_decimal};
 use super::truth::{Compared, Truth, compared};
-use crate::domain::value::Value;
+use crate::domain::value::{Type, Value};
 
 /// A comparison operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,7 @@ pub enum Expr {
     },
     Cast {
         operand: Box<Expr>,
+        from: Type,
         to: Target,
     },
     Call(Function, Vec<Expr>),
@@ -172,9 +173,13 @@ impl Expr {
                 })
             }
             Expr::Extreme { greatest, list } => extreme(*greatest, list, tuple),
-            Expr::Cast { operand, to } => {
+            Expr::Cast { operand, from, to } => {
                 let value = of(operand)?;
-                if value.is_null() || value.is_unknown() { Ok(value) } else { cast(&value, *to).map(Cow::Owned) }
+                if value.is_null() || value.is_unknown() {
+                    Ok(value)
+                } else {
+                    cast(&value, *from, *to).map(Cow::Owned)
+                }
             }
             Expr::Call(function, arguments) => {
                 let values: Result<Vec<_>, _> = arguments.iter().map(of).collect();
@@ -223,6 +228,10 @@ fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Result<Value, 
         (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
         (Value::Unknown, _) | (_, Value::Unknown) => Ok(Value::Unknown),
         (Value::Int(left), Value::Int(right)) => integers(operator, *left, *right).map(Value::Int),
+        (Value::Date(i32::MIN | i32::MAX), Value::Date(_)) | (Value::Date(_), Value::Date(i32::MIN | i32::MAX)) => {
+            Err(EvalError::OutOfRange("date"))
+        }
+        (Value::Date(i32::MIN | i32::MAX), Value::Int(_)) => Ok(left.clone()),
         (Value::Date(left), Value::Date(right)) => Ok(Value::Int(i64::from(*left) - i64::from(*right))),
         (Value::Date(date), Value::Int(days)) => {
             let days = if operator == Operator::Subtract { days.checked_neg() } else { Some(*days) };

@@ -49,9 +49,8 @@ pub fn call(function: Function, arguments: &[Cow<'_, Value>]) -> Result<Value, E
             _ => Value::Int(i64::try_from(text.chars().count()).map_err(|_| EvalError::OutOfRange("length"))?),
         });
     }
-    if let (Value::Int(number), 1) = (first, arguments.len()) {
-        let absolute = || number.checked_abs().ok_or(EvalError::OutOfRange("bigint"));
-        return Ok(Value::Int(if function == Function::Abs { absolute()? } else { *number }));
+    if let (Value::Int(number), Function::Abs) = (first, function) {
+        return number.checked_abs().map(Value::Int).ok_or(EvalError::OutOfRange("bigint"));
     }
     let decimal = to_decimal(first).expect("the function was bound to numbers");
     let scale = match arguments.get(1).map(|scale| &**scale) {

@@ -12,6 +12,7 @@ mod error;
 mod expr;
 mod functions;
 mod like;
+mod moment;
 mod numeric;
 mod scope;
 mod select;

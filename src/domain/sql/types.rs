@@ -88,18 +88,19 @@ pub fn bring(typed: &mut Typed, to: Type) -> Result<(), (String, String)> {
             let value = parse(text, to).map_err(|_| (name(to), format!("'{text}'")))?;
             *typed = Typed::known(Expr::Constant(value), to);
         }
-        (Ty::Known(Type::Date), _) if matches!(to, Type::Timestamp { .. } | Type::TimestampTz) => {
-            let operand = std::mem::replace(&mut typed.expr, Expr::Constant(Value::Null));
-            *typed = Typed::known(Expr::Cast { operand: Box::new(operand), to: Target::of(to) }, to);
+        (Ty::Known(from @ Type::Date), _) if matches!(to, Type::Timestamp { .. } | Type::TimestampTz) => {
+            *typed = cast(typed.expr.clone(), *from, to);
         }
-        (Ty::Known(Type::Int), _) if matches!(to, Type::Decimal { .. }) => {
-            let to = Type::Decimal { scale: None };
-            let operand = std::mem::replace(&mut typed.expr, Expr::Constant(Value::Null));
-            *typed = Typed::known(Expr::Cast { operand: Box::new(operand), to: Target::of(to) }, to);
+        (Ty::Known(from @ Type::Int), _) if matches!(to, Type::Decimal { .. }) => {
+            *typed = cast(typed.expr.clone(), *from, Type::Decimal { scale: None });
         }
         _ => {}
     }
     Ok(())
+}
+
+fn cast(operand: Expr, from: Type, to: Type) -> Typed {
+    Typed::known(Expr::Cast { operand: Box::new(operand), from, to: Target::of(to) }, to)
 }
 
 fn together(left: Type, right: Type) -> Option<Type> {

@@ -93,3 +93,51 @@ fn rounding_an_integer_makes_a_decimal() {
     }
     assert_eq!(value("ABS(-3) / 2"), "1");
 }
+
+#[test]
+fn moments_are_read_and_written_as_postgresql_does() {
+    let cases = [
+        ("'2024-01-01 12:00+02'::timestamp", "2024-01-01 12:00:00"),
+        ("'2024-01-01 12:00+02'::timestamptz", "2024-01-01 10:00:00"),
+        ("'2024-01-01T12:00:00Z'::date", "2024-01-01"),
+        ("'2024-01-01 12:00:00.1234567'::timestamp", "2024-01-01 12:00:00.123457"),
+        ("'2024-01-01 12:00:00.1234565'::timestamp", "2024-01-01 12:00:00.123456"),
+        ("'12:00:00.1234575'::time", "12:00:00.123458"),
+        ("'9999-12-31 23:59:59'::timestamp", "9999-12-31 23:59:59"),
+        ("'9999-12-31 23:59:59-01'::timestamptz", "10000-01-01 00:59:59"),
+        ("updated_at < '9999-12-31 23:59:59'", "true"),
+        ("updated_at < 'infinity' AND updated_at > '-Infinity'", "true"),
+        ("updated_at::text", "2026-11-23 12:00:00+00"),
+        ("payment_status || ' ' || updated_at", "PAID 2026-11-23 12:00:00+00"),
+        ("updated_at::timestamp::text", "2026-11-23 12:00:00"),
+        ("'infinity'::timestamptz::text", "infinity"),
+        ("'infinity'::timestamp::date", "infinity"),
+        ("'-infinity'::date::timestamptz::text", "-infinity"),
+        ("'infinity'::timestamp::time", "null"),
+        ("DATE 'infinity' + 1", "infinity"),
+        ("DATE 'infinity' - DATE '2024-01-01'", " error: date out of range"),
+        ("'infinity'::date > DATE '9999-12-31'", "true"),
+        ("DATE '0001-01-01' - 1", "0001-12-31 BC"),
+        ("(DATE '0001-01-01' - 1)::timestamptz::text", "0001-12-31 00:00:00+00 BC"),
+        ("DATE '9999-12-31' + 1", "10000-01-01"),
+        ("DATE '2024-02-28' + 1", "2024-02-29"),
+        ("DATE '2023-12-31' + 60", "2024-02-29"),
+        ("'24:00:00'::time", "24:00:00"),
+        ("'2024-01-01 12:00'::time", "12:00:00"),
+        ("DATE '2024-01-01' = '2024-01-01 12:00'", "true"),
+    ];
+    for (expr, expected) in cases {
+        assert_eq!(value(expr), expected, "{expr}");
+    }
+    let bad = [
+        ("12", "time(6)"),
+        ("12:00:60", "time(6)"),
+        ("2024-01-01 12:00:60", "timestamp(6)"),
+        ("2024-02-30", "date"),
+        ("inf", "timestamp(6)"),
+        ("2024-01-01 12:00[Europe/Berlin]", "timestamptz"),
+    ];
+    for (text, ty) in bad {
+        assert_eq!(value(&format!("'{text}'::{ty}")), format!("1:8 \"{text}\" is no {ty}"));
+    }
+}
