@@ -5,12 +5,14 @@
 use sqlparser::ast::{self, BinaryOperator, CastKind, CeilFloorKind, DateTimeField, Spanned, UnaryOperator};
 
 use super::aggregate::Aggregate;
+use super::compare::is_comparison;
 use super::convert::{Target, can_cast, parse, parse_as};
 use super::error::SqlError;
 use super::expr::{Comparison, Expr};
 use super::numeric::Operator;
+use super::precedence::regrouped;
 use super::scope::Scope;
-use super::types::{Ty, Typed, bring, from_sql, name, unify};
+use super::types::{Ty, Typed, bring, from_sql, name};
 use crate::domain::value::{Type, Value};
 
 /// Deeper expressions are refused, so that none can exhaust the stack.
@@ -91,6 +93,9 @@ impl<'s> Binder<'s> {
     }
 
     pub fn bind(&mut self, expr: &ast::Expr) -> Option<Typed> {
+        if let Some(expr) = regrouped(expr) {
+            return self.bind(&expr);
+        }
         if self.depth >= DEPTH {
             return self.refuse(expr, format!("the expression is nested more than {DEPTH} deep"));
         }
@@ -239,53 +244,6 @@ impl<'s> Binder<'s> {
         Some(Typed::known(Expr::IsTruth { operand, truth, negated }, Type::Bool))
     }
 
-    /// Binds expressions that must have one type.
-    pub(super) fn together(
-        &mut self,
-        at: &ast::Expr,
-        list: &[&ast::Expr],
-        doing: &str,
-    ) -> Option<(Vec<Typed>, Type)> {
-        let bound: Vec<Option<Typed>> = list.iter().map(|expr| self.bind(expr)).collect();
-        let mut bound: Vec<Typed> = bound.into_iter().collect::<Option<_>>()?;
-        match unify(&mut bound) {
-            Ok(ty) => Some((bound, ty)),
-            Err((left, right)) => {
-                let error = SqlError::new(at.span(), format!("{doing} {left} with {right}"));
-                let hint = "Cast one of them, or declare the column with the type that it has.";
-                self.fail(error.hint(hint));
-                None
-            }
-        }
-    }
-
-    /// Binds expressions whose values are compared.
-    pub(super) fn comparable(&mut self, at: &ast::Expr, list: &[&ast::Expr]) -> Option<(Vec<Typed>, Type)> {
-        let (bound, ty) = self.together(at, list, "cannot compare")?;
-        if ty == Type::Json {
-            let error = SqlError::new(at.span(), "json values are not compared");
-            self.fail(error.hint("Cast both to text to compare their canonical text."));
-            return None;
-        }
-        Some((bound, ty))
-    }
-
-    pub(super) fn pair(
-        &mut self,
-        at: &ast::Expr,
-        left: &ast::Expr,
-        right: &ast::Expr,
-    ) -> Option<(Box<Expr>, Box<Expr>, Type)> {
-        let (bound, ty) = self.comparable(at, &[left, right])?;
-        let mut bound = bound.into_iter().map(|typed| Box::new(typed.expr));
-        Some((bound.next()?, bound.next()?, ty))
-    }
-
-    fn distinct(&mut self, at: &ast::Expr, left: &ast::Expr, right: &ast::Expr, negated: bool) -> Option<Typed> {
-        let (left, right, _) = self.pair(at, left, right)?;
-        Some(Typed::known(Expr::Distinct { left, right, negated }, Type::Bool))
-    }
-
     fn unary(&mut self, at: &ast::Expr, op: UnaryOperator, operand: &ast::Expr) -> Option<Typed> {
         match op {
             UnaryOperator::Not => {
@@ -329,6 +287,10 @@ impl<'s> Binder<'s> {
             BinaryOperator::Modulo => return self.arithmetic(at, left, Operator::Modulo, right),
             other => return self.refuse(at, format!("operator `{other}` is not supported")),
         };
+        if is_comparison(left) || is_comparison(right) {
+            let error = SqlError::new(at.span(), "a comparison of a comparison needs parentheses");
+            return self.fail(error.hint("As in (a = b) = c."));
+        }
         let (left, right, _) = self.pair(at, left, right)?;
         Some(Typed::known(Expr::Compare(comparison, left, right), Type::Bool))
     }
@@ -380,77 +342,6 @@ impl<'s> Binder<'s> {
             }
         };
         Some(Typed::known(Expr::Arithmetic(operator, Box::new(left.expr), Box::new(right.expr)), ty))
-    }
-
-    fn between(
-        &mut self,
-        at: &ast::Expr,
-        operand: &ast::Expr,
-        low: &ast::Expr,
-        high: &ast::Expr,
-        negated: bool,
-    ) -> Option<Typed> {
-        let (bound, _) = self.comparable(at, &[operand, low, high])?;
-        let [operand, low, high] = <[Typed; 3]>::try_from(bound).ok()?.map(|typed| Box::new(typed.expr));
-        let above = Expr::Compare(Comparison::GreaterOrEqual, operand.clone(), low);
-        let below = Expr::Compare(Comparison::LessOrEqual, operand, high);
-        let within = Expr::And(Box::new(above), Box::new(below));
-        Some(Typed::known(if negated { Expr::Not(Box::new(within)) } else { within }, Type::Bool))
-    }
-
-    fn within(&mut self, at: &ast::Expr, operand: &ast::Expr, list: &[ast::Expr], negated: bool) -> Option<Typed> {
-        let all: Vec<&ast::Expr> = std::iter::once(operand).chain(list).collect();
-        let (mut bound, _) = self.comparable(at, &all)?;
-        let operand = Box::new(bound.remove(0).expr);
-        let list = bound.into_iter().map(|typed| typed.expr).collect();
-        Some(Typed::known(Expr::In { operand, list, negated }, Type::Bool))
-    }
-
-    fn like(
-        &mut self,
-        at: &ast::Expr,
-        operand: &ast::Expr,
-        pattern: &ast::Expr,
-        escape: Option<&ast::ValueWithSpan>,
-        (insensitive, negated): (bool, bool),
-    ) -> Option<Typed> {
-        let (operand, pattern) = (self.bind(operand), self.bind(pattern));
-        let (operand, pattern) = (operand?, pattern?);
-        if !operand.is_text() || !pattern.is_text() {
-            return self.refuse(at, format!("LIKE compares text, not {} with {}", operand.name(), pattern.name()));
-        }
-        let escape = match escape.map(|escape| &escape.value) {
-            None => Some('\\'),
-            Some(ast::Value::SingleQuotedString(text)) if text.chars().count() <= 1 => text.chars().next(),
-            Some(_) => return self.refuse(at, "ESCAPE takes one character"),
-        };
-        let (operand, pattern) = (Box::new(operand.expr), Box::new(pattern.expr));
-        Some(Typed::known(Expr::Like { operand, pattern, escape, insensitive, negated }, Type::Bool))
-    }
-
-    fn case(
-        &mut self,
-        at: &ast::Expr,
-        operand: Option<&ast::Expr>,
-        conditions: &[ast::CaseWhen],
-        otherwise: Option<&ast::Expr>,
-    ) -> Option<Typed> {
-        let mut tests = Vec::new();
-        for when in conditions {
-            tests.push(match operand {
-                None => self.condition(&when.condition, "WHEN"),
-                Some(operand) => self
-                    .pair(&when.condition, operand, &when.condition)
-                    .map(|(left, right, _)| Expr::Compare(Comparison::Equal, left, right)),
-            });
-        }
-        let results: Vec<&ast::Expr> = conditions.iter().map(|when| &when.result).chain(otherwise).collect();
-        let (results, ty) = self.together(at, &results, "CASE cannot give both")?;
-        let mut results = results.into_iter().map(|typed| typed.expr);
-        let tests: Vec<Expr> = tests.into_iter().collect::<Option<_>>()?;
-        let branches = tests.into_iter().zip(&mut results).collect();
-        let otherwise = Box::new(results.next().unwrap_or(Expr::Constant(Value::Null)));
-        Some(Typed::known(Expr::Case { branches, otherwise }, ty))
     }
 
     fn cast(&mut self, at: &ast::Expr, operand: &ast::Expr, data_type: &ast::DataType) -> Option<Typed> {

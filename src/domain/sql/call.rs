@@ -130,6 +130,9 @@ impl Binder<'_> {
             }
             _ => {}
         }
+        if aggregate_kind(called, 1).is_some() {
+            return self.refuse(at, format!("{called} takes one argument"));
+        }
         let Some((_, function, least, most, numeric)) = FUNCTIONS.iter().find(|known| known.0 == called) else {
             let mut names: Vec<&str> = FUNCTIONS.iter().map(|known| known.0).collect();
             names.extend([

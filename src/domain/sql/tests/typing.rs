@@ -16,6 +16,8 @@ fn only_literals_together_are_text() {
         ("order_id IN (1, COALESCE('a', 'b'))", "bigint with text"),
         ("order_id BETWEEN LEAST('a') AND 2", "bigint with text"),
         ("CASE CASE WHEN TRUE THEN '1' END WHEN 1 THEN 1 END", "text with bigint"),
+        ("CASE '1' WHEN order_id THEN 1 END", "text with bigint"),
+        ("CASE NULL WHEN total THEN 1 END", "text with numeric"),
         ("CASE WHEN FALSE THEN NULL END IS DISTINCT FROM 1", "text with bigint"),
     ];
     for (expr, expected) in cases {
@@ -39,6 +41,31 @@ fn only_literals_together_are_text() {
     let condition = answer("SELECT order_id FROM orders WHERE COALESCE(NULL, NULL)", "", "");
     assert_eq!(condition, "1:35 WHERE must be a condition, but this is text");
     assert_eq!(value("NULL + payment_status"), "1:8 arithmetic on NULL and text is not supported");
+}
+
+#[test]
+fn comparisons_do_not_chain() {
+    let hint = "(As in (a = b) = c.)";
+    assert_eq!(value("TRUE = FALSE = TRUE"), format!("1:8 a comparison of a comparison needs parentheses {hint}"));
+    assert_eq!(value("(1 = 2) = FALSE"), "true");
+}
+
+#[test]
+fn is_distinct_from_binds_closer_than_and_and_or() {
+    let cases = [
+        ("FALSE IS DISTINCT FROM TRUE AND FALSE", "false"),
+        ("TRUE IS NOT DISTINCT FROM FALSE OR TRUE", "true"),
+        ("NOT TRUE IS DISTINCT FROM FALSE AND FALSE", "false"),
+        ("NOT FALSE IS NOT DISTINCT FROM FALSE OR TRUE", "true"),
+        ("FALSE AND TRUE IS DISTINCT FROM FALSE OR TRUE", "true"),
+        ("order_id IS DISTINCT FROM 1 + 1 AND payment_status IS NOT DISTINCT FROM 'PAID'", "true"),
+        ("TRUE IS DISTINCT FROM (TRUE AND FALSE)", "true"),
+    ];
+    for (expr, expected) in cases {
+        assert_eq!(value(expr), expected, "{expr}");
+    }
+    let said = value("order_id IS DISTINCT FROM payment_status IS NULL");
+    assert!(said.contains("what follows IS DISTINCT FROM needs parentheses"), "{said}");
 }
 
 #[test]
