@@ -2,6 +2,7 @@
 //!
 //! `EVENKEEL_SEED` and `EVENKEEL_QUERIES` choose others.
 
+mod forms;
 mod queries;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,15 @@ fn catalog() -> Catalog {
         ("done", Type::Bool),
         ("at", Type::TimestampTz),
     ];
+    let refunds = [
+        ("id", Type::Int),
+        ("order_id", Type::Int),
+        ("kind", Type::Text),
+        ("amount", Type::Int),
+        ("quantity", Type::Int),
+        ("at", Type::TimestampTz),
+        ("day", Type::Date),
+    ];
     let source = |name: &str, all: &[(&str, Type)], key| SourceTable {
         name: name.to_owned(),
         columns: columns(all),
@@ -63,7 +73,10 @@ fn catalog() -> Catalog {
         })
         .into(),
     };
-    Catalog { sources: vec![source("orders", &orders, 0), source("payments", &payments, 1)], lookups: vec![limits] }
+    Catalog {
+        sources: vec![source("orders", &orders, 0), source("payments", &payments, 1), source("refunds", &refunds, 1)],
+        lookups: vec![limits],
+    }
 }
 
 /// A value by chance, often NULL, from few enough that they meet.
@@ -76,8 +89,16 @@ fn value(dice: &mut Dice, ty: Type) -> Option<String> {
         Type::Int => dice.between(-3, 12).to_string(),
         Type::Bool => dice.pick(&["t", "f"]).to_owned(),
         Type::TimestampTz => dice
-            .pick(&["2026-01-02 03:04:05.678901+00", "2026-02-28 22:00:00+00", "2025-12-31 23:59:59+00"])
+            .pick(&[
+                "2026-01-02 03:04:05.678901+00",
+                "2026-02-28 22:00:00+00",
+                "2025-12-31 23:59:59.5+00",
+                "1999-12-31 23:59:58.5+00",
+                "9999-12-31 23:59:59+00",
+                "infinity",
+            ])
             .to_owned(),
+        Type::Date => dice.pick(&["2026-01-02", "2026-03-01", "9999-12-31", "-infinity"]).to_owned(),
         Type::Decimal { scale: Some(4) } => format!("{}.{:04}", dice.between(-2, 3), dice.below(10_000)),
         Type::Decimal { .. } => dice.pick(&["0.00", "10.00", "5.50", "-2.50", "3.33", "100.10", "7.25"]).to_owned(),
         _ => dice.pick(&texts).to_owned(),
@@ -87,11 +108,14 @@ fn value(dice: &mut Dice, ty: Type) -> Option<String> {
 
 type Texts = Vec<Option<String>>;
 
+/// The rows of each source.
+type Sides<Row> = [Vec<Row>; 3];
+
 /// What PostgreSQL says of one key, or the error that it raises.
 type Answer = std::result::Result<Vec<Texts>, String>;
 
 /// For each key, the rows of each source as PostgreSQL's text.
-fn rows(dice: &mut Dice, catalog: &Catalog) -> BTreeMap<i64, [Vec<Texts>; 2]> {
+fn rows(dice: &mut Dice, catalog: &Catalog) -> BTreeMap<i64, Sides<Texts>> {
     let mut next_id = 0;
     let mut row = |dice: &mut Dice, source: usize, key: i64| -> Texts {
         let table = &catalog.sources[source];
@@ -110,7 +134,8 @@ fn rows(dice: &mut Dice, catalog: &Catalog) -> BTreeMap<i64, [Vec<Texts>; 2]> {
     let mut of = |dice: &mut Dice, key: i64| {
         let (orders, payments) = (dice.pick(&[0, 1, 1, 1]), dice.below(5));
         let orders = (0..orders).map(|_| row(dice, 0, key)).collect();
-        [orders, (0..payments).map(|_| row(dice, 1, key)).collect()]
+        let payments = (0..payments).map(|_| row(dice, 1, key)).collect();
+        [orders, payments, (0..dice.below(3)).map(|_| row(dice, 2, key)).collect()]
     };
     (1..=KEYS).map(|key| (key, of(dice, key))).collect()
 }
@@ -120,13 +145,15 @@ fn literal(text: &Option<String>) -> String {
 }
 
 /// The tables in PostgreSQL, and a view of each that shows the rows of one key.
-fn load(stack: &Stack, catalog: &Catalog, rows: &BTreeMap<i64, [Vec<Texts>; 2]>) -> Result {
+fn load(stack: &Stack, catalog: &Catalog, rows: &BTreeMap<i64, Sides<Texts>>) -> Result {
     stack.pg("drop schema if exists all_keys cascade; drop schema if exists one_key cascade;
         create schema all_keys; create schema one_key;
         create table all_keys.orders (order_id bigint primary key, status text, total numeric(12,2), currency text,
             quantity bigint, paid boolean, at timestamptz);
         create table all_keys.payments (id bigint primary key, order_id bigint, kind text, amount numeric(12,2),
             fee numeric(12,4), quantity bigint, done boolean, at timestamptz);
+        create table all_keys.refunds (id bigint primary key, order_id bigint, kind text, amount bigint,
+            quantity bigint, at timestamptz, day date);
         create table all_keys.limits (currency text, kind text, most numeric(12,2));
         create view one_key.limits as select * from all_keys.limits")?;
     for (source, table) in catalog.sources.iter().enumerate() {
@@ -168,7 +195,7 @@ fn asked(stack: &Stack, sql: &str) -> BTreeMap<i64, Answer> {
 }
 
 /// What a compiled query says of one key, as PostgreSQL's text.
-fn answered(query: &Query, rows: &[Vec<Vec<Value>>; 2]) -> Answer {
+fn answered(query: &Query, rows: &Sides<Vec<Value>>) -> Answer {
     let slices = rows.each_ref().map(|rows| rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
     let tables: Vec<&[&[Value]]> = slices.iter().map(Vec::as_slice).collect();
     let answer = query.evaluate(&tables);
@@ -199,15 +226,26 @@ fn conform(stack: &Stack, seed: u64, queries: u64) -> Result {
         };
         columns.map(value).collect()
     };
-    let (mut pairs, mut refused, mut raised) = (0_u64, 0_u64, 0_u64);
+    let (mut pairs, mut refused, mut raised, mut wrong) = (0_u64, 0_u64, 0_u64, 0_u64);
     for number in 0..queries {
         let sql = queries::query(&mut dice);
         let replay = format!(
             "query {number}: EVENKEEL_SEED={seed} EVENKEEL_QUERIES={queries} cargo test --test it -- --ignored \
              --nocapture real_sql\n{sql}"
         );
+        // What is no query there is none here.
+        let there = stack.pg(&format!("set search_path = all_keys; prepare it as {sql}; deallocate it"));
         let query = match Query::compile(&sql, &catalog) {
-            Ok(query) => query,
+            Ok(query) => {
+                if let Err(error) = there {
+                    panic!("{replay}\nPostgreSQL {error}\nEvenkeel   takes it");
+                }
+                query
+            }
+            Err(_) if there.is_err() => {
+                wrong += 1;
+                continue;
+            }
             Err(errors) => {
                 eprintln!("refused: {errors:?}\n{sql}");
                 refused += 1;
@@ -216,7 +254,8 @@ fn conform(stack: &Stack, seed: u64, queries: u64) -> Result {
         };
         for (key, expected) in asked(stack, &sql) {
             let sides = &texts[&key];
-            let values = [0, 1].map(|source| sides[source].iter().map(|row| parse(source, row)).collect::<Vec<_>>());
+            let values =
+                [0, 1, 2].map(|source| sides[source].iter().map(|row| parse(source, row)).collect::<Vec<_>>());
             let mut got = answered(&query, &values);
             let mut expected = expected;
             raised += u64::from(expected.is_err());
@@ -226,7 +265,10 @@ fn conform(stack: &Stack, seed: u64, queries: u64) -> Result {
             pairs += 1;
         }
     }
-    eprintln!("{pairs} pairs equal, of them {raised} errors in both; {refused} of {queries} queries were refused");
+    eprintln!(
+        "{pairs} pairs equal, of them {raised} errors in both; of {queries} queries {wrong} were wrong in both, \
+         {refused} were refused"
+    );
     assert!(queries < QUERIES || pairs >= 5_000, "{pairs} pairs are too few");
     assert!(refused * 100 <= queries, "{refused} of {queries} queries were refused");
     stack.pg("set search_path = public; drop schema one_key cascade; drop schema all_keys cascade")?;

@@ -1,10 +1,11 @@
 //! Queries by chance, well typed, within what rules support.
 
+use super::forms::{bare, literals};
 use crate::support::dice::Dice;
 
 /// What an expression gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ty {
+pub enum Ty {
     Int,
     Dec,
     Text,
@@ -13,10 +14,8 @@ enum Ty {
 }
 
 /// Columns that can be named where an expression stands.
-struct Scope {
-    columns: Vec<(String, Ty)>,
-    /// False within an aggregate, and where nothing is grouped.
-    aggregates: bool,
+pub struct Scope {
+    pub columns: Vec<(String, Ty)>,
 }
 
 const ORDERS: [(&str, Ty); 6] = [
@@ -36,23 +35,32 @@ const PAYMENTS: [(&str, Ty); 6] = [
     ("at", Ty::Time),
 ];
 
+const REFUNDS: [(&str, Ty); 4] = [("kind", Ty::Text), ("amount", Ty::Int), ("quantity", Ty::Int), ("at", Ty::Time)];
+
+/// A source's name, alias and columns.
+type Table = (&'static str, &'static str, &'static [(&'static str, Ty)]);
+
+const TABLES: [Table; 3] = [("orders", "o", &ORDERS), ("payments", "p", &PAYMENTS), ("refunds", "r", &REFUNDS)];
+
 fn columns(alias: &str, of: &[(&str, Ty)]) -> Vec<(String, Ty)> {
     of.iter().map(|(name, ty)| (format!("{alias}.{name}"), *ty)).collect()
 }
 
 /// A query whose first column is the key.
 pub fn query(dice: &mut Dice) -> String {
-    match dice.below(10) {
-        0..=4 => plain(dice),
-        5..=7 => grouped(dice),
-        8 => summed(dice),
-        _ => single(dice),
+    match dice.below(14) {
+        0..=6 => plain(dice),
+        7..=9 => grouped(dice),
+        10 => summed(dice),
+        11 => single(dice),
+        12 => formed(dice, bare),
+        _ => formed(dice, literals),
     }
 }
 
-/// Two sources, joined in every way, at times with a lookup table.
+/// Two or three sources, joined in every way, at times with a lookup table.
 fn plain(dice: &mut Dice) -> String {
-    let (from, key, scope) = joined(dice);
+    let (from, key, scope) = if dice.once_in(2) { joined(dice) } else { chained(dice) };
     let filter = condition(dice, &scope, 3);
     // Of equal decimals with different scales either may be the one that DISTINCT keeps.
     if dice.once_in(6) {
@@ -62,18 +70,75 @@ fn plain(dice: &mut Dice) -> String {
     let mut items = items(dice, &scope, &EVERY);
     // Elsewhere PostgreSQL may leave out what nobody asks for, or work out constants early, errors included.
     if dice.once_in(8) {
-        items = format!("{items}, {} / p.quantity AS d", expr(dice, &scope, Ty::Dec, 1));
+        let decimal = expr(dice, &scope, Ty::Dec, 1);
+        let risky = if dice.once_in(2) {
+            format!("{decimal} / p.quantity")
+        } else {
+            format!("CAST(p.amount + {decimal} AS {})", dice.pick(&["numeric(4,2)", "numeric(2)", "numeric(1,1)"]))
+        };
+        items = format!("{items}, {risky} AS d");
     }
     format!("SELECT {key} AS k, {items} FROM {from} WHERE {filter}")
 }
 
+const KINDS: [&str; 4] = ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"];
+
+/// Three sources in any order: all by USING, or each ON a key to its left.
+fn chained(dice: &mut Dice) -> (String, &'static str, Scope) {
+    let order = dice.pick(&[[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]);
+    let using = dice.once_in(2).then(|| dice.pick(&["order_id", "order_id", "order_id, quantity"]));
+    let [(name, alias, of), second, third] = order.map(|table| TABLES[table]);
+    let mut from = format!("{name} {alias}");
+    let mut all = columns(alias, of);
+    let mut keys = vec![format!("{alias}.order_id")];
+    for (name, alias, of) in [second, third] {
+        let kind = dice.pick(&KINDS);
+        all.extend(columns(alias, of));
+        let on = match using {
+            Some(names) => format!("USING ({names})"),
+            None => format!("ON {alias}.order_id = {}{}", earlier(dice, &keys), further(dice, &all, kind)),
+        };
+        from = format!("{from} {kind} {name} {alias} {on}");
+        keys.push(format!("{alias}.order_id"));
+    }
+    if using.is_some_and(|names| names.ends_with("quantity")) {
+        all.push(("quantity".to_owned(), Ty::Int));
+    }
+    let key = if using.is_some() { "order_id" } else { "COALESCE(o.order_id, p.order_id, r.order_id)" };
+    (from, key, Scope { columns: all })
+}
+
+/// The key of one of the sources to the left, or the first that is there.
+fn earlier(dice: &mut Dice, keys: &[String]) -> String {
+    match dice.below(3) {
+        0 if keys.len() > 1 => format!("COALESCE({})", keys.join(", ")),
+        1 => keys[0].clone(),
+        _ => keys[keys.len() - 1].clone(),
+    }
+}
+
+/// A further condition of ON, at times; PostgreSQL itself refuses most of a FULL JOIN.
+fn further(dice: &mut Dice, columns: &[(String, Ty)], kind: &str) -> String {
+    if kind == "FULL JOIN" || !dice.once_in(3) {
+        return String::new();
+    }
+    let scope = Scope { columns: columns.to_vec() };
+    format!(" AND {}", condition(dice, &scope, 1))
+}
+
+/// Expressions of a form of their own over one source.
+fn formed(dice: &mut Dice, form: fn(&mut Dice, &Scope) -> String) -> String {
+    let scope = Scope { columns: columns("p", &PAYMENTS) };
+    format!("SELECT p.order_id AS k, {} AS c FROM payments p", form(dice, &scope))
+}
+
 fn joined(dice: &mut Dice) -> (String, &'static str, Scope) {
-    let kind = dice.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
+    let kind = dice.pick(&KINDS);
     let mut all = [columns("o", &ORDERS), columns("p", &PAYMENTS)].concat();
     let mut on = "p.order_id = o.order_id".to_owned();
     // PostgreSQL itself refuses most further conditions of a FULL JOIN.
     if kind != "FULL JOIN" && dice.once_in(2) {
-        let scope = Scope { columns: all.clone(), aggregates: false };
+        let scope = Scope { columns: all.clone() };
         on = format!("{on} AND {}", condition(dice, &scope, 1));
     }
     let using = dice.once_in(4);
@@ -86,12 +151,12 @@ fn joined(dice: &mut Dice) -> (String, &'static str, Scope) {
         all.push(("l.most".to_owned(), Ty::Dec));
         all.push(("l.kind".to_owned(), Ty::Text));
     }
-    (from, "COALESCE(o.order_id, p.order_id)", Scope { columns: all, aggregates: false })
+    (from, "COALESCE(o.order_id, p.order_id)", Scope { columns: all })
 }
 
 fn grouped(dice: &mut Dice) -> String {
     let kind = dice.pick(&["JOIN", "LEFT JOIN"]);
-    let rows = Scope { columns: [columns("o", &ORDERS), columns("p", &PAYMENTS)].concat(), aggregates: true };
+    let rows = Scope { columns: [columns("o", &ORDERS), columns("p", &PAYMENTS)].concat() };
     let by = dice.pick(&["o.order_id", "o.order_id, o.status", "o.order_id, p.kind, p.done"]);
     let (items, having) = (aggregates(dice, &rows, 3), aggregate(dice, &rows, Ty::Bool, 2));
     let filter = if dice.once_in(2) { format!("WHERE {}", condition(dice, &rows, 1)) } else { String::new() };
@@ -104,12 +169,12 @@ fn grouped(dice: &mut Dice) -> String {
 
 /// A sum of one side in WITH or FROM, joined to the other.
 fn summed(dice: &mut Dice) -> String {
-    let rows = Scope { columns: columns("p", &PAYMENTS), aggregates: true };
+    let rows = Scope { columns: columns("p", &PAYMENTS) };
     let (sum, count) = (aggregate(dice, &rows, Ty::Dec, 1), aggregate(dice, &rows, Ty::Int, 1));
     let inner = format!("SELECT p.order_id, {sum} AS s, {count} AS n FROM payments p GROUP BY p.order_id");
     let mut all = columns("o", &ORDERS);
     all.extend([("m.s".to_owned(), Ty::Dec), ("m.n".to_owned(), Ty::Int)]);
-    let scope = Scope { columns: all, aggregates: false };
+    let scope = Scope { columns: all };
     let (items, filter) = (items(dice, &scope, &EVERY), condition(dice, &scope, 2));
     if dice.once_in(2) {
         format!(
@@ -124,7 +189,7 @@ fn summed(dice: &mut Dice) -> String {
 }
 
 fn single(dice: &mut Dice) -> String {
-    let scope = Scope { columns: columns("p", &PAYMENTS), aggregates: false };
+    let scope = Scope { columns: columns("p", &PAYMENTS) };
     format!(
         "SELECT p.order_id AS k, {} FROM payments p WHERE {}",
         items(dice, &scope, &EVERY),
@@ -157,7 +222,7 @@ fn aggregates(dice: &mut Dice, scope: &Scope, count: usize) -> String {
 
 /// An expression over aggregates.
 fn aggregate(dice: &mut Dice, scope: &Scope, ty: Ty, depth: u32) -> String {
-    let row = Scope { columns: scope.columns.clone(), aggregates: false };
+    let row = Scope { columns: scope.columns.clone() };
     let filter =
         if dice.once_in(3) { format!(" FILTER (WHERE {})", condition(dice, &row, 1)) } else { String::new() };
     let distinct = if dice.once_in(4) { "DISTINCT " } else { "" };
@@ -191,7 +256,7 @@ fn aggregate(dice: &mut Dice, scope: &Scope, ty: Ty, depth: u32) -> String {
     }
 }
 
-fn comparison(dice: &mut Dice) -> &'static str {
+pub fn comparison(dice: &mut Dice) -> &'static str {
     dice.pick(&["=", "<>", "<", "<=", ">", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM"])
 }
 
@@ -205,7 +270,7 @@ fn column(dice: &mut Dice, scope: &Scope, ty: Ty) -> Option<String> {
     if fitting.is_empty() { None } else { Some(dice.pick(&fitting).to_owned()) }
 }
 
-fn leaf(dice: &mut Dice, scope: &Scope, ty: Ty) -> String {
+pub fn leaf(dice: &mut Dice, scope: &Scope, ty: Ty) -> String {
     if !dice.once_in(4)
         && let Some(column) = column(dice, scope, ty)
     {
@@ -215,8 +280,13 @@ fn leaf(dice: &mut Dice, scope: &Scope, ty: Ty) -> String {
         Ty::Int => &["0", "1", "2", "-3", "7", "100"],
         Ty::Dec => &["0.5", "10.00", "-2.5", "3.333", "0.00", "100.10"],
         Ty::Text => &["'PAID'", "'PENDING'", "'CAPTURE'", "''", "'a b '", "'Größe'", "'10%'"],
-        Ty::Bool => &["TRUE", "FALSE"],
-        Ty::Time => &["TIMESTAMPTZ '2026-01-02 03:04:05.678901+00'", "TIMESTAMPTZ '2026-03-01 00:00:00+02'"],
+        Ty::Bool => &["TRUE", "FALSE", "CAST(' Ye' AS boolean)", "CAST('of' AS boolean)"],
+        Ty::Time => &[
+            "TIMESTAMPTZ '2026-01-02 03:04:05.678901+00'",
+            "TIMESTAMPTZ '2026-03-01 00:00:00+02'",
+            "TIMESTAMPTZ 'infinity'",
+            "CAST(TIMESTAMP '2026-03-01 00:00:00.1234565+02' AS timestamptz)",
+        ],
     };
     dice.pick(literals).to_owned()
 }
@@ -226,12 +296,17 @@ fn expr(dice: &mut Dice, scope: &Scope, ty: Ty, depth: u32) -> String {
         return leaf(dice, scope, ty);
     }
     let sub = |dice: &mut Dice, ty| expr(dice, scope, ty, depth - 1);
-    if ty != Ty::Time && dice.once_in(6) {
+    if dice.once_in(6) {
         return shared(dice, scope, ty, depth);
     }
     match ty {
         Ty::Bool => boolean(dice, scope, depth),
-        Ty::Time => leaf(dice, scope, ty),
+        Ty::Time => match dice.below(4) {
+            0 => format!("CAST({} AS timestamptz({}))", sub(dice, Ty::Time), dice.below(7)),
+            1 => format!("CAST(CAST({} AS timestamp({})) AS timestamptz)", sub(dice, Ty::Time), dice.below(7)),
+            2 => format!("CAST(CAST({} AS date) AS timestamptz)", sub(dice, Ty::Time)),
+            _ => leaf(dice, scope, ty),
+        },
         Ty::Int => match dice.below(8) {
             0..=2 => format!("({} {} {})", sub(dice, Ty::Int), dice.pick(&["+", "-", "*"]), sub(dice, Ty::Int)),
             3 => format!("({} {} NULLIF({}, 0))", sub(dice, Ty::Int), dice.pick(&["/", "%"]), sub(dice, Ty::Int)),
@@ -249,11 +324,19 @@ fn expr(dice: &mut Dice, scope: &Scope, ty: Ty, depth: u32) -> String {
             7 => format!("CAST({} AS numeric(12,3))", sub(dice, Ty::Int)),
             _ => leaf(dice, scope, ty),
         },
-        Ty::Text => match dice.below(6) {
+        Ty::Text => match dice.below(8) {
             0 | 1 => format!("({} || {})", sub(dice, Ty::Text), sub(dice, Ty::Text)),
             2 => format!("{}({})", dice.pick(&["UPPER", "LOWER", "BTRIM"]), sub(dice, Ty::Text)),
             3 => format!("CAST({} AS text)", sub(dice, Ty::Int)),
             4 => format!("CAST({} AS text)", sub(dice, Ty::Dec)),
+            5 => format!("CAST({} AS text)", sub(dice, Ty::Time)),
+            6 => {
+                format!(
+                    "CAST(CAST({} AS {}) AS text)",
+                    sub(dice, Ty::Time),
+                    dice.pick(&["timestamp", "date", "time(1)"])
+                )
+            }
             _ => leaf(dice, scope, ty),
         },
     }
@@ -278,7 +361,7 @@ fn shared(dice: &mut Dice, scope: &Scope, ty: Ty, depth: u32) -> String {
 fn boolean(dice: &mut Dice, scope: &Scope, depth: u32) -> String {
     let sub = |dice: &mut Dice, ty| expr(dice, scope, ty, depth - 1);
     let of = dice.pick(&[Ty::Int, Ty::Dec, Ty::Text, Ty::Time]);
-    match dice.below(12) {
+    match dice.below(13) {
         0..=2 => format!("({} {} {})", sub(dice, of), comparison(dice), sub(dice, of)),
         3 => format!("({} {} {})", sub(dice, Ty::Bool), dice.pick(&["AND", "OR"]), sub(dice, Ty::Bool)),
         4 => format!("({} {} {})", sub(dice, Ty::Int), dice.pick(&["=", "<", ">="]), sub(dice, Ty::Dec)),
@@ -313,6 +396,13 @@ fn boolean(dice: &mut Dice, scope: &Scope, depth: u32) -> String {
                 "'%i!%d' ESCAPE '!'",
                 "'%!_!!' ESCAPE '!'"
             ])
+        ),
+        // Of an integer it is a double there, so that the halves are compared only.
+        11 => format!(
+            "({}({}) / 2 {} 0.5)",
+            dice.pick(&["CEIL", "FLOOR", "TRUNC", "ROUND"]),
+            leaf(dice, scope, Ty::Int),
+            comparison(dice)
         ),
         _ => leaf(dice, scope, Ty::Bool),
     }
