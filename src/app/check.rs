@@ -30,8 +30,9 @@ pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
     // It was read a moment ago; where it cannot be any more, faults have no place.
     let root = Node::parse(&SourceText::new(file.display().to_string(), text)).ok();
     let properties = Properties::new(settings.kafka.clone());
-    let live = match Admin::new(&properties).and_then(|admin| admin.topics()) {
-        Ok(present) => Live { root, properties, present },
+    let asked = Admin::new(&properties).and_then(|admin| Ok((admin.topics()?, admin)));
+    let live = match asked {
+        Ok((present, admin)) => Live { root, properties, admin, present },
         Err(failure) => return vec![unreachable(settings, root.as_ref(), &failure)],
     };
     let mut faults = Vec::new();
@@ -81,6 +82,7 @@ fn fault(place: Option<&Node>, message: String) -> Diagnostic {
 struct Live {
     root: Option<Node>,
     properties: Properties,
+    admin: Admin,
     present: Topics,
 }
 
@@ -148,14 +150,15 @@ impl Live {
 
     /// Topics that were created by somebody else may lose what Evenkeel builds on.
     fn set_otherwise(&self, settings: &Settings) -> Vec<Diagnostic> {
-        let asked: Result<_, KafkaFailure> = Admin::new(&self.properties).and_then(|admin| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.expect("the system can make a runtime");
-            let plans = own_topics(&settings.topics).into_iter().filter(|plan| self.present.contains_key(plan.name));
-            plans.map(|plan| Ok((plan.name.to_owned(), runtime.block_on(admin.differing(&plan))?))).collect()
-        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("the system can make a runtime");
+        let plans = own_topics(&settings.topics).into_iter().filter(|plan| self.present.contains_key(plan.name));
         // Who may not ask how topics are set may still check the rest.
-        let all: Vec<(String, Vec<_>)> = asked.unwrap_or_default();
+        let asked = plans.filter_map(|plan| {
+            let differing = runtime.block_on(self.admin.differing(&plan)).ok()?;
+            Some((plan.name.to_owned(), differing))
+        });
+        let all: Vec<(String, Vec<_>)> = asked.collect();
         let place = self.root.as_ref().and_then(|root| root.entry("topics"));
         let each = all.iter().flat_map(|(topic, differing)| differing.iter().map(move |one| (topic, one)));
         let fault = |(topic, (name, found, wanted)): (&String, &(String, String, String))| {

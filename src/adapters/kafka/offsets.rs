@@ -4,7 +4,9 @@
 //! Must not know: who reads.
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::admin::ANSWER;
@@ -54,9 +56,21 @@ impl Offsets {
     /// The offset of the first message that a partition still has.
     pub fn start(&self, topic: &str, partition: i32) -> Result<i64, KafkaFailure> {
         let what = || format!("asking for the bounds of {topic}:{partition}");
-        // A partition that was just added is known to the group before this client hears of it by itself.
-        self.client.fetch_metadata(Some(topic), ANSWER).context(what)?;
-        Ok(self.client.fetch_watermarks(topic, partition, ANSWER).context(what)?.0)
+        let unknown = |error: &KafkaError| {
+            matches!(
+                error,
+                KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopic)
+            )
+        };
+        let asked = match self.client.fetch_watermarks(topic, partition, ANSWER) {
+            // A partition that was just added is known to the group before this client hears of it by itself.
+            Err(error) if unknown(&error) => {
+                self.client.fetch_metadata(Some(topic), ANSWER).context(what)?;
+                self.client.fetch_watermarks(topic, partition, ANSWER)
+            }
+            asked => asked,
+        };
+        Ok(asked.context(what)?.0)
     }
 }
 
