@@ -10,10 +10,16 @@ use evenkeel::app::demo::settings::FILE;
 use evenkeel::app::demo::world::{Logged, Order};
 use rdkafka::producer::{BaseRecord, Producer};
 
-use super::run::Ground;
+use super::run::{Ground, served};
 use crate::support::theatre::Theatre;
 
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// An address on which nobody listens.
+fn free() -> String {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    free.expect("a free port").to_string()
+}
 
 /// A status and a body; `None` while nobody listens.
 fn ask(address: &str, path: &str) -> Option<(u16, String)> {
@@ -71,8 +77,7 @@ fn order(order_id: i64, payment_status: &'static str) -> Order {
 
 #[test]
 fn cli_run_shows_every_declared_metric_and_when_it_is_ready() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
-    let address = free.to_string();
+    let address = free();
     let escalates = FILE.replace("flap_window: 1m", "escalate: [{after: 5s, severity: critical}]");
     let ground = Ground::prepare(&format!("{escalates}\nhttp: {{listen: \"{address}\"}}\n"));
     let mut theatre = Theatre::new(&ground.cluster.bootstrap_servers(), &[]);
@@ -107,6 +112,20 @@ fn cli_run_shows_every_declared_metric_and_when_it_is_ready() {
         assert!(text.contains(&kind), "{kind}{text}");
         assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{}\n{text}", metric.name);
     }
+    process.signal("TERM");
+    assert_eq!(process.exit_code(), Some(0));
+}
+
+/// Where the brokers do not answer, it lives and says so, is not ready, and ends when it is told to.
+#[test]
+fn cli_run_is_alive_while_it_waits_for_brokers() {
+    let address = free();
+    let ground = Ground::prepare(&served(&address));
+    let mut process = ground.run_on(&free(), &[]);
+    let mut log = process.stderr();
+    assert!(log.any(|line| line.contains("serving /metrics")), "it serves at once");
+    let status = |path: &str| ask(&address, path).map(|(status, _)| status);
+    assert_eq!([status("livez"), status("readyz"), status("metrics")], [Some(200), Some(503), Some(200)]);
     process.signal("TERM");
     assert_eq!(process.exit_code(), Some(0));
 }

@@ -9,7 +9,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
 use super::command;
-use crate::support::theatre::{TOPICS, Theatre};
+use crate::support::theatre::{TOPICS, Theatre, cluster};
 
 /// A process that does not outlive its test, whatever the test finds.
 pub struct Process(Child);
@@ -61,25 +61,26 @@ impl Ground {
     pub fn prepare(config: &str) -> Ground {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("evenkeel.yaml"), config).expect("it can be written");
-        let cluster = MockCluster::new(1).expect("a mock cluster starts");
-        for (topic, partitions) in TOPICS {
-            cluster.create_topic(topic, partitions, 1).expect("a topic is created");
-        }
-        Ground { cluster, folder }
+        Ground { cluster: cluster(&TOPICS), folder }
     }
 
     /// `evenkeel run` with more arguments.
     pub fn run(&self, more: &[&str]) -> Process {
+        self.run_on(&self.cluster.bootstrap_servers(), more)
+    }
+
+    /// The same on other brokers.
+    pub fn run_on(&self, brokers: &str, more: &[&str]) -> Process {
         let mut run = command(&["run", "-c"]);
         run.arg(self.folder.path().join("evenkeel.yaml")).args(more);
-        run.env("DEMO_BOOTSTRAP", self.cluster.bootstrap_servers());
+        run.env("DEMO_BOOTSTRAP", brokers);
         run.env("DEMO_STATE", self.folder.path().join("state"));
         Process::start(run)
     }
 }
 
 /// The demo's configuration, to be served at an address or `off`.
-fn served(listen: &str) -> String {
+pub fn served(listen: &str) -> String {
     format!("{FILE}\nhttp: {{listen: \"{listen}\"}}\n")
 }
 
@@ -141,28 +142,6 @@ fn cli_run_ends_in_order_on_sigterm() {
 #[test]
 fn cli_run_ends_in_order_on_sigint() {
     ends_in_order_on("INT");
-}
-
-/// Where the brokers do not answer, it lives and says so, is not ready, and ends when it is told to.
-#[test]
-fn cli_run_is_alive_while_it_waits_for_brokers() {
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
-    let (listen, nobody) = (free(), free());
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let config = folder.path().join("evenkeel.yaml");
-    std::fs::write(&config, format!("{FILE}\nhttp: {{listen: \"{listen}\"}}\n")).expect("it can be written");
-    let mut run = command(&["run", "-c", &config.display().to_string()]);
-    run.env("DEMO_BOOTSTRAP", nobody.to_string()).env("DEMO_STATE", folder.path().join("state"));
-    let mut process = Process::start(run);
-    let mut log = process.stderr();
-    assert!(log.any(|line| line.contains("serving /metrics")), "it serves at once");
-    let status = |path: &str| {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-        agent.get(format!("http://{listen}{path}")).call().expect("it answers").status().as_u16()
-    };
-    assert_eq!([status("/livez"), status("/readyz"), status("/metrics")], [200, 503, 200]);
-    process.signal("TERM");
-    assert_eq!(process.exit_code(), Some(0));
 }
 
 /// A large deployment runs the stages apart: what one process does, two do.

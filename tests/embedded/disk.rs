@@ -5,9 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use evenkeel::app::demo::settings::FILE;
-use rdkafka::mocking::MockCluster;
 
-use crate::support::theatre::{TOPICS, Theatre};
+use crate::support::theatre::{TOPICS, Theatre, cluster};
 
 /// Starts the binary with the demo's configuration and a state that is written often. Where `blocks` is given, no file
 /// may be larger than so many times 512 bytes: a write beyond fails, as on a full disk.
@@ -32,10 +31,7 @@ fn start(folder: &Path, bootstrap: &str, blocks: Option<u32>) -> Child {
 #[test]
 fn embedded_a_full_disk_stops_it_with_a_clear_error_and_loses_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let cluster = MockCluster::new(1).expect("a mock cluster starts");
-    for (topic, partitions) in TOPICS {
-        cluster.create_topic(topic, partitions, 1).expect("a topic is created");
-    }
+    let cluster = cluster(&TOPICS);
     let mut theatre = Theatre::new(&cluster.bootstrap_servers(), &[]);
     let mut full = start(folder.path(), &cluster.bootstrap_servers(), Some(300));
     let mut ended = None;

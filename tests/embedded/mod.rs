@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use evenkeel::app::demo::connector::PAYMENTS;
-use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, Producer};
 
-use crate::support::theatre::{TOPICS, Theatre};
+use crate::support::theatre::{TOPICS, Theatre, cluster};
 
 mod disk;
 mod lost;
@@ -16,10 +15,7 @@ mod shards;
 fn embedded_faults_are_found_once_while_members_come_and_go() {
     evenkeel::adapters::telemetry::install_logs();
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let cluster = MockCluster::new(1).expect("a mock cluster starts");
-    for (topic, partitions) in TOPICS {
-        cluster.create_topic(topic, partitions, 1).expect("a topic is created");
-    }
+    let cluster = cluster(&TOPICS);
     let mut theatre = Theatre::new(&cluster.bootstrap_servers(), &[]);
     let first = theatre.product(&folder.path().join("first"));
     theatre.play(true, Duration::from_secs(40), |theatre| theatre.judge.seen.len() >= 3);

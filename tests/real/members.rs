@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::binary::{Binary, Shipped};
-use super::shipped::{compare, sell, sources, unpaid};
+use super::shipped::{compare, end, sell, sources, unpaid};
 use super::watch::Watch;
 use super::{Result, wait_until};
 
@@ -48,9 +48,7 @@ fn come_and_go() -> Result {
     compare(&stack, &shipped, &first, &mut watch)?;
     assert_eq!(watch.ever_opened(), expected, "{:?}", watch.events);
     assert_eq!(watch.events.len(), expected.len(), "each once, and nothing else: {:?}", watch.events);
-    first.stop()?;
-    stack.remove_source(&shop)?;
-    stack.remove_source(&pay)
+    end(&stack, &first, [&shop, &pay])
 }
 
 #[test]

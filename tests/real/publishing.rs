@@ -18,7 +18,7 @@ use rdkafka::client::DefaultClientContext;
 use super::binary::Shipped;
 use super::error::Error;
 use super::product::{capture, instant, pairs, pg_order};
-use super::shipped::sources;
+use super::shipped::{end, sources};
 use super::watch::Watch;
 use super::{Result, wait_until};
 
@@ -221,9 +221,7 @@ fn rules_edited_over_a_kill() -> Result {
     assert_eq!(watch.events.len(), 3, "nothing is said twice: {:?}", watch.events);
     let is_open = |watch: &Watch| ["1", "2"].map(|key| watch.open.get(key).map(|rules| rules.len()));
     watch.until("the open topic says the same", LIMIT, |watch| is_open(watch) == [Some(0), Some(1)])?;
-    binary.stop()?;
-    stack.remove_source(&shop)?;
-    stack.remove_source(&pay)
+    end(&stack, &binary, [&shop, &pay])
 }
 
 #[test]

@@ -13,6 +13,7 @@ use evenkeel::app::demo::settings::settings;
 use evenkeel::app::demo::world::{Logged, World};
 use evenkeel::app::settings::Settings;
 use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::Value;
 
@@ -31,6 +32,15 @@ pub const TOPICS: [(&str, i32); 8] = [
     ("evenkeel.demo.open", 2),
     ("evenkeel.demo.quarantine", 2),
 ];
+
+/// A mock cluster with topics, each with its partition count.
+pub fn cluster(topics: &[(&str, i32)]) -> MockCluster<'static, DefaultProducerContext> {
+    let cluster = MockCluster::new(1).expect("a mock cluster starts");
+    for (topic, partitions) in topics {
+        cluster.create_topic(topic, *partitions, 1).expect("a topic is created");
+    }
+    cluster
+}
 
 /// How long a broker may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);

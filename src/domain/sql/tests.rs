@@ -167,6 +167,13 @@ fn value(expr: &str) -> String {
     answer(&format!("SELECT {expr} AS x FROM orders"), &format!("1, PAID, 10.00, {T}"), "")
 }
 
+/// Holds each expression against its value.
+fn have_values(cases: &[(&str, &str)]) {
+    for (expr, expected) in cases {
+        assert_eq!(value(expr), *expected, "{expr}");
+    }
+}
+
 #[test]
 fn expressions_mean_what_postgresql_says() {
     let cases = [
@@ -217,9 +224,7 @@ fn expressions_mean_what_postgresql_says() {
         ("1 / (order_id - 1)", " error: division by zero"),
         ("payment_status::bigint", " error: \"PAID\" is no bigint"),
     ];
-    for (expr, expected) in cases {
-        assert_eq!(value(expr), expected, "{expr}");
-    }
+    have_values(&cases);
 }
 
 #[test]

@@ -2,6 +2,14 @@
 
 use super::answer;
 
+/// Holds what is said of each case, put into a query, against what it must contain.
+fn are_refused(query: &str, cases: &[(&str, &str)]) {
+    for (case, expected) in cases {
+        let answer = answer(&query.replace("{}", case), "", "");
+        assert!(answer.contains(expected), "{case}\n{answer}");
+    }
+}
+
 #[test]
 fn parts_that_rules_do_not_know_are_refused() {
     let cases = [
@@ -42,10 +50,7 @@ fn parts_that_rules_do_not_know_are_refused() {
         ("SELECT order_id, COUNT(*) AS n FROM payments GROUP BY order_id, 2", "1:65 a literal in GROUP BY"),
         ("SELECT order_id, COUNT(*) AS n FROM payments GROUP BY order_id, ('a')", "a literal in GROUP BY"),
     ];
-    for (sql, expected) in cases {
-        let answer = answer(sql, "", "");
-        assert!(answer.contains(expected), "{sql}\n{answer}");
-    }
+    are_refused("{}", &cases);
 }
 
 #[test]
@@ -64,10 +69,7 @@ fn parts_of_expressions_that_rules_do_not_know_are_refused() {
         ("payment_status IN UNNEST(x)", "is not supported"),
         ("EXTRACT(YEAR FROM updated_at)", "is not supported"),
     ];
-    for (expr, expected) in cases {
-        let answer = answer(&format!("SELECT {expr} AS x FROM orders"), "", "");
-        assert!(answer.contains(expected), "{expr}\n{answer}");
-    }
+    are_refused("SELECT {} AS x FROM orders", &cases);
     let aggregates = [
         ("COUNT(DISTINCT *)", "DISTINCT has no meaning in COUNT(*)"),
         ("COUNT()", "count takes one argument"),
@@ -78,8 +80,5 @@ fn parts_of_expressions_that_rules_do_not_know_are_refused() {
         ("MAX(id) WITHIN GROUP (ORDER BY id)", "only plain arguments of max are supported"),
         ("MAX(id) OVER ()", "window functions are not supported"),
     ];
-    for (expr, expected) in aggregates {
-        let answer = answer(&format!("SELECT order_id, {expr} AS x FROM payments GROUP BY order_id"), "", "");
-        assert!(answer.contains(expected), "{expr}\n{answer}");
-    }
+    are_refused("SELECT order_id, {} AS x FROM payments GROUP BY order_id", &aggregates);
 }

@@ -1,6 +1,6 @@
 //! Types: what literals come to, and what does not fit.
 
-use super::{answer, value};
+use super::{answer, have_values, value};
 
 const CAST: &str = "(Cast one of them, or declare the column with the type that it has.)";
 
@@ -35,9 +35,7 @@ fn only_literals_together_are_text() {
         ("'1' BETWEEN 0 AND 2", "true"),
         ("NULL + 1", "null"),
     ];
-    for (expr, expected) in cases {
-        assert_eq!(value(expr), expected, "{expr}");
-    }
+    have_values(&cases);
     let condition = answer("SELECT order_id FROM orders WHERE COALESCE(NULL, NULL)", "", "");
     assert_eq!(condition, "1:35 WHERE must be a condition, but this is text");
     assert_eq!(value("NULL + payment_status"), "1:8 arithmetic on NULL and text is not supported");
@@ -61,9 +59,7 @@ fn is_distinct_from_binds_closer_than_and_and_or() {
         ("order_id IS DISTINCT FROM 1 + 1 AND payment_status IS NOT DISTINCT FROM 'PAID'", "true"),
         ("TRUE IS DISTINCT FROM (TRUE AND FALSE)", "true"),
     ];
-    for (expr, expected) in cases {
-        assert_eq!(value(expr), expected, "{expr}");
-    }
+    have_values(&cases);
     let said = value("order_id IS DISTINCT FROM payment_status IS NULL");
     assert!(said.contains("what follows IS DISTINCT FROM needs parentheses"), "{said}");
 }
