@@ -113,7 +113,8 @@ fn simulate(seed: u64) -> Sums {
         breaks_promises,
         stall,
         blind,
-        without_snapshot: [0; 3].map(|_| dice.once_in(5)),
+        // Without the orders' first rows their notes are unknown, and what rests on them.
+        without_snapshot: [5, 2, 5].map(|often| dice.once_in(often)),
     };
     // Mostly it is said where history is known in part only.
     let partial = trouble.without_snapshot.map(|lacks| lacks != dice.once_in(8));
