@@ -10,7 +10,7 @@ use rdkafka::message::Message;
 
 use super::config::{Node, suggestion};
 use super::diagnostic::{Diagnostic, Kind, SourceText};
-use super::ingest_stage::{matching, missing};
+use super::ingest_stage::{claimed_twice, matching, missing};
 use super::run::own_topics;
 use super::settings::{ConnectorSettings, Settings, TopicSelection};
 use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, Refusal};
@@ -36,6 +36,11 @@ pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
         Err(failure) => return vec![unreachable(settings, root.as_ref(), &failure)],
     };
     let mut faults = Vec::new();
+    if let Some((topic, sources)) = claimed_twice(settings, &live.present) {
+        let [one, other] = sources.map(|source| &settings.sources[source].name);
+        let fault = live.fault(&topic, format!("topic {topic} is selected by both sources {one} and {other}"));
+        faults.push(fault.hint("Make their topics or patterns narrower: a topic holds one table's changes."));
+    }
     for (of, topics) in missing(settings, &live.present) {
         faults.extend(topics.iter().map(|topic| live.does_not_exist(&of, topic)));
     }

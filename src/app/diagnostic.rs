@@ -47,6 +47,21 @@ impl Kind {
             Kind::Live => "live",
         }
     }
+
+    /// What helps where nothing more is known about a fault.
+    fn hint(self) -> &'static str {
+        match self {
+            Kind::File => "Check its name, and that the user who runs evenkeel may read it.",
+            Kind::Yaml => "Look at the brackets, quotes and indentation before this place.",
+            Kind::UnknownField | Kind::MissingField => "docs/configuration.md lists every field.",
+            Kind::Duplicate | Kind::Conflict => "Keep one of them.",
+            Kind::BadValue => "docs/configuration.md says what may stand here.",
+            Kind::UnknownName => "Names must be the same to the letter.",
+            Kind::Environment => "Set it for the process that runs evenkeel.",
+            Kind::Sql => "docs/rules.md lists the SQL that rules may use.",
+            Kind::Live => "evenkeel run waits for what is missing, and says so in its log.",
+        }
+    }
 }
 
 /// One fault.
@@ -61,8 +76,8 @@ pub struct Diagnostic {
     pub kind: Kind,
     /// In lower case, naming the object.
     pub message: String,
-    /// A sentence.
-    pub hint: Option<String>,
+    /// A sentence: what to do instead.
+    pub hint: String,
     excerpt: Option<Excerpt>,
 }
 
@@ -76,8 +91,8 @@ struct Excerpt {
 impl Diagnostic {
     /// A fault that has no place in a file.
     pub fn general(kind: Kind, message: impl Into<String>) -> Diagnostic {
-        let (file, message) = (String::new(), message.into());
-        Diagnostic { file, line: 0, column: 0, kind, message, hint: None, excerpt: None }
+        let (file, message, hint) = (String::new(), message.into(), kind.hint().to_owned());
+        Diagnostic { file, line: 0, column: 0, kind, message, hint, excerpt: None }
     }
 
     /// A fault of a whole file.
@@ -87,7 +102,7 @@ impl Diagnostic {
 
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Diagnostic {
-        self.hint = Some(hint.into());
+        self.hint = hint.into();
         self
     }
 
@@ -123,9 +138,7 @@ impl Diagnostic {
             None if self.file.is_empty() => annotate_snippets::Group::with_title(title),
             None => title.element(annotate_snippets::Origin::path(&origin)),
         };
-        if let Some(hint) = &self.hint {
-            group = group.element(Title::HELP.message(hint));
-        }
+        group = group.element(Title::HELP.message(&self.hint));
         renderer.render(&[group])
     }
 }
@@ -171,8 +184,7 @@ impl SourceText {
         let text = self.text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
         let rest = text.chars().count().saturating_sub(column.saturating_sub(1));
         let excerpt = Excerpt { line: without_secrets(text), width: width.min(rest).max(1) };
-        let file = self.name.clone();
-        Diagnostic { file, line, column, kind, message: message.into(), hint: None, excerpt: Some(excerpt) }
+        Diagnostic { line, column, excerpt: Some(excerpt), ..Diagnostic::of_file(self.name.clone(), kind, message) }
     }
 
     /// A fault at a range of bytes; only its first line is shown.

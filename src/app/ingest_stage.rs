@@ -18,7 +18,6 @@ use super::input::Input;
 use super::settings::{HeartbeatSettings, Settings, TopicSelection};
 use crate::adapters::clock::now;
 use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, RUN_HEADER, Refusal, blot, run_of};
-use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::changes::{ChangesWriter, Reading, TopicReader};
 use crate::adapters::kafka::group::{Member, Movement};
 use crate::adapters::kafka::offsets::Offsets;
@@ -29,14 +28,14 @@ use crate::domain::instant::Instant;
 use crate::task::ingest::{Ingest, Reading as Read};
 use crate::task::wire::block;
 
-/// How often topics and partition counts are looked up anew.
-const LOOK_UP: Duration = Duration::from_secs(30);
+/// How often topics and partition counts are looked up where no promise waits for it.
+const LOOK_UP: Duration = Duration::from_secs(2);
 
-/// How often while one is missing.
-const LOOK_UP_MISSING: Duration = Duration::from_secs(2);
-
-/// How often end offsets may be asked for.
+/// How often end offsets may be asked for, and topics looked up that promises wait for.
 const ASK: Duration = Duration::from_millis(200);
+
+/// Looking up may take no more than one part in so many of the time: a cluster may have many topics.
+const LOOK_UP_SHARE: u32 = 10;
 
 /// How often offsets are committed. What a restart reads again is dropped by its offset.
 const COMMIT: Duration = Duration::from_secs(1);
@@ -49,7 +48,6 @@ const ROUNDS_IN_FLIGHT: usize = 8;
 
 pub struct IngestStage {
     settings: Arc<Settings>,
-    admin: Admin,
     member: Member,
     offsets: Offsets,
     writer: ChangesWriter,
@@ -81,7 +79,6 @@ struct HeartbeatReader {
 impl IngestStage {
     pub fn start(settings: Arc<Settings>) -> Result<IngestStage, StageError> {
         let properties = Properties::new(settings.kafka.clone());
-        let admin = Admin::new(&properties)?;
         let commit_time = settings.connectors.iter().map(|connector| connector.commit_time).collect();
         let key_may_change = settings.sources.iter().map(|source| source.key_may_change).collect();
         let partitions = settings.topics.partitions;
@@ -102,7 +99,6 @@ impl IngestStage {
             bytes_taken: 0,
             incomplete: BTreeSet::new(),
             missing: BTreeMap::new(),
-            admin,
             member,
             offsets,
             ingest,
@@ -116,6 +112,7 @@ impl IngestStage {
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), StageError> {
         let linger = Duration::from_millis(self.settings.limits.linger_ms);
         let [mut round, mut ask, mut commit, mut look_up, mut report] = [Moment::now(); 5];
+        let mut look_up_took = Duration::ZERO;
         while !stop.load(Ordering::Relaxed) {
             self.follow_movements()?;
             let wait = linger.saturating_sub(round.elapsed()).min(Duration::from_millis(20));
@@ -130,9 +127,12 @@ impl IngestStage {
                 commit = Moment::now();
                 self.commit();
             }
-            if look_up.elapsed() >= if self.missing.is_empty() { LOOK_UP } else { LOOK_UP_MISSING } {
-                look_up = Moment::now();
+            let pause = if self.ingest.wants_topologies() { ASK } else { LOOK_UP };
+            if look_up.elapsed() >= pause.max(look_up_took * LOOK_UP_SHARE) {
+                let begun = Moment::now();
                 self.look_up()?;
+                look_up = Moment::now();
+                look_up_took = look_up - begun;
             }
             if report.elapsed() >= REPORT {
                 report = Moment::now();
@@ -328,16 +328,28 @@ impl IngestStage {
 
     /// Finds the sources' topics, the heartbeat tables', and their partition counts.
     fn look_up(&mut self) -> Result<(), StageError> {
-        let present = self.admin.topics()?;
+        let present = match self.offsets.topics(named(&self.settings).as_deref()) {
+            Ok(present) => present,
+            Err(failure) => {
+                tracing::warn!(%failure, "which topics there are is not known; promises wait");
+                return Ok(());
+            }
+        };
+        if let Some((topic, sources)) = claimed_twice(&self.settings, &present) {
+            let [one, other] = sources.map(|source| self.settings.sources[source].name.clone());
+            return Err(StageError::ClaimedTwice { topic, one, other });
+        }
         self.watch_heartbeats(&present)?;
+        let mut topologies = Vec::new();
         for (source, settings) in self.settings.sources.iter().enumerate() {
             let matching = matching(&settings.topics, &present);
             for (topic, partitions) in &matching {
                 self.topics.insert(topic.as_str().into(), (source, *partitions));
             }
             let topics = matching.into_iter().map(|(topic, count)| (topic.into(), count)).collect();
-            self.ingest.learn(Topology { source, topics });
+            topologies.push(Topology { source, topics });
         }
+        self.ingest.learn(topologies);
         self.member.subscribe(self.topics.keys().map(|topic| &**topic).collect())?;
         let missing = missing(&self.settings, &present);
         for (of, topics) in missing.iter().filter(|(of, topics)| self.missing.get(*of) != Some(*topics)) {
@@ -416,6 +428,32 @@ pub fn missing(settings: &Settings, present: &BTreeMap<String, i32>) -> BTreeMap
         (of, topics)
     });
     all.filter(|(_, topics)| !topics.is_empty()).collect()
+}
+
+/// Every topic that the configuration names; `None` where a pattern stands for some.
+fn named(settings: &Settings) -> Option<Vec<&str>> {
+    let mut named = Vec::new();
+    for source in &settings.sources {
+        match &source.topics {
+            TopicSelection::List(topics) => named.extend(topics.iter().map(String::as_str)),
+            TopicSelection::Pattern(_) => return None,
+        }
+    }
+    named.extend(settings.connectors.iter().filter_map(|one| Some(one.heartbeat.as_ref()?.topic.as_str())));
+    Some(named)
+}
+
+/// A topic that two sources select, and the two.
+pub fn claimed_twice(settings: &Settings, present: &BTreeMap<String, i32>) -> Option<(String, [SourceIndex; 2])> {
+    let mut claimed = BTreeMap::new();
+    for (source, one) in settings.sources.iter().enumerate() {
+        for (topic, _) in matching(&one.topics, present) {
+            if let Some(other) = claimed.insert(topic.clone(), source) {
+                return Some((topic, [other, source]));
+            }
+        }
+    }
+    None
 }
 
 /// The topics of a source among those that exist. A listed topic that does not exist counts as one that has made no

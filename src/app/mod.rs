@@ -77,6 +77,8 @@ pub enum StageError {
     Unfinished,
     #[error("topic {topic} has {found} partitions, the configuration says {wanted}; a changed count would move keys")]
     PartitionCount { topic: String, found: i32, wanted: i32 },
+    #[error("topic {topic} is selected by both sources {one} and {other}; make their topics or patterns narrower")]
+    ClaimedTwice { topic: String, one: String, other: String },
     #[error("{address} cannot be listened on: {source}")]
     Listen { address: std::net::SocketAddr, source: std::io::Error },
 }

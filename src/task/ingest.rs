@@ -11,6 +11,10 @@
 //!   is another partition than the data's, whose records may become visible later. So the promise for a data partition
 //!   is given when a change of the same run at or after the heartbeat's position has been read there: a connector writes
 //!   in commit order. A partition where none comes is promised by its end offset: asked for after a slack, and reached.
+//!
+//! A promise is about topic-partitions that are known. One that was added, or a topic that a pattern came to match, may
+//! hold what was committed before; so each promise waits until the brokers have been asked, after it could be given,
+//! which there are.
 
 #[cfg(test)]
 mod tests;
@@ -93,8 +97,10 @@ struct Lane {
     last: Option<Proof>,
     /// The greatest source time of streamed changes.
     latest: Option<Instant>,
-    /// The best promise that can be given now.
+    /// The best promise that can be given once it is known which other topic-partitions there are.
     promise: Option<(Instant, Option<Proof>)>,
+    /// The best promise that can be given now.
+    confirmed: Option<(Instant, Option<Proof>)>,
     promised: Option<Instant>,
     /// Since when the broker has answered each time that it was asked for the end offset.
     answering_since: Option<Instant>,
@@ -174,10 +180,20 @@ impl Ingest {
         }
     }
 
-    /// Learns a source's topics and their partition counts.
-    pub fn learn(&mut self, topology: Topology) {
-        let source = topology.source;
-        self.topologies[source] = Some(topology);
+    /// True where a promise waits for [`Ingest::learn`].
+    pub fn wants_topologies(&self) -> bool {
+        self.lanes.values().any(|lane| lane.promise != lane.confirmed)
+    }
+
+    /// Learns every source's topics and their partition counts, which were asked for after all that was taken so far.
+    pub fn learn(&mut self, topologies: impl IntoIterator<Item = Topology>) {
+        for topology in topologies {
+            let source = topology.source;
+            self.topologies[source] = Some(topology);
+        }
+        for lane in self.lanes.values_mut() {
+            lane.confirmed = lane.promise;
+        }
     }
 
     /// Begins to read a topic-partition at an offset.
@@ -191,6 +207,7 @@ impl Ingest {
             last: None,
             latest: None,
             promise: None,
+            confirmed: None,
             promised: None,
             answering_since: None,
             moved_at: now,
@@ -487,14 +504,14 @@ impl Lane {
     /// What there is to write about the lane now; indexes are not set.
     fn say(&mut self, now: Instant, stall_after_us: i64) -> Vec<Entry> {
         let mut entries = Vec::new();
-        if let Some((time, proof)) = self.promise.filter(|(time, _)| self.promised.is_none_or(|known| *time > known))
-        {
+        let news = self.confirmed.filter(|(time, _)| self.promised.is_none_or(|known| *time > known));
+        if let Some((time, proof)) = news {
             self.moved_at = now;
             self.promised = Some(time);
             entries.push(Entry::Mark(Mark { topic_partition: 0, time, proof }));
         }
         let stands_still = now.since(self.moved_at) > stall_after_us;
-        let is_recent = self.promise.is_some_and(|(time, _)| now.since(time) <= stall_after_us);
+        let is_recent = self.confirmed.is_some_and(|(time, _)| now.since(time) <= stall_after_us);
         if (stands_still || is_recent) && self.stalled != Some(stands_still) {
             self.stalled = Some(stands_still);
             entries.push(Entry::Stall { topic_partition: 0, stalled: stands_still });

@@ -121,7 +121,7 @@ impl<S: Store> Task<S> {
         let rule_set = rules.map_or(Ok(RuleSet::default()), |bytes| decode_rules(&bytes))?;
         let (plan, left_out) = plan.with_rules(&rule_set);
         let mut task = Task {
-            layouts: Layouts::new(Vec::new(), &plan.catalog),
+            layouts: Layouts::new(Vec::new(), &plan.catalog)?,
             timeline: Timeline::new(connectors),
             waiting: WaitingRoom::default(),
             origins: Vec::new(),
@@ -159,7 +159,7 @@ impl<S: Store> Task<S> {
         if stored != configured {
             return Err(StateError::OtherSources { stored, configured });
         }
-        self.layouts = Layouts::new(memory.layouts, &self.plan.catalog);
+        self.layouts = Layouts::new(memory.layouts, &self.plan.catalog)?;
         let connectors = self.plan.sources.iter().map(|source| source.connector).collect();
         self.timeline = Timeline::restore(
             connectors,

@@ -32,6 +32,8 @@ pub struct Lane {
     pub database: usize,
     pub source: Option<usize>,
     pub partition: i32,
+    /// False for a partition that may be added and was not yet.
+    pub exists: bool,
     /// Those that can be read.
     pub records: Vec<Record>,
     visible: Micros,
@@ -79,6 +81,8 @@ pub struct Connector {
 }
 
 pub struct Delivery {
+    /// Rows from this id on go to all partitions of their topics, those before to what was there in the beginning.
+    added_from: i64,
     pub lanes: Vec<Lane>,
     pub connectors: [Connector; 2],
     pub trouble: Trouble,
@@ -86,15 +90,19 @@ pub struct Delivery {
     pub epochs: BTreeMap<u64, u32>,
 }
 
-/// Partitions of the topics of lines, orders and payments.
-pub const PARTITIONS: [i32; 3] = [2, 2, 3];
+/// Partitions of the topics of lines, orders and payments, those included that may be added.
+pub const PARTITIONS: [i32; 3] = [3, 2, 4];
+
+/// How many may be added: where ids rise, so that no row goes from one partition to another.
+const ADDED: [i32; 3] = [1, 0, 1];
 
 impl Delivery {
     pub fn new(dice: &mut Dice, world: &World, trouble: Trouble) -> Delivery {
         let mut lanes = Vec::new();
         for (source, partitions) in PARTITIONS.into_iter().enumerate() {
             for partition in 0..partitions {
-                lanes.push(lane(DATABASE[source], Some(source), partition));
+                let exists = partition < PARTITIONS[source] - ADDED[source];
+                lanes.push(Lane { exists, ..lane(DATABASE[source], Some(source), partition) });
             }
         }
         lanes.push(lane(0, None, 0));
@@ -113,11 +121,13 @@ impl Delivery {
         };
         let connectors = [connector(0), connector(1)];
         let epochs = connectors.iter().map(|connector| (connector.run, 0)).collect();
-        let mut delivery = Delivery { connectors, lanes, trouble, epochs };
+        let added_from = dice.pick(&[104, 110, 120, i64::MAX]);
+        let mut delivery = Delivery { added_from, connectors, lanes, trouble, epochs };
         for database in 0..2 {
             for (index, (table, id, _)) in world.databases[database].snapshot.iter().enumerate() {
                 if !trouble.without_snapshot[*table] {
                     let lane = delivery.lane_of(*table, *id);
+                    delivery.lanes[lane].exists = true;
                     delivery.lanes[lane].records.push(Record::Snapshot(index));
                 }
             }
@@ -126,9 +136,10 @@ impl Delivery {
     }
 
     /// Debezium's topics are keyed by the primary key.
-    fn lane_of(&self, table: usize, id: i64) -> usize {
+    pub fn lane_of(&self, table: usize, id: i64) -> usize {
         let before: i32 = PARTITIONS[..table].iter().sum();
-        (before + (id % i64::from(PARTITIONS[table])) as i32) as usize
+        let partitions = PARTITIONS[table] - if id < self.added_from { ADDED[table] } else { 0 };
+        (before + (id % i64::from(partitions)) as i32) as usize
     }
 
     pub fn can_be_read(&self, lane: usize, now: Micros) -> bool {
@@ -193,6 +204,7 @@ impl Delivery {
             };
             let at = self.lanes[lane].visible.max(now + dice.between(0, self.trouble.delay));
             self.lanes[lane].visible = at;
+            self.lanes[lane].exists = true;
             let connector = &mut self.connectors[database];
             connector.sent += 1;
             connector.flying.push_back(Flight { number: connector.sent, lane, record, at });
@@ -275,7 +287,7 @@ impl Delivery {
 }
 
 fn lane(database: usize, source: Option<usize>, partition: i32) -> Lane {
-    Lane { database, source, partition, records: Vec::new(), visible: 0 }
+    Lane { database, source, partition, exists: true, records: Vec::new(), visible: 0 }
 }
 
 fn following(transaction: &Transaction, (index, edit): (usize, usize)) -> (usize, usize) {

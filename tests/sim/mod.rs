@@ -13,6 +13,7 @@ mod rules;
 mod world;
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use self::delivery::{Delivery, PARTITIONS, Trouble};
@@ -33,6 +34,10 @@ fn sim_says_what_the_oracle_says() {
     let seeds = number("EVENKEEL_SEEDS").unwrap_or(SEEDS);
     let mut sums = Sums::default();
     for seed in 1..=seeds {
+        if seed % (seeds / 10).max(1) == 0 {
+            // Past the test harness, which shows what is printed only where a test fails.
+            let _ = writeln!(std::io::stderr(), "simulator: seed {seed} of {seeds}");
+        }
         match catch_unwind(AssertUnwindSafe(|| simulate(seed))) {
             Ok(one) => sums.add(&one),
             Err(_) => panic!(
@@ -123,6 +128,7 @@ fn simulate(seed: u64) -> Sums {
         task: dice.pick(&[0, 20, 60]),
         moves: dice.pick(&[0, 30]),
         rules: dice.pick(&[0, 0, 30, 100]),
+        look_up: dice.pick(&[1, 3, 6]),
     };
     let books = rules::books(&mut dice);
     let plans: Vec<_> = books.iter().map(|book| rules::plan(book, partial)).collect();

@@ -14,9 +14,23 @@ use super::world::{Cells, DATABASE, Edit, LINES, Micros, Transaction, World};
 /// A line of the changes log as the oracle sees it.
 #[derive(Clone, Debug)]
 pub enum Line {
-    Change { lane: usize, offset: i64 },
-    Mark { lane: usize, time: Micros, proof: Option<Proof> },
-    Rules { book: usize },
+    Change {
+        lane: usize,
+        offset: i64,
+    },
+    Mark {
+        lane: usize,
+        time: Micros,
+        proof: Option<Proof>,
+    },
+    Rules {
+        book: usize,
+    },
+    /// What the members know from here on: all topic-partitions of a table.
+    Topics {
+        table: usize,
+        partitions: i32,
+    },
 }
 
 /// Where the transaction begins that proves a promise, and the connector's run that read it.
@@ -96,6 +110,7 @@ impl Oracle<'_> {
         let mut settled_by: Vec<Option<Micros>> = Vec::new();
         let mut turns: Vec<Turn> = Vec::new();
         let mut newest = [0; 2];
+        let mut topics = [0; 3];
         let mut hear = |database: usize, (epoch, _): Place, verdict: &mut Verdict| {
             verdict.epochs += u64::from(epoch > newest[database]);
             newest[database] = newest[database].max(epoch);
@@ -103,6 +118,7 @@ impl Oracle<'_> {
         for (cause, lines) in (0..).zip(log) {
             for line in lines {
                 match line {
+                    Line::Topics { table, partitions } => topics[*table] = topics[*table].max(*partitions),
                     Line::Rules { book } => turns.push(Turn { book: *book, cause, lived: verdict.settled }),
                     Line::Change { lane, offset } => {
                         if let Some(taken) = self.take(&mut lanes[*lane], *lane, *offset) {
@@ -127,8 +143,10 @@ impl Oracle<'_> {
                     }
                 }
             }
-            let marks = lanes.iter().zip(self.lanes()).filter(|(_, lane)| lane.source.is_some());
+            let known = |lane: &Lane| lane.source.is_some_and(|table| lane.partition < topics[table]);
+            let marks = lanes.iter().zip(self.lanes()).filter(|(_, lane)| known(lane));
             let settled = marks.clone().map(|(law, _)| law.mark).collect::<Option<Vec<_>>>();
+            let settled = settled.filter(|_| topics.iter().all(|partitions| *partitions > 0));
             let settled = settled.and_then(|marks| marks.into_iter().min()).max(verdict.settled);
             if let Some(settled) = settled {
                 baseline = baseline.or(marks.filter_map(|(law, _)| law.baseline).max());
@@ -295,7 +313,7 @@ impl Oracle<'_> {
                     }
                 }
                 Line::Mark { lane, time, .. } => broken.extend(self.breaks(*lane, *time, &above)),
-                Line::Rules { .. } => {}
+                Line::Rules { .. } | Line::Topics { .. } => {}
             }
         }
         broken
@@ -306,9 +324,7 @@ impl Oracle<'_> {
         for (index, transaction) in self.world.databases[database].log.iter().enumerate() {
             for (number, edit) in transaction.edits.iter().enumerate() {
                 let mine = edit.keys().into_iter().flatten().any(|key| (self.partition_of)(key) == self.partition);
-                let here = Some(edit.table) == self.lanes()[lane].source
-                    && edit.id % i64::from(super::delivery::PARTITIONS[edit.table])
-                        == i64::from(self.lanes()[lane].partition);
+                let here = self.delivery.lane_of(edit.table, edit.id) == lane;
                 if transaction.commit <= time
                     && mine
                     && here

@@ -36,6 +36,8 @@ pub struct Faults {
     pub moves: u64,
     /// A member of the ingest group is stopped, and started with other rules.
     pub rules: u64,
+    /// The brokers say which partitions there are.
+    pub look_up: u64,
 }
 
 /// One record of the changes log: its bytes, and what the oracle is shown of it.
@@ -58,6 +60,8 @@ pub struct Product {
     members: Vec<Member>,
     /// For each lane, which member reads it, and its next offset there.
     owners: Vec<(usize, usize)>,
+    /// The lanes that the group knows of.
+    joined: Vec<bool>,
     committed: Vec<i64>,
     /// Where each database's heartbeats are read from after a restart.
     heartbeats: [i64; 2],
@@ -86,6 +90,7 @@ impl Product {
         let mut product = Product {
             members: Vec::new(),
             owners: topics.iter().map(|_| (0, 0)).collect(),
+            joined: delivery.lanes.iter().map(|lane| lane.exists).collect(),
             committed: vec![0; topics.len()],
             heartbeats: [0, 0],
             log: (0..LOG).map(|_| Vec::new()).collect(),
@@ -99,7 +104,9 @@ impl Product {
             let new = product.member(0);
             product.members.push(new);
             for lane in (0..product.topics.len()).filter(|lane| lane % 2 == member) {
-                product.assign(lane, member, BEGIN);
+                if product.joined[lane] {
+                    product.assign(lane, member, BEGIN);
+                }
             }
         }
         product
@@ -108,16 +115,31 @@ impl Product {
     fn member(&self, plan: usize) -> Member {
         let patience = Patience { slack_us: SLACK, stall_after_us: STALL_AFTER };
         let rules = Arc::clone(&self.plans[plan]);
-        let mut ingest = Ingest::new(rules, LOG, vec![true, false], vec![true, false, false], patience);
-        for source in 0..PARTITIONS.len() {
-            ingest.learn(self.topology(source));
-        }
+        let ingest = Ingest::new(rules, LOG, vec![true, false], vec![true, false, false], patience);
         Member { ingest, plan, heartbeats: self.heartbeats.map(|offset| offset as usize) }
     }
 
-    fn topology(&self, source: usize) -> Topology {
-        let lane = self.topics.iter().find(|(of, _)| *of == Some(source)).expect("every source has a topic");
-        Topology { source, topics: vec![(lane.1.topic.clone(), PARTITIONS[source])] }
+    /// Asks the brokers which partitions there are.
+    fn look_up(&mut self, dice: &mut Dice, delivery: &Delivery, member: usize) {
+        let ingest = &mut self.members[member].ingest;
+        if !ingest.wants_topologies() || !dice.once_in(self.faults.look_up) {
+            return;
+        }
+        ingest.learn((0..PARTITIONS.len()).map(|source| {
+            let (_, id) = self.topics.iter().find(|(of, _)| *of == Some(source)).expect("every source has a topic");
+            let there = delivery.lanes.iter().filter(|lane| lane.source == Some(source) && lane.exists);
+            Topology { source, topics: vec![(id.topic.clone(), there.count() as i32)] }
+        }));
+    }
+
+    /// Some time after a partition was added the group gives it to a member.
+    fn join(&mut self, dice: &mut Dice, delivery: &Delivery, now: Micros) {
+        for (lane, there) in delivery.lanes.iter().enumerate() {
+            if there.exists && !self.joined[lane] && dice.once_in(10) {
+                self.joined[lane] = true;
+                self.assign(lane, lane % 2, now);
+            }
+        }
     }
 
     fn assign(&mut self, lane: usize, member: usize, now: Micros) {
@@ -143,10 +165,12 @@ impl Product {
     /// One step of everything.
     pub fn step(&mut self, dice: &mut Dice, world: &World, delivery: &Delivery, now: Micros) {
         self.disturb(dice, now);
+        self.join(dice, delivery, now);
         for member in 0..self.members.len() {
             self.read(dice, world, delivery, member, now);
             self.beat(world, delivery, member, now);
             self.ask_ends(dice, delivery, member, now);
+            self.look_up(dice, delivery, member);
             if dice.once_in(2) {
                 self.write(dice, member, now);
             }
@@ -169,7 +193,9 @@ impl Product {
         if self.faults.moves > 0 && dice.once_in(self.faults.moves) {
             let lane = dice.below(self.topics.len() as u64) as usize;
             let (owner, _) = self.owners[lane];
-            if let (Some(source), topic_partition) = self.topics[lane].clone() {
+            if let (Some(source), topic_partition, true) =
+                (self.topics[lane].0, self.topics[lane].1.clone(), self.joined[lane])
+            {
                 self.disturbances += 1;
                 self.members[owner].ingest.revoke(source, &topic_partition);
                 self.assign(lane, 1 - owner, now);
@@ -182,7 +208,7 @@ impl Product {
         self.disturbances += 1;
         self.members[member] = self.member(self.members[member].plan);
         for lane in 0..self.topics.len() {
-            if self.owners[lane].0 == member {
+            if self.owners[lane].0 == member && self.joined[lane] {
                 self.assign(lane, member, now);
             }
         }
@@ -192,7 +218,7 @@ impl Product {
         for lane in 0..self.topics.len() {
             let (owner, mut next) = self.owners[lane];
             let (Some(source), topic_partition) = self.topics[lane].clone() else { continue };
-            if owner != member || !delivery.can_be_read(lane, now) || dice.once_in(3) {
+            if owner != member || !self.joined[lane] || !delivery.can_be_read(lane, now) || dice.once_in(3) {
                 continue;
             }
             for _ in 0..dice.below(12) {
@@ -289,7 +315,11 @@ impl Product {
             }
             Entry::Stall { .. } | Entry::Reject(_) => None,
         };
-        block.entries.iter().filter_map(line).collect()
+        let topics = block.topologies.iter().map(|Topology { source, topics }| {
+            let partitions = topics.iter().map(|(_, partitions)| *partitions).sum();
+            Line::Topics { table: *source, partitions }
+        });
+        topics.chain(block.entries.iter().filter_map(line)).collect()
     }
 
     fn reconcile(&mut self, dice: &mut Dice, partition: usize) {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, DeliveryResult};
@@ -30,6 +31,14 @@ struct WriterContext {
 impl ClientContext for WriterContext {
     fn error(&self, error: KafkaError, reason: &str) {
         super::say(&error, reason);
+    }
+
+    /// librdkafka calls the guarantee experimental at each start; what it is relied on for has tests of its own.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match facility {
+            "CONFWARN" if message.contains("enable.gapless.guarantee") => tracing::debug!(message, "kafka client"),
+            _ => DefaultClientContext.log(level, facility, message),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
-//! Questions about offsets, asked by a client of its own: a consumer's question waits behind its fetches, which a broker
+//! Questions about topics and offsets, asked by a client of its own: a consumer's question waits behind its fetches, which a broker
 //! holds back for `fetch.wait.max.ms` where nothing comes, and a group member's behind its rebalances.
 //!
 //! Must not know: who reads.
+
+use std::collections::BTreeMap;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -29,6 +31,23 @@ impl Offsets {
         ]);
         let client = config.create_with_context(Quiet).context(|| "client that asks for offsets".to_owned())?;
         Ok(Offsets { client, group: group.to_owned() })
+    }
+
+    /// The partition counts of the topics that exist: of those named, or of all. Whatever was created before this call
+    /// is among them.
+    pub fn topics(&self, named: Option<&[&str]>) -> Result<BTreeMap<String, i32>, KafkaFailure> {
+        let asked: Vec<Option<&str>> = named.map_or(vec![None], |named| named.iter().copied().map(Some).collect());
+        let mut counts = BTreeMap::new();
+        for topic in asked {
+            let metadata = self.client.fetch_metadata(topic, ANSWER).context(|| match topic {
+                Some(topic) => format!("asking for the partitions of {topic}"),
+                None => "listing the topics".to_owned(),
+            })?;
+            let all = metadata.topics().iter();
+            counts.extend(all.map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32)));
+        }
+        counts.retain(|_, count| *count > 0);
+        Ok(counts)
     }
 
     /// The group's committed offsets of some partitions; partitions without one are left out.

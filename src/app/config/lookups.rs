@@ -71,7 +71,9 @@ fn row(context: &Context<'_>, what: &str, columns: &[Column], node: &Node) -> Op
     let cells = context.list(node, &format!("{what}: a row"))?;
     if cells.len() != columns.len() {
         let message = format!("{what}: a row of {} values for {} columns", cells.len(), columns.len());
-        context.report(node.fault(Kind::BadValue, message));
+        context.report(
+            node.fault(Kind::BadValue, message).hint("Give a value for each column, in their order; ~ is NULL."),
+        );
         return None;
     }
     let value = |(column, node): (&Column, &Node)| match node.content {

@@ -105,7 +105,9 @@ fn settings<'n>(context: &'n Context<'n>, root: &'n Node, files: &'n [Node]) -> 
     let state_dir = running::state_dir(&section);
     let heartbeat_us = section.duration("heartbeat_interval");
     if let (Some(0), Some(node)) = (heartbeat_us, section.get("heartbeat_interval")) {
-        context.report(node.fault(Kind::BadValue, "heartbeat_interval must be more than 0"));
+        context.report(
+            node.fault(Kind::BadValue, "heartbeat_interval must be more than 0").hint("Write a duration, as in 10s."),
+        );
     }
     let sources: Option<Vec<Source>> = sources.into_iter().map(|source| source.value.whole()).collect();
     let sources = sources?;

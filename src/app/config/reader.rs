@@ -59,7 +59,8 @@ impl<'e> Context<'e> {
             Content::Scalar(text) => self.fill_in(node, text),
             _ => {
                 self.report(
-                    node.fault(Kind::BadValue, format!("{what}: expected a value, found {}", node.kind_name())),
+                    node.fault(Kind::BadValue, format!("{what}: expected a value, found {}", node.kind_name()))
+                        .hint("Write one value here."),
                 );
                 None
             }
@@ -107,7 +108,8 @@ impl<'e> Context<'e> {
             Content::Null => Some(&[]),
             _ => {
                 self.report(
-                    node.fault(Kind::BadValue, format!("{what}: expected a list, found {}", node.kind_name())),
+                    node.fault(Kind::BadValue, format!("{what}: expected a list, found {}", node.kind_name()))
+                        .hint("Write it as in [a, b], or each entry in a line of its own behind a dash."),
                 );
                 None
             }
@@ -121,7 +123,8 @@ impl<'e> Context<'e> {
             Content::Null => &[],
             _ => {
                 self.report(
-                    node.fault(Kind::BadValue, format!("{what}: expected a map, found {}", node.kind_name())),
+                    node.fault(Kind::BadValue, format!("{what}: expected a map, found {}", node.kind_name()))
+                        .hint("Write it as in {name: value}, or each name in a line of its own, indented."),
                 );
                 return None;
             }

@@ -136,7 +136,10 @@ pub fn limits(root: &Section<'_>) -> Option<Limits> {
     let millis = |name: &str| {
         let micros = section.duration(name);
         if let (Some(0..1000), Some(node)) = (micros, section.get(name)) {
-            section.context.report(node.fault(Kind::BadValue, format!("{}: less than 1ms", section.path(name))));
+            section.context.report(
+                node.fault(Kind::BadValue, format!("{}: less than 1ms", section.path(name)))
+                    .hint("Write a duration from 1ms, as in 100ms."),
+            );
         }
         micros.map(|micros| (micros / 1000).unsigned_abs())
     };

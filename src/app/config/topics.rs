@@ -92,7 +92,11 @@ pub fn written(root: &Section<'_>, reconciliation: &str) -> Option<TopicSettings
     let number = |field: &'static str, least: i32| {
         let parse = |text: &str| match text.parse::<i32>() {
             Ok(number) if number >= least && number != 0 => Ok(number),
-            _ => Err(Problem::new(format!("\"{text}\" is not a whole number from {}", least.max(1)))),
+            _ => {
+                let or = if least < 0 { ", or -1 for the broker's default" } else { "" };
+                let problem = Problem::new(format!("\"{text}\" is not a whole number from {}", least.max(1)));
+                Err(problem.hint(format!("Write a whole number, as in 3{or}.")))
+            }
         };
         match &section {
             Some(section) => section.read(field, parse),

@@ -129,14 +129,17 @@ fn fraction(text: &str, arguments: Option<&str>, mysql: bool) -> Result<u8, Prob
         None => Ok(if mysql { 0 } else { 6 }),
         Some(digits) => match digits.parse() {
             Ok(digits @ 0..=6) => Ok(digits),
-            _ => Err(Problem::new(format!("\"{text}\" has a precision that is not from 0 to 6"))),
+            _ => Err(Problem::new(format!("\"{text}\" has a precision that is not from 0 to 6"))
+                .hint("It counts the digits of a second's fraction.")),
         },
     }
 }
 
 /// Reads a value of a type as a person writes it. A time of day stands for that time of `day`, where one is given.
 pub fn parse_value(text: &str, ty: Type, day: Option<jiff::civil::Date>) -> Result<Value, Problem> {
-    let bad = |expected: &str| Problem::new(format!("\"{text}\" is not {expected}"));
+    let bad = |expected: &str| {
+        Problem::new(format!("\"{text}\" is not {expected}")).hint(format!("The column is declared {ty}; ~ is NULL."))
+    };
     match ty {
         Type::Bool => super::units::boolean(text).map(Value::Bool),
         Type::Int => text.parse().map(Value::Int).map_err(|_| bad("a whole number of 64 bits")),

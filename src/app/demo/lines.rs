@@ -2,6 +2,7 @@
 //!
 //! Must not know: Kafka. Says what the judge has heard.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::judge::{Judge, Seen};
@@ -11,7 +12,8 @@ use super::world::Micros;
 /// How much has been told.
 pub struct Lines {
     opened: usize,
-    resolved: usize,
+    /// Indexes of what is over.
+    resolved: BTreeSet<usize>,
     stalls: u32,
     recoveries: u32,
 }
@@ -19,7 +21,7 @@ pub struct Lines {
 impl Lines {
     pub fn begin(bootstrap: &str) -> io::Result<Lines> {
         print(format_args!("two databases take orders and payments, on an embedded Kafka at {bootstrap}"))?;
-        Ok(Lines { opened: 0, resolved: 0, stalls: 0, recoveries: 0 })
+        Ok(Lines { opened: 0, resolved: BTreeSet::new(), stalls: 0, recoveries: 0 })
     }
 
     /// Tells what the judge has heard since.
@@ -32,10 +34,12 @@ impl Lines {
             ))?;
         }
         self.opened = judge.seen.len();
-        let resolved = judge.seen.iter().filter(|seen| seen.resolved.is_some()).count();
-        if resolved > self.resolved {
-            print(format_args!("{} resolved  {resolved} in all", clock(now)))?;
-            self.resolved = resolved;
+        for (index, Seen { order, rule, since, resolved, .. }) in judge.seen.iter().enumerate() {
+            let Some(resolved) = resolved else { continue };
+            if self.resolved.insert(index) {
+                let age = (resolved - since) as f64 / 1e6;
+                print(format_args!("{} resolved  order {order:<6} {rule:<22} after {age:.1} s", clock(*resolved)))?;
+            }
         }
         if judge.stalls_reported > self.stalls {
             print(format_args!("{} source stalled: payments", clock(now)))?;

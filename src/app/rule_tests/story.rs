@@ -30,7 +30,8 @@ impl Place {
     }
 
     pub fn fault(&self, message: impl Into<String>) -> Diagnostic {
-        self.source.fault_at(&self.span, Kind::BadValue, message)
+        let fault = self.source.fault_at(&self.span, Kind::BadValue, message);
+        fault.hint("docs/rules.md shows how rule tests are written.")
     }
 }
 

@@ -147,7 +147,7 @@ impl<'s> Binder<'s> {
             E::TypedString(typed) if !typed.uses_odbc_syntax => {
                 match (from_sql(&typed.data_type), &typed.value.value) {
                     (Ok(ty), ast::Value::SingleQuotedString(text)) => self.parsed(expr, text, ty),
-                    (Err(why), _) => self.refuse(expr, why),
+                    (Err((why, hint)), _) => self.fail(SqlError::new(expr.span(), why).hint(hint)),
                     _ => self.refuse(expr, "expected a quoted value"),
                 }
             }
@@ -348,7 +348,9 @@ impl<'s> Binder<'s> {
         let operand = self.bind(operand);
         let to = match from_sql(data_type) {
             Ok(to) => to,
-            Err(why) => return self.refuse(at, format!("cast to {data_type}: {why}")),
+            Err((why, hint)) => {
+                return self.fail(SqlError::new(at.span(), format!("cast to {data_type}: {why}")).hint(hint));
+            }
         };
         let operand = operand?;
         if let (Ty::Literal, Expr::Constant(Value::Text(text))) = (operand.ty, &operand.expr) {

@@ -23,7 +23,10 @@ impl Binder<'_> {
             return self.clock(at, &called);
         }
         if over.is_some() {
-            return self.refuse(at, "window functions are not supported");
+            let error = SqlError::new(at.span(), "window functions are not supported");
+            return self.fail(
+                error.hint("An aggregate with GROUP BY of the key, in a subquery, can be joined to the rows."),
+            );
         }
         let FunctionArguments::List(list) = args else {
             return self.refuse(at, format!("{called} is called with arguments in parentheses"));

@@ -129,4 +129,5 @@ fn syntax(error: &ParserError) -> SqlError {
     let start =
         sqlparser::tokenizer::Location { line: numbers.next().unwrap_or(1), column: numbers.next().unwrap_or(1) };
     SqlError::new(Span { start, end: start }, format!("syntax: {message}"))
+        .hint("Rules are written in PostgreSQL's SQL; docs/rules.md lists what they may use.")
 }

@@ -288,7 +288,7 @@ fn refusals_say_where_and_why() {
         ),
         (
             "SELECT total::float8 AS x FROM orders",
-            "1:8 cast to FLOAT8: money is decimal: binary floating point would round it; use numeric",
+            "1:8 cast to FLOAT8: binary floating point would round money (Money is decimal: use numeric.)",
         ),
         (
             "SELECT order_id FROM orders ORDER BY order_id",

@@ -120,9 +120,12 @@ fn together(left: Type, right: Type) -> Option<Type> {
     }
 }
 
-/// A SQL type's name as what a cast leads to; the error says what is wrong with it.
-pub fn from_sql(ty: &DataType) -> Result<Target, &'static str> {
-    const FLOAT: &str = "money is decimal: binary floating point would round it; use numeric";
+/// What is wrong with a type's name, and what to do instead.
+pub type Refused = (&'static str, &'static str);
+
+/// A SQL type's name as what a cast leads to.
+pub fn from_sql(ty: &DataType) -> Result<Target, Refused> {
+    const FLOAT: Refused = ("binary floating point would round money", "Money is decimal: use numeric.");
     let fraction = |digits: &Option<u64>| digits.map(|digits| digits.min(6) as u32);
     Ok(Target::of(match ty {
         DataType::Boolean | DataType::Bool => Type::Bool,
@@ -131,7 +134,7 @@ pub fn from_sql(ty: &DataType) -> Result<Target, &'static str> {
         DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => return decimal(info),
         DataType::Text | DataType::Varchar(None) | DataType::CharacterVarying(None) => Type::Text,
         DataType::Varchar(_) | DataType::CharacterVarying(_) | DataType::Char(_) | DataType::Character(_) => {
-            return Err("lengths of text are not supported; use text");
+            return Err(("lengths of text are not supported", "Use text."));
         }
         DataType::Timestamp(digits, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
             return Ok(Target { ty: Type::TimestampTz, digits: fraction(digits) });
@@ -152,11 +155,11 @@ pub fn from_sql(ty: &DataType) -> Result<Target, &'static str> {
             return Err(FLOAT);
         }
         DataType::Double(_) => return Err(FLOAT),
-        _ => return Err("this type is not supported"),
+        _ => return Err(("this type is not supported", "docs/rules.md lists the types that values can be cast to.")),
     }))
 }
 
-fn decimal(info: &ExactNumberInfo) -> Result<Target, &'static str> {
+fn decimal(info: &ExactNumberInfo) -> Result<Target, Refused> {
     let (digits, scale) = match info {
         ExactNumberInfo::None => return Ok(Target::of(Type::Decimal { scale: None })),
         ExactNumberInfo::Precision(digits) => (*digits, 0),
@@ -166,7 +169,7 @@ fn decimal(info: &ExactNumberInfo) -> Result<Target, &'static str> {
         (1..=1000, Ok(scale @ 0..=1000)) => {
             Ok(Target { ty: Type::Decimal { scale: Some(scale) }, digits: Some(digits as u32) })
         }
-        (1..=1000, _) => Err("a scale is from 0 to 1000"),
-        _ => Err("a precision is from 1 to 1000"),
+        (1..=1000, _) => Err(("a scale is from 0 to 1000", "As in numeric(12,2).")),
+        _ => Err(("a precision is from 1 to 1000", "As in numeric(12,2).")),
     }
 }

@@ -30,7 +30,6 @@ fn stage(commit_time: bool) -> Stage {
     let patience = Patience { slack_us: 2 * SECOND, stall_after_us: 60 * SECOND };
     let mut ingest = Ingest::new(Arc::new(plan), 1, vec![commit_time], vec![false], patience);
     let lane = TopicPartition { topic: "orders".into(), partition: 0 };
-    ingest.learn(Topology { source: 0, topics: vec![("orders".into(), 1)] });
     ingest.assign(0, lane.clone(), 0, Instant(0));
     Stage { ingest, lane }
 }
@@ -73,8 +72,17 @@ impl Stage {
         self.ingest.take(0, &self.lane, (offset, Reading::Change(decoded)), Instant(now));
     }
 
-    /// The marks, and the source times of the changes, of a round.
+    fn learn(&mut self, partitions: i32) {
+        self.ingest.learn([Topology { source: 0, topics: vec![("orders".into(), partitions)] }]);
+    }
+
+    /// The marks, and the source times of the changes, of a round before which the topics were looked up.
     fn round(&mut self, now: i64) -> (Vec<i64>, Vec<i64>) {
+        self.learn(1);
+        self.collect(now)
+    }
+
+    fn collect(&mut self, now: i64) -> (Vec<i64>, Vec<i64>) {
         let (mut marks, mut times) = (Vec::new(), Vec::new());
         for (_, block) in self.ingest.collect(Instant(now)).blocks {
             for entry in block.entries {
@@ -112,6 +120,26 @@ fn an_end_offset_proves_nothing_until_a_slack_after_the_leader_is_back() {
         stage.take(offset, 20 * SECOND, 28 * SECOND, false);
     }
     assert_eq!(stage.round(28 * SECOND).0, [25 * SECOND]);
+}
+
+/// A partition that was added may hold what was committed before; so a promise tells of it, or waits until it can.
+#[test]
+fn a_promise_waits_until_it_is_known_which_partitions_there_are() {
+    let mut stage = stage(true);
+    stage.learn(1);
+    stage.take(0, 10 * SECOND, 10 * SECOND, false);
+    assert!(stage.ingest.wants_topologies());
+    assert_eq!(stage.collect(10 * SECOND), (vec![], vec![10 * SECOND]));
+    stage.learn(2);
+    assert!(!stage.ingest.wants_topologies());
+    stage.take(1, 11 * SECOND, 11 * SECOND, false);
+    let blocks = stage.ingest.collect(Instant(11 * SECOND)).blocks;
+    let marks = blocks[0].1.entries.iter().filter_map(|entry| match entry {
+        Entry::Mark(mark) => Some(mark.time.0),
+        _ => None,
+    });
+    assert_eq!(marks.collect::<Vec<_>>(), [10 * SECOND - 1], "what was read since waits for the next look");
+    assert_eq!(blocks[0].1.topologies[0].topics[0].1, 2);
 }
 
 /// Where heartbeats end, as when a backlog is read whose connector stands still, the last one is good all the same.

@@ -1,11 +1,14 @@
-//! A block of the changes log as bytes, version 2: version 1 had no rules.
+//! A block of the changes log as bytes, version 1.
 //!
 //! Must not know: what the lines mean. Sources and columns are written by name, so that a reader with another
-//! configuration (a column more, a source less) still reads what it keeps.
+//! configuration (a column more, a source less) still reads what it keeps. A column of another type is refused: its
+//! values would meet rules that were compiled for others.
 
-use super::rules::{decode_rules, encode_rules};
+use std::mem::discriminant;
+
+use super::rules::{decode_rules, encode_rules, read_type, write_type};
 use super::{Reader, WireError, Writer};
-use crate::domain::catalog::Catalog;
+use crate::domain::catalog::{Catalog, Column};
 use crate::domain::change::{
     Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition,
     Topology,
@@ -15,7 +18,7 @@ use crate::domain::value::Value;
 
 const WHAT: &str = "changes-log block";
 const MAGIC: &[u8] = b"EKB";
-const VERSION: u8 = 2;
+const VERSION: u8 = 1;
 
 pub(super) const UPSERT: u8 = 1;
 pub(super) const DELETE: u8 = 2;
@@ -40,7 +43,7 @@ pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
         writer.text(&table.name);
         writer.length(table.columns.len());
         for column in &table.columns {
-            writer.text(&column.name);
+            write_column(&mut writer, column);
         }
     }
     let local = |source: SourceIndex| used.binary_search(&source).expect("every source was listed");
@@ -241,16 +244,26 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Block, WireError> {
 }
 
 impl SourceMap {
-    pub(super) fn new(name: &str, written: &[&str], catalog: &Catalog) -> SourceMap {
+    /// `what` was written with these columns.
+    pub(super) fn new(
+        what: &'static str,
+        name: &str,
+        written: &[Column],
+        catalog: &Catalog,
+    ) -> Result<SourceMap, WireError> {
         let source = catalog.sources.iter().position(|table| table.name == name);
-        let columns = match source {
-            Some(source) => {
-                let place = |column: &str| written.iter().position(|name| *name == column);
-                catalog.sources[source].columns.iter().map(|column| place(&column.name)).collect()
+        let mut columns = Vec::new();
+        for column in source.map_or(&[][..], |source| &catalog.sources[source].columns) {
+            let place = written.iter().position(|known| known.name == column.name);
+            let was = place.map_or(column.ty, |place| written[place].ty);
+            // Scale and precision tell how to decode, not what a value is.
+            if discriminant(&was) != discriminant(&column.ty) {
+                let (source_name, column, is) = (name.to_owned(), column.name.clone(), column.ty);
+                return Err(WireError::Redeclared { what, source_name, column, was, is });
             }
-            None => Vec::new(),
-        };
-        SourceMap { source, columns, written: written.len() }
+            columns.push(place);
+        }
+        Ok(SourceMap { source, columns, written: written.len() })
     }
 
     /// A writer's row as the reader's: columns that the writer did not have are unknown.
@@ -268,8 +281,17 @@ impl SourceMap {
 
 fn read_source(reader: &mut Reader<'_>, catalog: &Catalog) -> Result<SourceMap, WireError> {
     let name = reader.text()?;
-    let written = reader.list(Reader::text)?;
-    Ok(SourceMap::new(name, &written, catalog))
+    let written = reader.list(read_column)?;
+    SourceMap::new(WHAT, name, &written, catalog)
+}
+
+pub(super) fn write_column(writer: &mut Writer, column: &Column) {
+    writer.text(&column.name);
+    write_type(writer, column.ty);
+}
+
+pub(super) fn read_column(reader: &mut Reader<'_>) -> Result<Column, WireError> {
+    Ok(Column { name: reader.text()?.to_owned(), ty: read_type(reader)? })
 }
 
 fn read_partition(reader: &mut Reader<'_>) -> Result<i32, WireError> {

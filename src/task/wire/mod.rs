@@ -13,7 +13,7 @@ use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;
 
 use crate::domain::instant::Instant;
-use crate::domain::value::Value;
+use crate::domain::value::{Type, Value};
 
 /// Why bytes could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,11 @@ pub enum WireError {
     Newer { what: &'static str, found: u8, known: u8 },
     #[error("{what} is damaged at byte {at}: {reason}")]
     Damaged { what: &'static str, at: usize, reason: &'static str },
+    #[error(
+        "{what} holds {column} of source {source_name} as {was}, the configuration declares it {is}; give the reconciliation \
+         a new name: it begins anew from what the sources' topics hold"
+    )]
+    Redeclared { what: &'static str, source_name: String, column: String, was: Type, is: Type },
 }
 
 /// Appends to a byte vector.

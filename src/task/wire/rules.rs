@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use super::block::{read_column, write_column};
 use super::{Reader, WireError, Writer};
-use crate::domain::catalog::{Column, LookupTable};
+use crate::domain::catalog::LookupTable;
 use crate::domain::rule::{Definition, Escalation, RuleSet};
 use crate::domain::value::Type;
 
@@ -21,10 +22,7 @@ pub fn encode_rules(set: &RuleSet) -> Vec<u8> {
     for lookup in &set.lookups {
         writer.text(&lookup.name);
         writer.length(lookup.columns.len());
-        for column in &lookup.columns {
-            writer.text(&column.name);
-            write_type(&mut writer, column.ty);
-        }
+        lookup.columns.iter().for_each(|column| write_column(&mut writer, column));
         writer.length(lookup.rows.len());
         lookup.rows.iter().for_each(|row| writer.values(row));
     }
@@ -40,7 +38,7 @@ pub fn decode_rules(bytes: &[u8]) -> Result<RuleSet, WireError> {
     reader.head(MAGIC, VERSION)?;
     let lookups = reader.list(|reader| {
         let name = reader.text()?.to_owned();
-        let columns = reader.list(|reader| Ok(Column { name: reader.text()?.to_owned(), ty: read_type(reader)? }))?;
+        let columns = reader.list(read_column)?;
         let rows = reader.list(|reader| Ok(reader.values()?.into_vec()))?;
         Ok(LookupTable { name, columns, rows })
     })?;
@@ -93,7 +91,7 @@ fn read_texts(reader: &mut Reader<'_>) -> Result<BTreeMap<String, String>, WireE
     Ok(texts.into_iter().collect())
 }
 
-fn write_type(writer: &mut Writer, ty: Type) {
+pub(super) fn write_type(writer: &mut Writer, ty: Type) {
     let (tag, detail) = match ty {
         Type::Bool => (1, None),
         Type::Int => (2, None),
@@ -111,7 +109,7 @@ fn write_type(writer: &mut Writer, ty: Type) {
     writer.option(detail, |writer, detail| writer.unsigned(u64::from(detail)));
 }
 
-fn read_type(reader: &mut Reader<'_>) -> Result<Type, WireError> {
+pub(super) fn read_type(reader: &mut Reader<'_>) -> Result<Type, WireError> {
     let tag = reader.byte()?;
     let detail: Option<u32> = reader.option(Reader::narrow)?;
     let precision = detail.and_then(|detail| u8::try_from(detail).ok()).unwrap_or(6);

@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
-use super::block::{DELETE, Last, SourceMap, UPSERT, read_change, read_origin, write_change, write_origin};
+use super::block::{
+    DELETE, Last, SourceMap, UPSERT, read_change, read_column, read_origin, write_change, write_column, write_origin,
+};
 use super::{Reader, WireError, Writer};
-use crate::domain::catalog::Catalog;
+use crate::domain::catalog::{Catalog, Column};
 use crate::domain::change::{Key, Origin, Position, TopicPartition};
 use crate::domain::flow::{Flow, Place};
 use crate::domain::instant::Instant;
@@ -16,21 +18,19 @@ use crate::domain::queue::Waiting;
 use crate::domain::timeline::Lane;
 
 const VERSION: u8 = 1;
+const STATE: &str = "the state";
 const KEY_STATE: &str = "key state";
 const TASK_MEMORY: &str = "task memory";
 const CHUNK: &str = "chunk of waiting changes";
 const MAGIC: &[u8] = b"EKM";
 
-/// The names under which rows were written: for each source, its name and its columns.
+/// What rows were written as: for each source, its name and its columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout(pub Vec<(String, Vec<String>)>);
+pub struct Layout(pub Vec<(String, Vec<Column>)>);
 
 impl Layout {
     pub fn of(catalog: &Catalog) -> Layout {
-        let names = |table: &crate::domain::catalog::SourceTable| {
-            (table.name.clone(), table.columns.iter().map(|column| column.name.clone()).collect())
-        };
-        Layout(catalog.sources.iter().map(names).collect())
+        Layout(catalog.sources.iter().map(|table| (table.name.clone(), table.columns.clone())).collect())
     }
 }
 
@@ -42,17 +42,14 @@ pub struct Layouts {
 
 impl Layouts {
     /// `known` as the memory lists them; the catalog's own is appended unless it is the last already.
-    pub fn new(mut known: Vec<Layout>, catalog: &Catalog) -> Layouts {
+    pub fn new(mut known: Vec<Layout>, catalog: &Catalog) -> Result<Layouts, WireError> {
         let current = Layout::of(catalog);
         if known.last() != Some(&current) {
             known.push(current);
         }
-        let map = |(name, columns): &(String, Vec<String>)| {
-            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            SourceMap::new(name, &columns, catalog)
-        };
-        let maps = known.iter().map(|layout| layout.0.iter().map(map).collect()).collect();
-        Layouts { layouts: known, maps }
+        let map = |(name, columns): &(String, Vec<Column>)| SourceMap::new(STATE, name, columns, catalog);
+        let maps = known.iter().map(|layout| layout.0.iter().map(map).collect()).collect::<Result<_, _>>()?;
+        Ok(Layouts { layouts: known, maps })
     }
 
     pub fn list(&self) -> &[Layout] {
@@ -261,7 +258,7 @@ pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
         for (source, columns) in &layout.0 {
             writer.text(source);
             writer.length(columns.len());
-            columns.iter().for_each(|column| writer.text(column));
+            columns.iter().for_each(|column| write_column(&mut writer, column));
         }
     }
     writer.length(memory.origins.len());
@@ -304,9 +301,7 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
     let sweep = reader.option(|reader| Ok((reader.fixed()?, Key(reader.text()?.into()))))?;
     let heartbeat = reader.option(Reader::instant)?;
     let layouts = reader.list(|reader| {
-        let source = |reader: &mut Reader<'_>| {
-            Ok((reader.text()?.to_owned(), reader.list(|reader| Ok(reader.text()?.to_owned()))?))
-        };
+        let source = |reader: &mut Reader<'_>| Ok((reader.text()?.to_owned(), reader.list(read_column)?));
         Ok(Layout(reader.list(source)?))
     })?;
     let origins = reader.list(read_origin)?;

@@ -48,7 +48,7 @@ fn casts_round_to_the_digits_that_they_name() {
         ("'99.96'::numeric(3,1)", "1:8 numeric out of range"),
         ("0::numeric(1,1)", "0.0"),
         ("12345.678::numeric(5)", "12346"),
-        ("total::numeric(0)", "1:8 cast to NUMERIC(0): a precision is from 1 to 1000"),
+        ("total::numeric(0)", "1:8 cast to NUMERIC(0): a precision is from 1 to 1000 (As in numeric(12,2).)"),
     ];
     have_values(&cases);
 }
