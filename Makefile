@@ -28,7 +28,7 @@ lint: packages ## format and clippy, warnings are errors
 	cargo clippy --all-targets -- -D warnings
 
 test: lint ## everything: lint, unit tests, stories, simulation, embedded broker, real stack
-	cargo test
+	cargo test -- --test-threads=4 # more than cores: most tests wait for graces and promises to pass
 	$(MAKE) test-real
 
 test-real: stack ## the real stack: PostgreSQL, MariaDB, Kafka, Debezium
