@@ -123,7 +123,10 @@ impl Live {
                     "Such records go to quarantine. Compare the source's columns and their types with the record.";
                 Some(self.fault(words, message).hint(hint))
             }
-            Err(failure) => Some(self.fault(words, format!("{of}: {failure}"))),
+            Err(failure) => {
+                let hint = "The brokers did not answer, or refused: check that this user may read the topic.";
+                Some(self.fault(words, format!("{of}: {failure}")).hint(hint))
+            }
         })
     }
 

@@ -59,7 +59,7 @@ impl Kind {
             Kind::UnknownName => "Names must be the same to the letter.",
             Kind::Environment => "Set it for the process that runs evenkeel.",
             Kind::Sql => "docs/rules.md lists the SQL that rules may use.",
-            Kind::Live => "evenkeel run waits for what is missing, and says so in its log.",
+            Kind::Live => "Compare what runs with what the configuration says.",
         }
     }
 }

@@ -34,8 +34,10 @@ const LOOK_UP: Duration = Duration::from_secs(2);
 /// How often end offsets may be asked for, and topics looked up that promises wait for.
 const ASK: Duration = Duration::from_millis(200);
 
-/// Looking up may take no more than one part in so many of the time: a cluster may have many topics.
+/// Looking up may take no more than one part in so many of the time, for a cluster may have many topics; though it is
+/// never put off for longer than that.
 const LOOK_UP_SHARE: u32 = 10;
+const LOOK_UP_LATEST: Duration = Duration::from_secs(5);
 
 /// How often offsets are committed. What a restart reads again is dropped by its offset.
 const COMMIT: Duration = Duration::from_secs(1);
@@ -128,7 +130,7 @@ impl IngestStage {
                 self.commit();
             }
             let pause = if self.ingest.wants_topologies() { ASK } else { LOOK_UP };
-            if look_up.elapsed() >= pause.max(look_up_took * LOOK_UP_SHARE) {
+            if look_up.elapsed() >= pause.max((look_up_took * LOOK_UP_SHARE).min(LOOK_UP_LATEST)) {
                 let begun = Moment::now();
                 self.look_up()?;
                 look_up = Moment::now();
@@ -221,7 +223,9 @@ impl IngestStage {
         }
         let all =
             self.topics.iter().flat_map(|(topic, (_, count))| (0..*count).map(|number| (topic.to_string(), number)));
-        let begun = self.input.begin(&self.offsets, assigned, &all.collect::<Vec<_>>())?;
+        // Nor is it sure that the brokers have just told of them.
+        let all: BTreeSet<_> = all.chain(assigned.iter().cloned()).collect();
+        let begun = self.input.begin(&self.offsets, assigned, &all.into_iter().collect::<Vec<_>>())?;
         let new = begun.iter().filter(|(.., is_new)| *is_new);
         let new: Vec<_> = new.map(|(id, offset, _)| (id.topic.to_string(), id.partition, *offset)).collect();
         self.member.commit_now(&new);
@@ -344,7 +348,8 @@ impl IngestStage {
         for (source, settings) in self.settings.sources.iter().enumerate() {
             let matching = matching(&settings.topics, &present);
             for (topic, partitions) in &matching {
-                self.topics.insert(topic.as_str().into(), (source, *partitions));
+                let (_, known) = self.topics.entry(topic.as_str().into()).or_insert((source, 0));
+                *known = (*known).max(*partitions);
             }
             let topics = matching.into_iter().map(|(topic, count)| (topic.into(), count)).collect();
             topologies.push(Topology { source, topics });

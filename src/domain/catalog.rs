@@ -23,6 +23,13 @@ pub struct SourceTable {
     pub primary_key: Vec<usize>,
 }
 
+impl SourceTable {
+    /// True for a column that says which row it is, or whose.
+    pub fn identifies(&self, column: usize) -> bool {
+        column == self.key || self.primary_key.contains(&column)
+    }
+}
+
 /// A small constant table from the configuration. May be joined on any column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupTable {

@@ -187,6 +187,17 @@ pub struct Topology {
     pub topics: Vec<(Arc<str>, i32)>,
 }
 
+/// Adds topics and partitions to those that are known. Counts only rise; a topic that is gone stays, so that its mark
+/// keeps holding verdicts until somebody has said that it may go.
+pub fn add_topics(known: &mut Vec<(Arc<str>, i32)>, more: &[(Arc<str>, i32)]) {
+    for (topic, partitions) in more {
+        match known.iter_mut().find(|(name, _)| name == topic) {
+            Some((_, count)) => *count = (*count).max(*partitions),
+            None => known.push((topic.clone(), *partitions)),
+        }
+    }
+}
+
 /// One line of the changes log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -208,7 +219,7 @@ pub enum Entry {
 pub struct Block {
     /// The machine's clock when ingest ended the round.
     pub written_at: Instant,
-    /// The topology of every source that a line speaks of.
+    /// Of the sources that lines speak of, the topology that the writer has not told this partition of the log before.
     pub topologies: Vec<Topology>,
     pub topic_partitions: Vec<(SourceIndex, TopicPartition)>,
     pub origins: Vec<Origin>,

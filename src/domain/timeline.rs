@@ -20,7 +20,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use super::change::{Change, Mark, RunId, SourceIndex, TopicPartition, Topology, family_of, is_same_run};
+use super::change::{Change, Mark, RunId, SourceIndex, TopicPartition, Topology, add_topics, family_of, is_same_run};
 use super::flow::{Flow, Place, Told};
 use super::instant::Instant;
 use super::queue::{Queue, Waiting};
@@ -198,16 +198,9 @@ impl Timeline {
         index
     }
 
-    /// Learns which topic-partitions a source has. Counts only rise; a topic that is gone stays, so that its mark
-    /// keeps holding verdicts until somebody has said that it may go.
+    /// Learns which topic-partitions a source has, besides those that it is known to have.
     pub fn learn(&mut self, topology: &Topology) {
-        let known = &mut self.topologies[topology.source];
-        for (topic, partitions) in &topology.topics {
-            match known.iter_mut().find(|(name, _)| name == topic) {
-                Some((_, count)) => *count = (*count).max(*partitions),
-                None => known.push((topic.clone(), *partitions)),
-            }
-        }
+        add_topics(&mut self.topologies[topology.source], &topology.topics);
     }
 
     /// True where the offset was not taken before; takes it.

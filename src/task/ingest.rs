@@ -16,14 +16,17 @@
 //! hold what was committed before; so each promise waits until the brokers have been asked, after it could be given,
 //! which there are.
 
+mod lane;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use self::lane::{Lane, Seen, Target};
 use crate::domain::change::{
     Block, Change, Entry, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition, Topology,
+    add_topics,
 };
 use crate::domain::instant::Instant;
 use crate::domain::routing::partition_of;
@@ -71,45 +74,6 @@ struct Beat {
     seen_at: Instant,
 }
 
-/// A heartbeat that was seen.
-#[derive(Clone, Copy)]
-struct Seen {
-    time: Instant,
-    proof: Proof,
-    /// Partition of the heartbeat topic, and offset.
-    stand: (i32, i64),
-}
-
-/// A promise that is given when everything below `end` has been read.
-struct Target {
-    end: i64,
-    time: Instant,
-    proof: Proof,
-}
-
-struct Lane {
-    source: SourceIndex,
-    topic_partition: TopicPartition,
-    /// Everything below has been read.
-    read_to: i64,
-    targets: VecDeque<Target>,
-    /// Where the last streamed change stood.
-    last: Option<Proof>,
-    /// The greatest source time of streamed changes.
-    latest: Option<Instant>,
-    /// The best promise that can be given once it is known which other topic-partitions there are.
-    promise: Option<(Instant, Option<Proof>)>,
-    /// The best promise that can be given now.
-    confirmed: Option<(Instant, Option<Proof>)>,
-    promised: Option<Instant>,
-    /// Since when the broker has answered each time that it was asked for the end offset.
-    answering_since: Option<Instant>,
-    /// The machine's time when the promise last moved, or the lane was assigned.
-    moved_at: Instant,
-    /// What was last said about it; `None` where only another member may have.
-    stalled: Option<bool>,
-}
-
 /// Blocks to write, and how far the sources have been read once all of them are written.
 #[derive(Clone, Debug, Default)]
 pub struct Round {
@@ -127,9 +91,6 @@ pub struct Standing {
     pub stalled: bool,
 }
 
-/// A heartbeat lane waits for no more end offsets than this; further ones replace the newest.
-const TARGETS: usize = 16;
-
 /// A connector's heartbeats that wait for their slack; further ones replace the newest.
 const BEATS: usize = 64;
 
@@ -145,6 +106,8 @@ pub struct Ingest {
     /// For each source, whether its updates may move a row to another key without saying from which.
     key_may_change: Vec<bool>,
     topologies: Vec<Option<Topology>>,
+    /// For each partition of the changes log and each source, the topology last written there.
+    told: Vec<Vec<Option<Topology>>>,
     lanes: BTreeMap<(SourceIndex, TopicPartition), Lane>,
     beats: VecDeque<Beat>,
     /// For each connector of the plan, its last heartbeats, in the order in which they came.
@@ -169,6 +132,7 @@ impl Ingest {
         };
         Ingest {
             topologies: vec![None; plan.sources.len()],
+            told: vec![vec![None; plan.sources.len()]; partitions as usize],
             lanes: BTreeMap::new(),
             beats: VecDeque::new(),
             seen: vec![VecDeque::new(); commit_time.len()],
@@ -182,37 +146,27 @@ impl Ingest {
 
     /// True where a promise waits for [`Ingest::learn`].
     pub fn wants_topologies(&self) -> bool {
-        self.lanes.values().any(|lane| lane.promise != lane.confirmed)
+        self.lanes.values().any(Lane::waits)
     }
 
     /// Learns every source's topics and their partition counts, which were asked for after all that was taken so far.
     pub fn learn(&mut self, topologies: impl IntoIterator<Item = Topology>) {
         for topology in topologies {
             let source = topology.source;
-            self.topologies[source] = Some(topology);
+            match &mut self.topologies[source] {
+                Some(known) => add_topics(&mut known.topics, &topology.topics),
+                unknown => *unknown = Some(topology),
+            }
         }
         for lane in self.lanes.values_mut() {
-            lane.confirmed = lane.promise;
+            lane.confirm();
         }
     }
 
     /// Begins to read a topic-partition at an offset.
     pub fn assign(&mut self, source: SourceIndex, topic_partition: TopicPartition, offset: i64, now: Instant) {
         let id = (source, topic_partition.clone());
-        let lane = Lane {
-            source,
-            topic_partition,
-            read_to: offset,
-            targets: VecDeque::new(),
-            last: None,
-            latest: None,
-            promise: None,
-            confirmed: None,
-            promised: None,
-            answering_since: None,
-            moved_at: now,
-            stalled: None,
-        };
+        let lane = Lane::begin(source, topic_partition, offset, now);
         self.lanes.insert(id, lane);
     }
 
@@ -424,10 +378,16 @@ impl Ingest {
             let mut sources: Vec<SourceIndex> = block.topic_partitions.iter().map(|(source, _)| *source).collect();
             sources.sort_unstable();
             sources.dedup();
-            block.topologies = sources.iter().filter_map(|source| self.topologies[*source].clone()).collect();
+            // What this member has told a partition once, whoever reads it knows.
+            let told = &mut self.told[partition];
+            let mut news = |source: &SourceIndex| {
+                let known = self.topologies[*source].as_ref()?;
+                (told[*source].as_ref() != Some(known)).then(|| told[*source].insert(known.clone()).clone())
+            };
+            block.topologies = sources.iter().filter_map(&mut news).collect();
             round.blocks.push((partition as i32, block));
         }
-        round.read_to = self.lanes.values().map(|lane| (lane.topic_partition.clone(), lane.read_to)).collect();
+        round.read_to = self.lanes.values().map(|lane| (lane.topic_partition.clone(), lane.to_commit())).collect();
         round
     }
 
@@ -459,64 +419,6 @@ fn at_lane(entry: Entry, topic_partition: usize) -> Entry {
         Entry::Mark(mark) => Entry::Mark(Mark { topic_partition, ..mark }),
         Entry::Stall { stalled, .. } => Entry::Stall { topic_partition, stalled },
         other => other,
-    }
-}
-
-impl Lane {
-    /// True where everything before the proof's position has been read. Positions of different runs are not held
-    /// against each other: a failover may lie between them.
-    fn has_passed(&self, proof: Proof) -> bool {
-        self.last.is_some_and(|last| last.run == proof.run && last.position >= proof.position)
-    }
-
-    /// Takes the promise of the last heartbeat that has been passed. Those of another run are stepped over.
-    fn pass(&mut self, seen: &VecDeque<Seen>) {
-        let known = self.promise.map_or(Instant::MIN, |(time, _)| time);
-        let later = seen.range(seen.partition_point(|seen| seen.time <= known)..);
-        let run = self.last.map(|last| last.run);
-        let passed = later.filter(|seen| Some(seen.proof.run) == run).take_while(|seen| self.has_passed(seen.proof));
-        if let Some(Seen { time, proof, .. }) = passed.last().copied() {
-            self.offer(time, Some(proof));
-        }
-    }
-
-    fn offer(&mut self, time: Instant, proof: Option<Proof>) {
-        if self.promise.is_none_or(|(best, _)| time > best) {
-            self.promise = Some((time, proof));
-        }
-    }
-
-    fn aim(&mut self, target: Target) {
-        if self.targets.len() >= TARGETS {
-            self.targets.pop_back();
-        }
-        self.targets.push_back(target);
-        self.reach();
-    }
-
-    fn reach(&mut self) {
-        while self.targets.front().is_some_and(|target| target.end <= self.read_to) {
-            let target = self.targets.pop_front().expect("there is a first");
-            self.offer(target.time, Some(target.proof));
-        }
-    }
-
-    /// What there is to write about the lane now; indexes are not set.
-    fn say(&mut self, now: Instant, stall_after_us: i64) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        let news = self.confirmed.filter(|(time, _)| self.promised.is_none_or(|known| *time > known));
-        if let Some((time, proof)) = news {
-            self.moved_at = now;
-            self.promised = Some(time);
-            entries.push(Entry::Mark(Mark { topic_partition: 0, time, proof }));
-        }
-        let stands_still = now.since(self.moved_at) > stall_after_us;
-        let is_recent = self.confirmed.is_some_and(|(time, _)| now.since(time) <= stall_after_us);
-        if (stands_still || is_recent) && self.stalled != Some(stands_still) {
-            self.stalled = Some(stands_still);
-            entries.push(Entry::Stall { topic_partition: 0, stalled: stands_still });
-        }
-        entries
     }
 }
 

@@ -47,8 +47,10 @@ fn sim_says_what_the_oracle_says() {
     }
     println!("{seeds} seeds: {sums:?}");
     // A simulation in which nothing happens proves nothing.
-    let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs, held } = sums;
-    let happened = [transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs, held];
+    let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs, held, grown } =
+        sums;
+    let happened =
+        [transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs, held, grown];
     assert!(seeds < 200 || happened.iter().all(|count| *count > seeds / 50), "{sums:?}");
 }
 
@@ -74,6 +76,8 @@ struct Sums {
     epochs: u64,
     /// Discrepancies that nobody could say were over.
     held: u64,
+    /// Partitions that were added.
+    grown: u64,
 }
 
 impl Sums {
@@ -89,6 +93,7 @@ impl Sums {
         self.turns += other.turns;
         self.epochs += other.epochs;
         self.held += other.held;
+        self.grown += other.grown;
     }
 }
 
@@ -181,7 +186,12 @@ fn compare(
     let told = number("EVENKEEL_SEED").is_some();
     let partition_of = |key: i64| product.partition_of(key);
     let honest = !delivery.trouble.breaks_promises;
-    let mut sums = Sums { disturbances: product.disturbances, stalls: product.stalls(), ..Sums::default() };
+    let mut sums = Sums {
+        disturbances: product.disturbances,
+        stalls: product.stalls(),
+        grown: product.grown,
+        ..Sums::default()
+    };
     sums.transactions = world.databases.iter().map(|database| database.log.len() as u64).sum();
     for (partition, log) in product.log.iter().enumerate() {
         let reconciler = &product.reconcilers[partition];
@@ -191,6 +201,7 @@ fn compare(
             assert_eq!(oracle.broken_promises(&log.iter().map(|b| b.lines.clone()).collect::<Vec<_>>()), [""; 0]);
             assert_eq!(verdict.late, 0, "seed {seed}: nothing is late where no promise is broken");
             assert!(!verdict.lifted, "seed {seed}: a change stands where its database says");
+            assert_eq!(verdict.lacking, [""; 0], "seed {seed}: what is settled is all there");
         }
         let said = reconciler.said(&product.topics);
         for key in verdict.said.keys().chain(said.keys()) {

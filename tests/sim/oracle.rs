@@ -60,6 +60,8 @@ pub struct Verdict {
     pub turns: u64,
     /// True where some change's place on the timeline is not what its database says.
     pub lifted: bool,
+    /// What was not there, in whatever partition, when it was said to be settled.
+    pub lacking: Vec<String>,
 }
 
 pub struct Oracle<'o> {
@@ -149,6 +151,7 @@ impl Oracle<'_> {
             let settled = settled.filter(|_| topics.iter().all(|partitions| *partitions > 0));
             let settled = settled.and_then(|marks| marks.into_iter().min()).max(verdict.settled);
             if let Some(settled) = settled {
+                self.look_for(verdict.settled, settled, &lanes, &mut verdict.lacking);
                 baseline = baseline.or(marks.filter_map(|(law, _)| law.baseline).max());
                 for database in 0..2 {
                     let waiting = &mut waiting[database];
@@ -173,6 +176,22 @@ impl Oracle<'_> {
             life_of.live(life, &mut verdict);
         }
         verdict
+    }
+
+    /// Looks whether all of this partition's edits are there that were committed after `from`, up to `to`.
+    fn look_for(&self, from: Option<Micros>, to: Micros, lanes: &[LaneLaw], lacking: &mut Vec<String>) {
+        for (index, transaction) in self.world.databases.iter().flat_map(|database| database.log.iter().enumerate()) {
+            if from.is_some_and(|from| transaction.commit <= from) || transaction.commit > to {
+                continue;
+            }
+            for (number, edit) in transaction.edits.iter().enumerate() {
+                let mine = edit.keys().into_iter().flatten().any(|key| (self.partition_of)(key) == self.partition);
+                let lane = self.delivery.lane_of(edit.table, edit.id);
+                if mine && !lanes[lane].taken.contains(&(index, number)) {
+                    lacking.push(format!("{to} is settled without {edit:?}, of {lane}"));
+                }
+            }
+        }
     }
 
     fn lanes(&self) -> &[Lane] {

@@ -36,7 +36,7 @@ pub struct Faults {
     pub moves: u64,
     /// A member of the ingest group is stopped, and started with other rules.
     pub rules: u64,
-    /// The brokers say which partitions there are.
+    /// The brokers say which partitions there are; 0 is whenever they are asked.
     pub look_up: u64,
 }
 
@@ -69,6 +69,8 @@ pub struct Product {
     pub reconcilers: Vec<Reconciler>,
     pub faults: Faults,
     pub disturbances: u64,
+    /// How many partitions were added.
+    pub grown: u64,
 }
 
 impl Product {
@@ -97,6 +99,7 @@ impl Product {
             reconcilers,
             faults,
             disturbances: 0,
+            grown: 0,
             topics,
             plans: plans.to_vec(),
         };
@@ -122,7 +125,7 @@ impl Product {
     /// Asks the brokers which partitions there are.
     fn look_up(&mut self, dice: &mut Dice, delivery: &Delivery, member: usize) {
         let ingest = &mut self.members[member].ingest;
-        if !ingest.wants_topologies() || !dice.once_in(self.faults.look_up) {
+        if !ingest.wants_topologies() || self.faults.look_up > 0 && !dice.once_in(self.faults.look_up) {
             return;
         }
         ingest.learn((0..PARTITIONS.len()).map(|source| {
@@ -137,6 +140,7 @@ impl Product {
         for (lane, there) in delivery.lanes.iter().enumerate() {
             if there.exists && !self.joined[lane] && dice.once_in(10) {
                 self.joined[lane] = true;
+                self.grown += 1;
                 self.assign(lane, lane % 2, now);
             }
         }

@@ -4,6 +4,7 @@
 //! Must not know: who reads.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -13,6 +14,12 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::admin::ANSWER;
 use super::{Context, KafkaFailure, Properties, Quiet};
+
+/// How long a question may take that is asked again and again.
+const SOON: Duration = Duration::from_secs(5);
+
+/// So many topics are asked for by name; where there are more, all of the cluster's are.
+const ONE_BY_ONE: usize = 16;
 
 /// Asks the brokers about offsets.
 pub struct Offsets {
@@ -33,18 +40,25 @@ impl Offsets {
         Ok(Offsets { client, group: group.to_owned() })
     }
 
-    /// The partition counts of the topics that exist: of those named, or of all. Whatever was created before this call
-    /// is among them.
+    /// The partition counts of the topics that exist: of those named, or of all. What was created before this call is
+    /// among them, as soon as the broker that is asked has heard of it.
     pub fn topics(&self, named: Option<&[&str]>) -> Result<BTreeMap<String, i32>, KafkaFailure> {
+        let named = named.filter(|named| named.len() <= ONE_BY_ONE);
         let asked: Vec<Option<&str>> = named.map_or(vec![None], |named| named.iter().copied().map(Some).collect());
         let mut counts = BTreeMap::new();
         for topic in asked {
-            let metadata = self.client.fetch_metadata(topic, ANSWER).context(|| match topic {
+            let what = || match topic {
                 Some(topic) => format!("asking for the partitions of {topic}"),
                 None => "listing the topics".to_owned(),
-            })?;
-            let all = metadata.topics().iter();
-            counts.extend(all.map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32)));
+            };
+            let metadata = self.client.fetch_metadata(topic, SOON).context(what)?;
+            for topic in metadata.topics() {
+                match topic.error().map(RDKafkaErrorCode::from) {
+                    None => counts.insert(topic.name().to_owned(), topic.partitions().len() as i32),
+                    Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => continue,
+                    Some(code) => return Err(KafkaFailure::new(what(), KafkaError::MetadataFetch(code))),
+                };
+            }
         }
         counts.retain(|_, count| *count > 0);
         Ok(counts)

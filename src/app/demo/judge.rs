@@ -57,8 +57,9 @@ pub struct Judge {
 pub struct Summary {
     pub by_fault: Vec<(Fault, usize, usize)>,
     pub false_alarms: Vec<(String, String)>,
-    pub p50_ms: f64,
-    pub p99_ms: f64,
+    /// How long after the end of the grace half of the discrepancies were said, and 99 of 100; `None` where the stall held
+    /// all of them back.
+    pub latency_ms: Option<(f64, f64)>,
     pub stalls_injected: u32,
     pub stalls_reported: u32,
     pub repeated: u32,
@@ -130,15 +131,12 @@ impl Judge {
         let false_alarms = self.opened.iter().filter(|pair| !honest(pair)).cloned().collect();
         let mut latencies = self.latencies.clone();
         latencies.sort_unstable();
-        let percentile = |share: f64| match latencies.len() {
-            0 => 0.0,
-            count => latencies[((count - 1) as f64 * share).round() as usize] as f64 / 1e3,
-        };
+        let last = latencies.len().checked_sub(1);
+        let percentile = |last: usize, share: f64| latencies[(last as f64 * share).round() as usize] as f64 / 1e3;
         Summary {
             by_fault: by_fault.to_vec(),
             false_alarms,
-            p50_ms: percentile(0.5),
-            p99_ms: percentile(0.99),
+            latency_ms: last.map(|last| (percentile(last, 0.5), percentile(last, 0.99))),
             stalls_injected: self.stalls_injected,
             stalls_reported: self.stalls_reported,
             repeated: self.repeated,
@@ -175,8 +173,8 @@ impl Summary {
             "repeated": self.repeated,
             "stalls_injected": self.stalls_injected,
             "stalls_reported": self.stalls_reported,
-            "latency_p50_ms": self.p50_ms,
-            "latency_p99_ms": self.p99_ms,
+            "latency_p50_ms": self.latency_ms.map(|(p50, _)| p50),
+            "latency_p99_ms": self.latency_ms.map(|(_, p99)| p99),
             "by_kind": by_fault.collect::<serde_json::Map<_, _>>(),
         })
     }
@@ -197,12 +195,12 @@ impl std::fmt::Display for Summary {
         }
         writeln!(f, "records repeated   {}", self.repeated)?;
         writeln!(f, "feed stalls        {} injected, {} reported", self.stalls_injected, self.stalls_reported)?;
-        write!(
-            f,
-            "said after the end of the grace: p50 {:.1} s, p99 {:.1} s (what the stall held back is not counted)",
-            self.p50_ms / 1e3,
-            self.p99_ms / 1e3
-        )
+        let of = "(what the stall held back is not counted)";
+        write!(f, "said after the end of the grace: ")?;
+        match self.latency_ms {
+            Some((p50, p99)) => write!(f, "p50 {:.1} s, p99 {:.1} s {of}", p50 / 1e3, p99 / 1e3),
+            None => write!(f, "nothing to measure {of}"),
+        }
     }
 }
 

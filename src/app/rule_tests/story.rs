@@ -236,7 +236,8 @@ impl<'c> StoryReader<'c> {
             let column = &table.columns[*key];
             if !entries.iter().any(|(name, _)| name.text == column.name) {
                 let what = format!("the row does not say its primary key, \"{}\"", column.name);
-                self.context.report(node.fault(Kind::MissingField, what));
+                self.context
+                    .report(node.fault(Kind::MissingField, what).hint("Every change says which row it is of."));
             }
         }
         Some(RowChange { place: Place::of(node), source, verb, columns })
@@ -334,7 +335,7 @@ impl<'c> StoryReader<'c> {
         let Some(node) = section.get("evidence") else { return (Vec::new(), false) };
         let Some(columns) = columns else {
             let fault = node.fault(Kind::MissingField, "evidence is compared, but no \"rule\" says whose it is");
-            self.context.report(fault);
+            self.context.report(fault.hint("Say which, as in rule: paid-without-payment."));
             return (Vec::new(), false);
         };
         let (nodes, all) = match &node.content {

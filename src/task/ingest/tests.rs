@@ -142,6 +142,38 @@ fn a_promise_waits_until_it_is_known_which_partitions_there_are() {
     assert_eq!(blocks[0].1.topologies[0].topics[0].1, 2);
 }
 
+/// Else a member that takes over would not know of the promise, and it might be the last.
+#[test]
+fn what_a_waiting_promise_rests_on_is_read_again_after_a_restart() {
+    let mut stage = stage(true);
+    let read_to = |stage: &mut Stage, at| stage.ingest.collect(Instant(at)).read_to[0].1;
+    stage.take(0, 10 * SECOND, 10 * SECOND, false);
+    assert_eq!(read_to(&mut stage, 10 * SECOND), 0, "its promise waits");
+    stage.learn(1);
+    assert_eq!(read_to(&mut stage, 10 * SECOND), 1, "it is given with this round");
+    stage.take(1, 11 * SECOND, 11 * SECOND, false);
+    stage.take(2, 10 * SECOND, 11 * SECOND, false);
+    assert_eq!(read_to(&mut stage, 11 * SECOND), 1);
+    stage.learn(1);
+    stage.take(3, 11 * SECOND, 11 * SECOND, false);
+    assert_eq!(read_to(&mut stage, 12 * SECOND), 4, "a change that promises nothing more waits for nothing");
+}
+
+/// A broker that has not heard of a partition takes nothing back, and what was told is not told with every block.
+#[test]
+fn topologies_only_grow_and_are_told_once() {
+    let mut stage = stage(true);
+    let told = |stage: &mut Stage, partitions, second: i64| {
+        stage.learn(partitions);
+        stage.take(second, second * SECOND, second * SECOND, false);
+        let blocks = stage.ingest.collect(Instant(second * SECOND)).blocks;
+        blocks[0].1.topologies.iter().map(|topology| topology.topics[0].1).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&mut stage, 2, 1), [2]);
+    assert_eq!(told(&mut stage, 1, 2), [0; 0]);
+    assert_eq!(told(&mut stage, 3, 3), [3]);
+}
+
 /// Where heartbeats end, as when a backlog is read whose connector stands still, the last one is good all the same.
 #[test]
 fn the_last_heartbeat_is_not_lost() {

@@ -1,8 +1,8 @@
 //! A block of the changes log as bytes, version 1.
 //!
 //! Must not know: what the lines mean. Sources and columns are written by name, so that a reader with another
-//! configuration (a column more, a source less) still reads what it keeps. A column of another type is refused: its
-//! values would meet rules that were compiled for others.
+//! configuration (a column more, a source less) still reads what it keeps. Values of a column that has another type now
+//! are unknown: they would meet rules that were compiled for others. A key's or a primary key's column is refused.
 
 use std::mem::discriminant;
 
@@ -253,15 +253,19 @@ impl SourceMap {
     ) -> Result<SourceMap, WireError> {
         let source = catalog.sources.iter().position(|table| table.name == name);
         let mut columns = Vec::new();
-        for column in source.map_or(&[][..], |source| &catalog.sources[source].columns) {
+        let table = source.map(|source| &catalog.sources[source]);
+        for (table, column) in table.iter().flat_map(|table| table.columns.iter().map(move |column| (table, column)))
+        {
             let place = written.iter().position(|known| known.name == column.name);
-            let was = place.map_or(column.ty, |place| written[place].ty);
             // Scale and precision tell how to decode, not what a value is.
-            if discriminant(&was) != discriminant(&column.ty) {
-                let (source_name, column, is) = (name.to_owned(), column.name.clone(), column.ty);
-                return Err(WireError::Redeclared { what, source_name, column, was, is });
+            let is_same = |place: &usize| discriminant(&written[*place].ty) == discriminant(&column.ty);
+            let kept = place.filter(is_same);
+            if let (Some(place), None, true) = (place, kept, table.identifies(columns.len())) {
+                let (source_name, column) = (name.to_owned(), column.clone());
+                let (was, is) = (written[place].ty, column.ty);
+                return Err(WireError::Redeclared { what, source_name, column: column.name, was, is });
             }
-            columns.push(place);
+            columns.push(kept);
         }
         Ok(SourceMap { source, columns, written: written.len() })
     }

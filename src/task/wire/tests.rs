@@ -294,20 +294,40 @@ fn columns_may_come_and_go() {
 
 /// Else its values would meet rules that were compiled for others.
 #[test]
-fn a_column_that_is_declared_anew_with_another_type_is_refused() {
+fn values_of_a_column_that_has_another_type_now_are_unknown() {
     let wrote = catalog(&["c0", "c1"]);
     let mut reads = wrote.clone();
+    reads.sources[0].columns[1].ty = Type::Decimal { scale: None };
     reads.sources[1].columns[1].ty = Type::Decimal { scale: None };
+    let mut kept = state();
+    kept.rows[1][0].columns = [Value::text("1"), Value::text("2")].into();
+    let before = Layouts::new(Vec::new(), &wrote).expect("nothing was written before");
+    let bytes = encode_key(&kept, None, &before);
+    let after = Layouts::new(before.list().to_vec(), &reads).expect("it is no key");
+    kept.rows[1][0].columns = [Value::text("1"), Value::Unknown].into();
+    assert_eq!(decode_key(&bytes, &after), Ok((kept, None)));
+
+    reads.sources[0].columns[1].ty = Type::Text;
+    reads.sources[1].columns[1].ty = Type::Text;
+    let again = Layouts::new(after.list().to_vec(), &reads).expect("it is no key");
+    assert_eq!(again.list().len(), 3, "what was written in between is known for what it is");
+}
+
+#[test]
+fn a_key_column_that_is_declared_anew_with_another_type_is_refused() {
+    let wrote = catalog(&["c0", "c1"]);
+    let mut reads = wrote.clone();
+    reads.sources[1].columns[0].ty = Type::Decimal { scale: None };
     let before = Layouts::new(Vec::new(), &wrote).expect("nothing was written before");
     let kept = Layouts::new(before.list().to_vec(), &reads).err();
     let sent = decode(&encode(&block(), &wrote), &reads).err();
     for (what, refused) in [("the state", kept), ("changes-log block", sent)] {
         let said = refused.map(|error| error.to_string()).unwrap_or_default();
-        let expected = format!("{what} holds c1 of source payments as text, the configuration declares it numeric;");
+        let expected = format!("{what} holds c0 of source payments as text, the configuration declares it numeric;");
         assert!(said.starts_with(&expected), "{said}");
     }
     let mut scaled = reads.clone();
-    scaled.sources[1].columns[1].ty = Type::Decimal { scale: Some(2) };
+    scaled.sources[1].columns[0].ty = Type::Decimal { scale: Some(2) };
     let before = Layouts::new(Vec::new(), &reads).expect("nothing was written before");
     let kept = Layouts::new(before.list().to_vec(), &scaled).err();
     assert_eq!(kept, None, "a scale is how it is read, not what it is");

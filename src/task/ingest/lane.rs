@@ -1,0 +1,145 @@
+//! What a source topic-partition may promise, and when.
+//!
+//! Must not know: the changes log, other topic-partitions.
+
+use std::collections::VecDeque;
+
+use crate::domain::change::{Entry, Mark, Proof, SourceIndex, TopicPartition};
+use crate::domain::instant::Instant;
+
+/// A heartbeat lane waits for no more end offsets than this; further ones replace the newest.
+const TARGETS: usize = 16;
+
+/// A heartbeat that was seen.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    pub time: Instant,
+    pub proof: Proof,
+    /// Partition of the heartbeat topic, and offset.
+    pub stand: (i32, i64),
+}
+
+/// A promise that is given when everything below `end` has been read.
+pub struct Target {
+    pub end: i64,
+    pub time: Instant,
+    pub proof: Proof,
+}
+
+/// One topic-partition as it is read.
+pub struct Lane {
+    pub source: SourceIndex,
+    pub topic_partition: TopicPartition,
+    /// Everything below has been read.
+    pub read_to: i64,
+    targets: VecDeque<Target>,
+    /// Where the last streamed change stood.
+    pub last: Option<Proof>,
+    /// The greatest source time of streamed changes.
+    pub latest: Option<Instant>,
+    /// The best promise that can be given once it is known which other topic-partitions there are.
+    promise: Option<(Instant, Option<Proof>)>,
+    /// The best promise that can be given now, and how far had been read when it became so.
+    confirmed: Option<(Instant, Option<Proof>)>,
+    confirmed_to: i64,
+    pub promised: Option<Instant>,
+    /// Since when the broker has answered each time that it was asked for the end offset.
+    pub answering_since: Option<Instant>,
+    /// The machine's time when the promise last moved, or the lane was assigned.
+    pub moved_at: Instant,
+    /// What was last said about it; `None` where only another member may have.
+    pub stalled: Option<bool>,
+}
+
+impl Lane {
+    /// Begins to be read at an offset.
+    pub fn begin(source: SourceIndex, topic_partition: TopicPartition, offset: i64, now: Instant) -> Lane {
+        Lane {
+            source,
+            topic_partition,
+            read_to: offset,
+            targets: VecDeque::new(),
+            last: None,
+            latest: None,
+            promise: None,
+            confirmed: None,
+            confirmed_to: offset,
+            promised: None,
+            answering_since: None,
+            moved_at: now,
+            stalled: None,
+        }
+    }
+
+    /// True where the promise is not known to be about all topic-partitions that there are.
+    pub fn waits(&self) -> bool {
+        self.promise != self.confirmed
+    }
+
+    /// Which topic-partitions there are was asked for after all that was taken so far.
+    pub fn confirm(&mut self) {
+        self.confirmed = self.promise;
+        self.confirmed_to = self.read_to;
+    }
+
+    /// True where everything before the proof's position has been read. Positions of different runs are not held
+    /// against each other: a failover may lie between them.
+    pub fn has_passed(&self, proof: Proof) -> bool {
+        self.last.is_some_and(|last| last.run == proof.run && last.position >= proof.position)
+    }
+
+    /// How far whoever reads on may forget: what a promise rests on that was not given yet must be read again.
+    pub fn to_commit(&self) -> i64 {
+        if self.waits() { self.confirmed_to } else { self.read_to }
+    }
+
+    /// Takes the promise of the last heartbeat that has been passed. Those of another run are stepped over.
+    pub fn pass(&mut self, seen: &VecDeque<Seen>) {
+        let known = self.promise.map_or(Instant::MIN, |(time, _)| time);
+        let later = seen.range(seen.partition_point(|seen| seen.time <= known)..);
+        let run = self.last.map(|last| last.run);
+        let passed = later.filter(|seen| Some(seen.proof.run) == run).take_while(|seen| self.has_passed(seen.proof));
+        if let Some(Seen { time, proof, .. }) = passed.last().copied() {
+            self.offer(time, Some(proof));
+        }
+    }
+
+    pub fn offer(&mut self, time: Instant, proof: Option<Proof>) {
+        if self.promise.is_none_or(|(best, _)| time > best) {
+            self.promise = Some((time, proof));
+        }
+    }
+
+    pub fn aim(&mut self, target: Target) {
+        if self.targets.len() >= TARGETS {
+            self.targets.pop_back();
+        }
+        self.targets.push_back(target);
+        self.reach();
+    }
+
+    pub fn reach(&mut self) {
+        while self.targets.front().is_some_and(|target| target.end <= self.read_to) {
+            let target = self.targets.pop_front().expect("there is a first");
+            self.offer(target.time, Some(target.proof));
+        }
+    }
+
+    /// What there is to write about the lane now; indexes are not set.
+    pub fn say(&mut self, now: Instant, stall_after_us: i64) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let news = self.confirmed.filter(|(time, _)| self.promised.is_none_or(|known| *time > known));
+        if let Some((time, proof)) = news {
+            self.moved_at = now;
+            self.promised = Some(time);
+            entries.push(Entry::Mark(Mark { topic_partition: 0, time, proof }));
+        }
+        let stands_still = now.since(self.moved_at) > stall_after_us;
+        let is_recent = self.confirmed.is_some_and(|(time, _)| now.since(time) <= stall_after_us);
+        if (stands_still || is_recent) && self.stalled != Some(stands_still) {
+            self.stalled = Some(stands_still);
+            entries.push(Entry::Stall { topic_partition: 0, stalled: stands_still });
+        }
+        entries
+    }
+}
