@@ -138,10 +138,15 @@ impl Flow {
         if index == 0 { Instant::MIN } else { self.proofs[index - 1].1 }
     }
 
-    /// Drops proofs that lift no transaction at or after a place, except the last of them.
+    /// Drops proofs that lift no transaction at or after a place, except the last of them; and the last of each epoch,
+    /// below which positions of the next one are seen to stand.
     pub fn forget_below(&mut self, place: Place) {
         let needed = self.proofs.partition_point(|(known, _)| *known <= place).saturating_sub(1);
-        self.proofs.drain(..needed);
+        for index in (0..needed).rev() {
+            if self.proofs[index].0.epoch == self.proofs[index + 1].0.epoch {
+                self.proofs.remove(index);
+            }
+        }
     }
 }
 
@@ -205,5 +210,7 @@ mod tests {
         assert_eq!(epoch(told(1, 9, 60, 14), 0), 1, "a topic-partition that was silent for long");
         assert_eq!(epoch(told(1, 9, 55, 12), 0), 0, "one that is behind");
         assert_eq!(epoch(told(1, 9, 55, 12), 1), 1, "one that is not");
+        flow.forget_below(Place { epoch: 1, ..place(20) });
+        assert_eq!(flow.place_of(told(1, 10, 25, 12), 0, true).epoch, 1, "one that was added since");
     }
 }

@@ -78,6 +78,8 @@ pub struct Connector {
     told: u64,
     down_until: Micros,
     lag: Micros,
+    /// How many failovers' first signs it has met.
+    disturbed: u32,
 }
 
 pub struct Delivery {
@@ -118,6 +120,7 @@ impl Delivery {
             told: 0,
             down_until: 0,
             lag: dice.between(1, 3 * SECOND),
+            disturbed: 0,
         };
         let connectors = [connector(0), connector(1)];
         let epochs = connectors.iter().map(|connector| (connector.run, 0)).collect();
@@ -161,7 +164,13 @@ impl Delivery {
             if stalled || now < self.connectors[database].down_until {
                 continue;
             }
-            if self.trouble.crashes > 0 && dice.once_in(self.trouble.crashes) {
+            // What ends a database often disturbs its connector first, once: a short run comes last.
+            let connector = &mut self.connectors[database];
+            let later = world.databases[database].log.get(connector.next.0 + 6);
+            let is_ending = later.is_some_and(|later| later.epoch > connector.disturbed);
+            let often = if is_ending { self.trouble.crashes.min(6) } else { self.trouble.crashes };
+            if often > 0 && dice.once_in(often) {
+                connector.disturbed += u32::from(is_ending);
                 self.crash(dice, world, database, now);
                 continue;
             }

@@ -108,8 +108,14 @@ fn simulate(seed: u64) -> Sums {
         (dice.below(2) as usize, stall_from, stall_from + length)
     });
     let blind = dice.once_in(3).then(|| {
-        let from = BEGIN + dice.between(5, 50) * SECOND;
-        (dice.below(PARTITIONS.iter().sum::<i32>() as u64) as usize, from, from + dice.between(1, 15) * SECOND)
+        let lane = dice.below(PARTITIONS.iter().sum::<i32>() as u64) as usize;
+        // Often while a database fails over: then others hear of the new positions first.
+        let failovers: Vec<_> = world.databases.iter().filter_map(|database| database.failover).collect();
+        let from = match failovers.as_slice() {
+            [] => BEGIN + dice.between(5, 50) * SECOND,
+            some => dice.pick(some) - dice.between(0, 6) * SECOND,
+        };
+        (lane, from, from + dice.between(1, 15) * SECOND)
     });
     let breaks_promises = dice.once_in(4);
     // Only what is on its way for long can be lost, and come again after a promise.

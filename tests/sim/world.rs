@@ -94,7 +94,7 @@ pub struct Database {
     next_heartbeat: Micros,
     /// When it is restored from a backup or moved to another server, and begins its positions anew. Not more than once:
     /// where a topic-partition hears nothing of the time between two failovers, what others hear of it comes too late.
-    failover: Option<Micros>,
+    pub failover: Option<Micros>,
     /// Statements began no earlier.
     began: Micros,
     epoch: u32,
