@@ -36,7 +36,7 @@ fn sim_says_what_the_oracle_says() {
     for seed in 1..=seeds {
         if seed % (seeds / 10).max(1) == 0 {
             // Past the test harness, which shows what is printed only where a test fails.
-            let _ = writeln!(std::io::stderr(), "simulator: seed {seed} of {seeds}");
+            let _ = writeln!(std::io::stderr(), "simulator: {seed} of {seeds} seeds");
         }
         match catch_unwind(AssertUnwindSafe(|| simulate(seed))) {
             Ok(one) => sums.add(&one),
