@@ -176,6 +176,7 @@ impl ReconcileStage {
             settled: AtomicI64::new(i64::MIN),
             frontiers: (0..sources).map(|_| AtomicI64::new(i64::MIN)).collect(),
             changes: AtomicI64::new(0),
+            began: AtomicI64::new(0),
             next: AtomicI64::new(0),
         });
         self.status.lock().insert(partition, Arc::clone(&status));

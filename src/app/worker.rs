@@ -50,6 +50,8 @@ pub struct PartitionStatus {
     pub settled: AtomicI64,
     pub frontiers: Vec<AtomicI64>,
     pub changes: AtomicI64,
+    /// The changes-log offset at which it began, by its own disk's state or a checkpoint's.
+    pub began: AtomicI64,
     /// The next changes-log offset to apply.
     pub next: AtomicI64,
 }
@@ -189,6 +191,7 @@ impl Worker {
             reader,
             publisher,
         };
+        worker.seat.status.began.store(next, Ordering::Relaxed);
         worker.show_progress();
         Ok(Some(worker))
     }

@@ -6,12 +6,15 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::domain::instant::Instant;
 
+/// A folder's files and what they hold.
+type Content = Vec<(String, String)>;
+
 struct Place {
     folder: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
 }
 
-const GO: AtomicBool = AtomicBool::new(false);
+static GO: AtomicBool = AtomicBool::new(false);
 
 impl Place {
     fn new() -> Place {
@@ -46,7 +49,7 @@ impl Place {
     }
 
     /// What is restored, and what was refused before.
-    fn restore(&self, beyond: i64) -> (Option<(i64, Vec<(String, String)>)>, Vec<String>) {
+    fn restore(&self, beyond: i64) -> (Option<(i64, Content)>, Vec<String>) {
         let folder = self.folder.path().join("restored");
         clear(&folder).expect("it can be cleared");
         let mut refused = Vec::new();
@@ -62,7 +65,7 @@ impl Place {
     }
 }
 
-fn content(folder: &Path) -> Vec<(String, String)> {
+fn content(folder: &Path) -> Content {
     let read = |path: PathBuf| {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         (name, std::fs::read_to_string(&path).expect("it can be read"))
@@ -70,7 +73,7 @@ fn content(folder: &Path) -> Vec<(String, String)> {
     paths(folder).expect("it is there").into_iter().map(read).collect()
 }
 
-fn owned(files: &[(&str, &str)]) -> Vec<(String, String)> {
+fn owned(files: &[(&str, &str)]) -> Content {
     files.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect()
 }
 
@@ -87,6 +90,17 @@ fn the_furthest_checkpoint_comes_back_and_only_what_is_new_was_written() {
     assert_eq!(place.restore(0), (Some((20, owned(&SECOND))), vec![]));
     assert_eq!(place.restore(19), (Some((20, owned(&SECOND))), vec![]));
     assert_eq!(place.restore(20), (None, vec![]), "whoever is as far needs none");
+}
+
+#[test]
+fn a_manifest_is_what_its_schema_says() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../../../schemas/checkpoint.schema.json")).expect("it is JSON");
+    let manifest = std::fs::read(place.objects().pop().expect("it is there")).expect("it can be read");
+    let manifest = serde_json::from_slice(&manifest).expect("it is JSON");
+    jsonschema::validate(&schema, &manifest).expect("it is what the schema says");
 }
 
 #[test]

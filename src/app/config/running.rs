@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::node::Node;
+use super::node::{Name, Node};
 use super::reader::{Context, Section};
 use super::sources::Partly;
 use super::units::{Problem, nearest};
@@ -199,20 +199,20 @@ pub fn checkpoints(root: &Section<'_>) -> Option<Option<CheckpointSettings>> {
                 .hint("As in s3://bucket/prefix, or /mnt/evenkeel, a folder that every member sees.")
         })
     });
-    let mut options = BTreeMap::new();
-    for (name, node) in
-        section.get("options").and_then(|node| context.map(node, "checkpoints: options")).unwrap_or_default()
-    {
-        let value = context.text(node, &format!("checkpoints: options: {}", name.text))?;
-        options.insert(name.text.clone(), value);
-    }
+    let entries =
+        section.get("options").and_then(|node| context.map(node, "checkpoints: options")).unwrap_or_default();
+    let option = |(name, node): &(&Name, &Node)| {
+        Some((name.text.clone(), context.text(node, &format!("checkpoints: options: {}", name.text))?))
+    };
+    let options: BTreeMap<String, String> = entries.iter().filter_map(option).collect();
     if let (Some(url), Some(node)) = (&url, section.get("url"))
         && let Err(error) = object_store::parse_url_opts(url, &options)
     {
-        // The store's own message may quote an option's value.
+        // The store's own message may quote an option's value, or a login in the URL.
         let mut message = error.to_string();
-        for value in options.values().filter(|value| !value.is_empty()) {
-            message = message.replace(value.as_str(), "***");
+        let secrets = [url.as_str()].into_iter().chain(options.values().map(String::as_str));
+        for secret in secrets.filter(|secret| !secret.is_empty()) {
+            message = message.replace(secret, "***");
         }
         let fault = node.fault(Kind::BadValue, format!("checkpoints: this cannot be a store: {message}"));
         context.report(fault.hint("Look at the scheme of the URL, and at the options that it needs."));
