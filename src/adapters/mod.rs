@@ -1,5 +1,6 @@
 //! One outside thing each: Kafka, RocksDB, Debezium's formats, JSON records, HTTP, telemetry.
 
+pub mod checkpoints;
 pub mod clock;
 pub mod debezium;
 pub mod kafka;

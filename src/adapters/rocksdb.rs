@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IteratorMode,
     Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
@@ -70,6 +71,12 @@ impl RocksStore {
     pub fn keys(&self) -> u64 {
         let count = self.db.property_int_value_cf(self.family(Space::Keys), "rocksdb.estimate-num-keys");
         count.ok().flatten().unwrap_or(0)
+    }
+
+    /// Makes a folder that holds the state as it is now, its files hard links where they can be. There must be none.
+    pub fn checkpoint(&self, folder: &Path) -> Result<(), RocksError> {
+        let made = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(folder));
+        made.map_err(|source| RocksError { path: folder.to_owned(), source })
     }
 
     fn sum(&self, property: &str) -> u64 {

@@ -91,6 +91,12 @@ metrics! {
         "State on disk (an estimate of RocksDB's)"
     CACHE_BYTES "evenkeel_cache_bytes" Gauge ["partition"]
         "Key states in memory, roughly"
+    CHECKPOINT_AGE "evenkeel_checkpoint_age_seconds" Gauge ["partition"]
+        "Time since the partition's last checkpoint was written, or since it was opened here"
+    CHECKPOINT_BYTES "evenkeel_checkpoint_uploaded_bytes_total" Counter ["partition"]
+        "Bytes written to the checkpoint store; files that it holds already are not written again"
+    CHECKPOINT_FAILURES "evenkeel_checkpoint_failures_total" Counter ["partition"]
+        "Checkpoints that could not be written; the next one is due as ever"
     SETTLE_SECONDS "evenkeel_settle_seconds" Histogram []
         "Time to apply and settle one batch of blocks"
     PUBLISH_SECONDS "evenkeel_publish_seconds" Histogram []

@@ -201,7 +201,12 @@ fn without_secrets(line: &str) -> String {
     let lower = name.to_lowercase();
     let secret =
         ["password", "secret", "mask_key", "sasl.jaas", "ssl.key", "token"].iter().any(|s| lower.contains(s));
-    match secret && !value.trim().is_empty() && !value.trim_start().trim_start_matches(['"', '\'']).starts_with("${")
+    // As in https://user:password@host.
+    let is_login =
+        value.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().unwrap_or("").contains('@'));
+    match (secret || is_login)
+        && !value.trim().is_empty()
+        && !value.trim_start().trim_start_matches(['"', '\'']).starts_with("${")
     {
         true => format!("{name}: {}", "*".repeat(value.trim().chars().count())),
         false => line.to_owned(),

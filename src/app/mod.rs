@@ -1,6 +1,7 @@
 //! The verbs of the command line, the configuration, and the wiring of everything below.
 
 pub mod check;
+mod checkpointer;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -17,6 +18,7 @@ mod worker;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::adapters::checkpoints::CheckpointError;
 use crate::adapters::kafka::KafkaFailure;
 use crate::adapters::rocksdb::RocksError;
 use crate::task::cache::StateError;
@@ -34,7 +36,9 @@ pub enum StageError {
     Store(#[from] RocksError),
     #[error(transparent)]
     State(#[from] StateError<RocksError>),
-    #[error("the state folder {} cannot be made: {source}", path.display())]
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("the state folder {} cannot be made or cleared: {source}", path.display())]
     StateFolder { path: PathBuf, source: std::io::Error },
     #[error("changes log, partition {partition}, offset {offset}: {source}")]
     Block { partition: i32, offset: i64, source: WireError },
@@ -62,6 +66,12 @@ pub enum StageError {
          the other's. Give the reconciliation a new name: it begins anew from what the sources' topics hold"
     )]
     ChangesGap { topic: String, partition: i32, next: i64, start: i64, end: i64 },
+    #[error(
+        "changes log {topic}:{partition} begins at offset {start} now, but the furthest state that there is, on this disk or \
+         in the checkpoint store, goes on at {next}: retention deleted what lies between. Give the reconciliation a new name: \
+         it begins anew from what the sources' topics hold; and keep the changes log for longer than checkpoints may fail"
+    )]
+    ChangesOvertaken { topic: String, partition: i32, next: i64, start: i64 },
     #[error(
         "changes log {topic}:{partition} ends at offset {end}, but what follows from offset {published} was published: the \
          topic was deleted and created anew, or its brokers lost what they had acknowledged. Give the reconciliation a new \

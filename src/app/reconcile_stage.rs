@@ -10,9 +10,12 @@ use std::time::{Duration, Instant as Moment};
 
 use metrics::gauge;
 
+use tokio::runtime::Handle;
+
 use super::StageError;
 use super::settings::Settings;
 use super::worker::{PartitionStatus, Seat, Worker};
+use crate::adapters::checkpoints::Checkpoints;
 use crate::adapters::kafka::group::{Member, Movement};
 use crate::adapters::kafka::offsets::Offsets;
 use crate::adapters::kafka::{KafkaFailure, Properties, passing};
@@ -60,6 +63,7 @@ pub struct ReconcileStage {
     member: Member,
     offsets: Offsets,
     memory: SharedMemory,
+    checkpoints: Option<Checkpoints>,
     status: Arc<ReconcileStatus>,
     running: BTreeMap<i32, Running>,
     /// Workers that were told to stop and have not ended yet.
@@ -71,12 +75,22 @@ pub struct ReconcileStage {
 }
 
 impl ReconcileStage {
-    pub fn start(settings: Arc<Settings>, status: Arc<ReconcileStatus>) -> Result<ReconcileStage, StageError> {
+    /// `runtime` speaks with the checkpoint store.
+    pub fn start(
+        settings: Arc<Settings>,
+        status: Arc<ReconcileStatus>,
+        runtime: Handle,
+    ) -> Result<ReconcileStage, StageError> {
+        let checkpoints = settings.checkpoints.as_ref().map(|given| {
+            let of = (&*settings.plan.reconciliation, settings.topics.partitions);
+            Checkpoints::new(&given.url, &given.options, of, given.keep, runtime)
+        });
         let properties = Properties::new(settings.kafka.clone());
         let mut member = Member::join(&properties, &settings.topics.reconcile_group, 64 << 10)?;
         member.subscribe(vec![&settings.topics.changes])?;
         let offsets = Offsets::new(&properties, &settings.topics.reconcile_group)?;
         Ok(ReconcileStage {
+            checkpoints: checkpoints.transpose()?,
             memory: SharedMemory::new(settings.limits.rocksdb_bytes),
             running: BTreeMap::new(),
             stopping: Vec::new(),
@@ -162,6 +176,7 @@ impl ReconcileStage {
             settled: AtomicI64::new(i64::MIN),
             frontiers: (0..sources).map(|_| AtomicI64::new(i64::MIN)).collect(),
             changes: AtomicI64::new(0),
+            began: AtomicI64::new(0),
             next: AtomicI64::new(0),
         });
         self.status.lock().insert(partition, Arc::clone(&status));
@@ -170,6 +185,7 @@ impl ReconcileStage {
             settings: Arc::clone(&self.settings),
             properties: self.properties.clone(),
             memory: self.memory.clone(),
+            checkpoints: self.checkpoints.clone(),
             partition,
             status,
             stop: Arc::clone(&stop),

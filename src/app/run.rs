@@ -127,7 +127,7 @@ fn begin(
         begun.push(("ingest", Box::new(move |stop| stage.run(stop))));
     }
     if stages != Stages::Ingest {
-        let stage = ReconcileStage::start(Arc::clone(settings), status)?;
+        let stage = ReconcileStage::start(Arc::clone(settings), status, runtime.clone())?;
         begun.push(("reconcile", Box::new(move |stop| stage.run(stop))));
     }
     Ok(begun)

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use url::Url;
+
 use crate::adapters::debezium::shape::SourceShape;
 use crate::domain::rule::Plan;
 use crate::task::ingest::Patience;
@@ -23,12 +25,25 @@ pub struct Settings {
     pub kafka: BTreeMap<String, String>,
     pub topics: TopicSettings,
     pub state_dir: PathBuf,
+    /// `None` makes none.
+    pub checkpoints: Option<CheckpointSettings>,
     pub limits: Limits,
     /// Where `/metrics`, `/livez` and `/readyz` are served; `None` serves nothing.
     pub http: Option<SocketAddr>,
     pub patience: Patience,
     /// Keys the hashes of hashed columns; empty where no column is hashed.
     pub mask_key: Box<[u8]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointSettings {
+    pub url: Url,
+    /// Of the `object_store` crate, for the URL's scheme.
+    pub options: BTreeMap<String, String>,
+    /// How often, milliseconds.
+    pub every_ms: u64,
+    /// How many of a partition are kept.
+    pub keep: usize,
 }
 
 #[derive(Clone, Debug)]

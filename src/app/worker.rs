@@ -4,7 +4,7 @@
 //! said is forgotten and what is said again on replay is dropped by its cause.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::time::{Duration, Instant as Moment};
@@ -13,7 +13,9 @@ use metrics::{counter, gauge, histogram};
 use rdkafka::message::Message as _;
 
 use super::StageError;
+use super::checkpointer::Checkpointer;
 use super::settings::Settings;
+use crate::adapters::checkpoints::{About, CheckpointError, Checkpoints, Manifest};
 use crate::adapters::clock::now;
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::changes::{Reading, TopicReader};
@@ -48,6 +50,8 @@ pub struct PartitionStatus {
     pub settled: AtomicI64,
     pub frontiers: Vec<AtomicI64>,
     pub changes: AtomicI64,
+    /// The changes-log offset at which it began, by its own disk's state or a checkpoint's.
+    pub began: AtomicI64,
     /// The next changes-log offset to apply.
     pub next: AtomicI64,
 }
@@ -57,6 +61,7 @@ pub struct Seat {
     pub settings: Arc<Settings>,
     pub properties: Properties,
     pub memory: SharedMemory,
+    pub checkpoints: Option<Checkpoints>,
     pub partition: i32,
     pub status: Arc<PartitionStatus>,
     pub stop: Arc<AtomicBool>,
@@ -77,12 +82,42 @@ fn renderer(settings: &Settings, plan: &Plan) -> Renderer {
     Renderer::new(plan, masks, settings.mask_key.clone())
 }
 
+/// Opens the partition's state: this disk's, or a checkpoint's where that goes further.
+fn open_furthest(seat: &Seat, path: &Path) -> Result<Task<RocksStore>, StageError> {
+    let Seat { settings, partition, .. } = seat;
+    let open = || {
+        let store = RocksStore::open(path, &seat.memory)?;
+        let share = settings.limits.cache_bytes / settings.topics.partitions.max(1) as usize;
+        let ownership = Ownership { partition: *partition, partitions: settings.topics.partitions };
+        Ok::<_, StageError>(Task::open(Arc::clone(&settings.plan), ownership, store, Limits::memory(share))?)
+    };
+    let task = open()?;
+    let Some(checkpoints) = &seat.checkpoints else { return Ok(task) };
+    let own = task.next_offset();
+    drop(task);
+    let refused = |error: &CheckpointError| tracing::warn!(partition, %error, "a checkpoint is refused");
+    let began = Moment::now();
+    match checkpoints.restore(*partition, own, path, &seat.stop, refused) {
+        Ok(Some(Manifest { next_offset, files, .. })) => {
+            let (bytes, took) = (files.iter().map(|file| file.bytes).sum::<u64>(), began.elapsed());
+            tracing::info!(partition, own, next_offset, bytes, ?took, "state restored from a checkpoint");
+        }
+        Ok(None) | Err(CheckpointError::Stopped) => {}
+        // What is here is true, though it may take longer.
+        Err(error) => {
+            tracing::warn!(partition, own, %error, "no checkpoint was looked at; this disk's state goes on")
+        }
+    }
+    open()
+}
+
 /// One partition's work.
 pub struct Worker {
     seat: Seat,
     task: Task<RocksStore>,
     reader: TopicReader,
     publisher: Publisher,
+    checkpointer: Option<Checkpointer>,
     /// Writes records about the rules of `plan`.
     renderer: Renderer,
     plan: Arc<Plan>,
@@ -100,10 +135,7 @@ impl Worker {
         let path: PathBuf = settings.state_dir.join(&*settings.plan.reconciliation).join(partition.to_string());
         let create = std::fs::create_dir_all(&path);
         create.map_err(|source| StageError::StateFolder { path: path.clone(), source })?;
-        let store = RocksStore::open(&path, &seat.memory)?;
-        let share = settings.limits.cache_bytes / topics.partitions.max(1) as usize;
-        let ownership = Ownership { partition: *partition, partitions: topics.partitions };
-        let task = Task::open(Arc::clone(&settings.plan), ownership, store, Limits::memory(share))?;
+        let task = open_furthest(&seat, &path)?;
         let outputs = OutputTopics {
             discrepancies: topics.discrepancies.clone(),
             open: topics.open.clone(),
@@ -124,7 +156,11 @@ impl Worker {
         let reader = TopicReader::open(properties, &topics.changes, fetch)?;
         let (start, end) = reader.bounds(*partition)?;
         let next = task.next_offset();
-        if next < start || next > end {
+        if next < start {
+            let topic = topics.changes.clone();
+            return Err(StageError::ChangesOvertaken { topic, partition: *partition, next, start });
+        }
+        if next > end {
             return Err(StageError::ChangesGap {
                 topic: topics.changes.clone(),
                 partition: *partition,
@@ -139,7 +175,12 @@ impl Worker {
         }
         reader.seek(&[(*partition, next)])?;
         tracing::info!(partition, next, end, published = ?publisher.published(), "partition opened");
+        let checkpointer = seat.checkpoints.clone().zip(settings.checkpoints.as_ref()).map(|(checkpoints, given)| {
+            let every = Duration::from_millis(given.every_ms);
+            Checkpointer::begin(checkpoints, *partition, every, (&path, next))
+        });
         let worker = Worker {
+            checkpointer,
             uncertain: task.cannot_compare().clone(),
             renderer: renderer(settings, task.plan()),
             plan: Arc::clone(task.plan()),
@@ -150,6 +191,7 @@ impl Worker {
             reader,
             publisher,
         };
+        worker.seat.status.began.store(next, Ordering::Relaxed);
         worker.show_progress();
         Ok(Some(worker))
     }
@@ -176,6 +218,10 @@ impl Worker {
                 self.flush()?;
                 flushed = Moment::now();
                 dirty = false;
+            }
+            if let (false, Some(checkpointer)) = (dirty, &mut self.checkpointer) {
+                let (next_offset, settled) = (self.task.next_offset(), self.task.settled());
+                checkpointer.tend(self.task.store(), About { next_offset, settled, written_at: now() });
             }
         }
         self.flush()
@@ -331,6 +377,9 @@ impl Worker {
                 self.complained = Moment::now();
                 self.complain();
             }
+        }
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.report();
         }
         set(telemetry::WAITING, self.task.waiting() as f64);
         set(telemetry::CACHE_BYTES, self.task.memory_bytes() as f64);

@@ -1,10 +1,11 @@
 //! `/metrics`, `/livez` and `/readyz` as a monitoring system meets them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use evenkeel::adapters::clock::now;
-use evenkeel::adapters::telemetry::{Kind, METRICS};
+use evenkeel::adapters::telemetry::{self, Kind, METRICS};
 use evenkeel::app::demo::connector::{PAY_HEARTBEAT, PAYMENTS};
 use evenkeel::app::demo::settings::FILE;
 use evenkeel::app::demo::world::{Logged, Order};
@@ -69,6 +70,16 @@ fn make_trouble(theatre: &mut Theatre) {
     theatre.commit(&Logged::Order { before, after });
 }
 
+/// Where the checkpoint store was, something else is.
+fn lose(store: &Path) {
+    let mut number = 0;
+    // It may be made anew in between.
+    while store.is_dir() || std::fs::write(store, "").is_err() {
+        number += 1;
+        let _ = std::fs::rename(store, store.with_extension(number.to_string()));
+    }
+}
+
 const MENDED: i64 = 990_003;
 
 fn order(order_id: i64, payment_status: &'static str) -> Order {
@@ -79,7 +90,10 @@ fn order(order_id: i64, payment_status: &'static str) -> Order {
 fn cli_run_shows_every_declared_metric_and_when_it_is_ready() {
     let address = free();
     let escalates = FILE.replace("flap_window: 1m", "escalate: [{after: 5s, severity: critical}]");
-    let ground = Ground::prepare(&format!("{escalates}\nhttp: {{listen: \"{address}\"}}\n"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("store");
+    let checkpoints = format!("checkpoints: {{url: \"{}\", every: 1s}}", store.display());
+    let ground = Ground::prepare(&format!("{escalates}\nhttp: {{listen: \"{address}\"}}\n{checkpoints}\n"));
     let mut theatre = Theatre::new(&ground.cluster.bootstrap_servers(), &[]);
     let mut process = ground.run(&[]);
     let log = process.stderr();
@@ -104,6 +118,9 @@ fn cli_run_shows_every_declared_metric_and_when_it_is_ready() {
     let mut text = String::new();
     theatre.play(true, LIMIT * 2, |_| {
         text = ask(&address, "metrics").expect("it is served").1;
+        if text.contains(&format!("{}{{", telemetry::CHECKPOINT_BYTES)) && store.is_dir() {
+            lose(&store);
+        }
         shown(&text).len() >= declared.len() || Instant::now() > deadline
     });
     assert_eq!(shown(&text), declared, "what is shown is what is declared");

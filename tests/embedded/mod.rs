@@ -7,6 +7,7 @@ use rdkafka::producer::{BaseRecord, Producer};
 
 use crate::support::theatre::{TOPICS, Theatre, cluster};
 
+mod checkpoints;
 mod disk;
 mod lost;
 mod shards;

@@ -103,6 +103,7 @@ fn settings<'n>(context: &'n Context<'n>, root: &'n Node, files: &'n [Node]) -> 
     let limits = running::limits(&section);
     let http = running::http(&section);
     let state_dir = running::state_dir(&section);
+    let checkpoints = running::checkpoints(&section);
     let heartbeat_us = section.duration("heartbeat_interval");
     if let (Some(0), Some(node)) = (heartbeat_us, section.get("heartbeat_interval")) {
         context.report(
@@ -126,6 +127,7 @@ fn settings<'n>(context: &'n Context<'n>, root: &'n Node, files: &'n [Node]) -> 
         kafka: kafka?,
         topics: topics?,
         state_dir: state_dir?,
+        checkpoints: checkpoints?,
         limits: limits?,
         http: http?,
         patience: patience?,

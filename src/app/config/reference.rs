@@ -79,6 +79,7 @@ pub static ROOT: SectionDoc = SectionDoc {
         ),
         optional("topics", "topics", "The topics that Evenkeel writes."),
         optional("state", "state", "Where the state is kept."),
+        optional("checkpoints", "checkpoints", "Where copies of the state go; without it none are made."),
         optional("limits", "limits", "Bounds on memory and on how long work is gathered."),
         optional("http", "http", "Metrics and health checks."),
         optional(
@@ -302,6 +303,27 @@ pub static STATE: SectionDoc = SectionDoc {
     )],
 };
 
+pub static CHECKPOINTS: SectionDoc = SectionDoc {
+    title: "checkpoints",
+    about: "Copies of each partition's state, from which a member begins that has lost its disk or never had one. Without \
+            them it reads the changes log from its beginning.",
+    fields: &[
+        required(
+            "url",
+            "URL, or a folder",
+            "Where they go: a shared folder, or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix.",
+        ),
+        with_default("every", "duration", "1m", "How often a partition's state is copied, where it has changed."),
+        with_default("keep", "number", "3", "How many checkpoints of a partition are kept."),
+        optional(
+            "options",
+            "map: name → text",
+            "What the store needs, by the names of the object_store crate, as in aws_region, aws_endpoint or \
+             aws_access_key_id. Secrets are better given as ${NAME}.",
+        ),
+    ],
+};
+
 pub static LIMITS: SectionDoc = SectionDoc {
     title: "limits",
     about: "Bounds on memory, over all partitions of a process, and on how long work is gathered.",
@@ -332,7 +354,7 @@ pub static HTTP: SectionDoc = SectionDoc {
 };
 
 /// The sections of a configuration file, in the order of the documentation.
-pub static SECTIONS: [&SectionDoc; 13] = [
+pub static SECTIONS: [&SectionDoc; 14] = [
     &ROOT,
     &CONNECTOR,
     &HEARTBEAT,
@@ -344,6 +366,7 @@ pub static SECTIONS: [&SectionDoc; 13] = [
     &RULE_FILE,
     &TOPICS,
     &STATE,
+    &CHECKPOINTS,
     &LIMITS,
     &HTTP,
 ];

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::node::Node;
+use url::Url;
+
+use super::node::{Name, Node};
 use super::reader::{Context, Section};
 use super::sources::Partly;
 use super::units::{Problem, nearest};
@@ -14,7 +16,7 @@ use super::{Named, reference};
 use crate::adapters::debezium::shape::Mask;
 use crate::adapters::kafka::refused_property;
 use crate::app::diagnostic::Kind;
-use crate::app::settings::Limits;
+use crate::app::settings::{CheckpointSettings, Limits};
 use crate::task::ingest::Patience;
 
 /// What correctness rests on is set by Evenkeel alone.
@@ -182,6 +184,50 @@ pub fn state_dir(root: &Section<'_>) -> Option<PathBuf> {
             section.read("dir", |text| Ok(PathBuf::from(text)))
         }
     }
+}
+
+/// `Some(None)` makes none.
+pub fn checkpoints(root: &Section<'_>) -> Option<Option<CheckpointSettings>> {
+    let Some(node) = root.get("checkpoints") else { return Some(None) };
+    let context = root.context;
+    let section = context.section(node, &reference::CHECKPOINTS, "checkpoints")?;
+    section.require("url");
+    let url = section.read("url", |text| {
+        let url = if text.starts_with('/') { Url::from_directory_path(text).ok() } else { Url::parse(text).ok() };
+        url.ok_or_else(|| {
+            Problem::new(format!("\"{text}\" is neither a URL nor a folder"))
+                .hint("As in s3://bucket/prefix, or /mnt/evenkeel, a folder that every member sees.")
+        })
+    });
+    let entries =
+        section.get("options").and_then(|node| context.map(node, "checkpoints: options")).unwrap_or_default();
+    let option = |(name, node): &(&Name, &Node)| {
+        Some((name.text.clone(), context.text(node, &format!("checkpoints: options: {}", name.text))?))
+    };
+    let options: BTreeMap<String, String> = entries.iter().filter_map(option).collect();
+    if let (Some(url), Some(node)) = (&url, section.get("url"))
+        && let Err(error) = object_store::parse_url_opts(url, &options)
+    {
+        // The store's own message may quote an option's value, or a login in the URL.
+        let mut message = error.to_string();
+        let secrets = [url.as_str()].into_iter().chain(options.values().map(String::as_str));
+        for secret in secrets.filter(|secret| !secret.is_empty()) {
+            message = message.replace(secret, "***");
+        }
+        let fault = node.fault(Kind::BadValue, format!("checkpoints: this cannot be a store: {message}"));
+        context.report(fault.hint("Look at the scheme of the URL, and at the options that it needs."));
+    }
+    let every_ms = section.duration("every").map(|micros| micros.unsigned_abs() / 1000);
+    if let (Some(0), Some(node)) = (every_ms, section.get("every")) {
+        context.report(
+            node.fault(Kind::BadValue, "checkpoints: every: less than 1ms").hint("Write a duration, as in 1m."),
+        );
+    }
+    let keep = section.read("keep", |text| match text.parse() {
+        Ok(keep @ 1..=1000) => Ok(keep),
+        _ => Err(Problem::new(format!("\"{text}\" is not a number from 1 to 1000")).hint("Write a number, as in 3.")),
+    });
+    Some(Some(CheckpointSettings { url: url?, options, every_ms: every_ms?, keep: keep? }))
 }
 
 /// Shorter secrets can be guessed by trying them all.

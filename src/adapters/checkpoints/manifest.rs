@@ -1,0 +1,115 @@
+//! What a checkpoint is made of, as JSON, format 1 (`schemas/checkpoint.schema.json`).
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::hex;
+use crate::domain::instant::Instant;
+
+const FORMAT: u32 = 1;
+
+/// A file of a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    pub name: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+/// Where the state stands.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    pub next_offset: i64,
+    pub settled: Option<Instant>,
+    pub written_at: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    format: u32,
+    pub reconciliation: String,
+    pub partition: i32,
+    pub partitions: i32,
+    /// The changes-log offset that the state goes on at.
+    pub next_offset: i64,
+    pub settled: Option<String>,
+    pub written_at: String,
+    pub files: Vec<File>,
+}
+
+/// Why a checkpoint is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("{file} is not there any more")]
+    Gone { file: String },
+    #[error("{file} is not what was written")]
+    Damaged { file: String },
+    #[error("it has format {found}, newer than {known}, the newest that this evenkeel knows; upgrade it")]
+    Newer { found: u32, known: u32 },
+    #[error("it is of {found}, not of {expected}")]
+    Foreign { found: String, expected: String },
+}
+
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
+}
+
+impl Manifest {
+    pub fn new(
+        reconciliation: &str,
+        (partition, partitions): (i32, i32),
+        about: &About,
+        files: Vec<File>,
+    ) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            reconciliation: reconciliation.to_owned(),
+            partition,
+            partitions,
+            next_offset: about.next_offset,
+            settled: about.settled.map(|settled| settled.to_string()),
+            written_at: about.written_at.to_string(),
+            files,
+        }
+    }
+
+    /// Its name, and its text.
+    pub fn encode(&self) -> (String, Vec<u8>) {
+        let text = serde_json::to_vec_pretty(self).expect("a manifest is JSON");
+        (name(self.next_offset, &text), text)
+    }
+
+    /// Reads what stands under a name, which says what it must be.
+    pub fn decode(name_given: &str, text: &[u8]) -> Result<Manifest, Unfit> {
+        let damaged = || Unfit::Damaged { file: name_given.to_owned() };
+        let offset = name_given.split_once('-').and_then(|(offset, _)| offset.parse().ok()).ok_or_else(damaged)?;
+        if name(offset, text) != name_given {
+            return Err(damaged());
+        }
+        let Head { format } = serde_json::from_slice(text).map_err(|_| damaged())?;
+        match format {
+            FORMAT => {
+                let manifest: Manifest = serde_json::from_slice(text).map_err(|_| damaged())?;
+                // They become names in a folder, and nowhere else.
+                let is_plain = |file: &File| std::path::Path::new(&file.name).file_name() == Some(file.name.as_ref());
+                if manifest.files.iter().all(is_plain) { Ok(manifest) } else { Err(damaged()) }
+            }
+            found => Err(Unfit::Newer { found, known: FORMAT }),
+        }
+    }
+
+    /// Refuses another reconciliation's, another partition's, another partition count's, and what its name does not say.
+    pub fn must_be(&self, reconciliation: &str, (partition, partitions): (i32, i32), next: i64) -> Result<(), Unfit> {
+        let says = |name: &str, partition, partitions, next: i64| {
+            format!("{name}, partition {partition} of {partitions}, from offset {next}")
+        };
+        let found = says(&self.reconciliation, self.partition, self.partitions, self.next_offset);
+        let expected = says(reconciliation, partition, partitions, next);
+        if found == expected { Ok(()) } else { Err(Unfit::Foreign { found, expected }) }
+    }
+}
+
+fn name(next_offset: i64, text: &[u8]) -> String {
+    format!("{next_offset:020}-{}.json", hex(&Sha256::digest(text)))
+}

@@ -1,0 +1,205 @@
+//! Checkpoints in a folder: what is written comes back to the byte, or is refused with a reason.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::domain::instant::Instant;
+
+/// A folder's files and what they hold.
+type Content = Vec<(String, String)>;
+
+struct Place {
+    folder: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+static GO: AtomicBool = AtomicBool::new(false);
+
+impl Place {
+    fn new() -> Place {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Place { folder: tempfile::tempdir().expect("a folder"), runtime: runtime.expect("a runtime") }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    fn checkpoints(&self, partitions: i32) -> Checkpoints {
+        let url = url::Url::from_directory_path(self.store()).expect("a path");
+        let runtime = self.runtime.handle().clone();
+        Checkpoints::new(&url, &BTreeMap::new(), ("shop", partitions), 2, runtime).expect("it opens")
+    }
+
+    /// A state's files, as `(name, content)`.
+    fn state(&self, files: &[(&str, &str)]) -> PathBuf {
+        let state = self.folder.path().join("state");
+        clear(&state).expect("it can be cleared");
+        std::fs::create_dir(&state).expect("it can be made");
+        for (name, content) in files {
+            std::fs::write(state.join(name), content).expect("it can be written");
+        }
+        state
+    }
+
+    fn upload(&self, next_offset: i64, files: &[(&str, &str)]) -> Uploaded {
+        let about = About { next_offset, settled: Some(Instant(5)), written_at: Instant(7) };
+        self.checkpoints(4).upload(1, &self.state(files), &about, &GO).expect("it is written")
+    }
+
+    /// What is restored, and what was refused before.
+    fn restore(&self, beyond: i64) -> (Option<(i64, Content)>, Vec<String>) {
+        let folder = self.folder.path().join("restored");
+        clear(&folder).expect("it can be cleared");
+        let mut refused = Vec::new();
+        let said = |error: &CheckpointError| refused.push(error.to_string());
+        let manifest = self.checkpoints(4).restore(1, beyond, &folder, &GO, said).expect("the store works");
+        (manifest.map(|manifest| (manifest.next_offset, content(&folder))), refused)
+    }
+
+    fn objects(&self) -> Vec<PathBuf> {
+        let all =
+            ["files", "checkpoints"].map(|kind| paths(&self.store().join("shop/1").join(kind)).expect("it is there"));
+        all.concat()
+    }
+}
+
+fn content(folder: &Path) -> Content {
+    let read = |path: PathBuf| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        (name, std::fs::read_to_string(&path).expect("it can be read"))
+    };
+    paths(folder).expect("it is there").into_iter().map(read).collect()
+}
+
+fn owned(files: &[(&str, &str)]) -> Content {
+    files.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect()
+}
+
+const FIRST: [(&str, &str); 2] = [("000001.sst", "one"), ("CURRENT", "MANIFEST-1")];
+const SECOND: [(&str, &str); 3] = [("000001.sst", "one"), ("000002.sst", "two"), ("CURRENT", "MANIFEST-2")];
+
+#[test]
+fn the_furthest_checkpoint_comes_back_and_only_what_is_new_was_written() {
+    let place = Place::new();
+    assert_eq!(place.restore(0), (None, vec![]));
+    assert_eq!(place.upload(10, &FIRST).new_files, 2);
+    let second = place.upload(20, &SECOND);
+    assert_eq!((second.files, second.new_files, second.new_bytes), (3, 2, 13), "one file was there");
+    assert_eq!(place.restore(0), (Some((20, owned(&SECOND))), vec![]));
+    assert_eq!(place.restore(19), (Some((20, owned(&SECOND))), vec![]));
+    assert_eq!(place.restore(20), (None, vec![]), "whoever is as far needs none");
+}
+
+#[test]
+fn a_manifest_is_what_its_schema_says() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../../../schemas/checkpoint.schema.json")).expect("it is JSON");
+    let manifest = std::fs::read(place.objects().pop().expect("it is there")).expect("it can be read");
+    let manifest = serde_json::from_slice(&manifest).expect("it is JSON");
+    jsonschema::validate(&schema, &manifest).expect("it is what the schema says");
+}
+
+#[test]
+fn a_changed_byte_anywhere_is_found_and_the_older_checkpoint_taken() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    let older = place.objects();
+    place.upload(20, &SECOND);
+    for path in place.objects().into_iter().filter(|path| !older.contains(path)) {
+        let whole = std::fs::read(&path).expect("it can be read");
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            std::fs::write(&path, &changed).expect("it can be written");
+            let (restored, refused) = place.restore(0);
+            assert_eq!(restored, Some((10, owned(&FIRST))), "{} at {at}", path.display());
+            assert!(refused.len() == 1 && refused[0].contains("is not what was written"), "{refused:?}");
+        }
+        std::fs::write(&path, &whole[..whole.len() - 1]).expect("it can be written");
+        assert_eq!(place.restore(0).0, Some((10, owned(&FIRST))), "{} cut", path.display());
+        std::fs::remove_file(&path).expect("it can be removed");
+        assert_eq!(place.restore(0).0, Some((10, owned(&FIRST))), "{} gone", path.display());
+        std::fs::write(&path, &whole).expect("it can be written");
+    }
+    assert_eq!(place.restore(0).0, Some((20, owned(&SECOND))));
+}
+
+#[test]
+fn what_is_half_written_is_not_there() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    let stop = AtomicBool::new(true);
+    let about = About { next_offset: 20, settled: None, written_at: Instant(7) };
+    let stopped = place.checkpoints(4).upload(1, &place.state(&SECOND), &about, &stop);
+    assert!(matches!(stopped, Err(CheckpointError::Stopped)), "{stopped:?}");
+    assert_eq!(place.restore(0), (Some((10, owned(&FIRST))), vec![]));
+}
+
+/// Puts a manifest under the name that its text asks for.
+fn forge(place: &Place, next_offset: i64, change: impl Fn(&str) -> String) {
+    let folder = place.store().join("shop/1/checkpoints");
+    let last = paths(&folder).expect("it is there").pop().expect("there is one");
+    let text = change(&std::fs::read_to_string(last).expect("it can be read"));
+    let name = format!("{next_offset:020}-{}.json", hex(&Sha256::digest(&text)));
+    std::fs::write(folder.join(name), text).expect("it can be written");
+}
+
+#[test]
+fn newer_foreign_and_wayward_checkpoints_are_refused_in_words() {
+    let forged = |next: i64, from: &'static str, to: &'static str| {
+        let place = Place::new();
+        place.upload(10, &FIRST);
+        forge(&place, next, |text| text.replacen(from, to, 1).replace("\"next_offset\": 10", "\"next_offset\": 30"));
+        let (restored, refused) = place.restore(0);
+        assert_eq!(restored, Some((10, owned(&FIRST))), "{to}");
+        refused.concat()
+    };
+    let newer = forged(30, "\"format\": 1", "\"format\": 2");
+    assert!(newer.contains("format 2, newer than 1"), "{newer}");
+    let foreign = forged(30, "\"partition\": 1", "\"partition\": 2");
+    assert!(foreign.contains("partition 2 of 4, from offset 30, not of shop, partition 1 of 4"), "{foreign}");
+    let resized = forged(30, "\"partitions\": 4", "\"partitions\": 8");
+    assert!(resized.contains("partition 1 of 8"), "{resized}");
+    let moved = forged(40, "\"partition\": 1", "\"partition\": 1");
+    assert!(moved.contains("from offset 30, not of shop, partition 1 of 4, from offset 40"), "{moved}");
+    let wayward = forged(30, "\"CURRENT\"", "\"../../CURRENT\"");
+    assert!(wayward.contains("is not what was written"), "{wayward}");
+}
+
+fn offsets(place: &Place) -> Vec<i64> {
+    place.checkpoints(4).list(1).expect("the store works").iter().map(|listed| listed.next_offset).collect()
+}
+
+fn age(path: &Path) {
+    let old = SystemTime::now() - 2 * PATIENCE;
+    let file = std::fs::File::options().write(true).open(path).expect("it can be opened");
+    file.set_modified(old).expect("it can be aged");
+}
+
+#[test]
+fn old_checkpoints_are_collected_with_their_files_though_never_one_that_is_being_restored() {
+    let place = Place::new();
+    let state = |number: i64| format!("state {number}");
+    let upload = |number: i64| {
+        place.upload(number, &[("shared", "shared"), ("own", &state(number))]);
+    };
+    upload(10);
+    let lease = place.store().join("shop/1/restoring");
+    std::fs::create_dir_all(&lease).expect("it can be made");
+    let first = place.checkpoints(4).list(1).expect("the store works").remove(0).name;
+    std::fs::write(lease.join(&first), "").expect("it can be written");
+    [20, 30, 40].into_iter().for_each(upload);
+    assert_eq!(offsets(&place), [40, 30, 10], "two are kept, and the leased one");
+    let files = || paths(&place.store().join("shop/1/files")).expect("it is there");
+    assert_eq!(files().len(), 5, "files that nobody names are kept for a while");
+    files().iter().for_each(|path| age(path));
+    age(&lease.join(&first));
+    upload(50);
+    assert_eq!(offsets(&place), [50, 40], "a lease ends");
+    assert_eq!(files().len(), 3, "shared, and two of their own");
+    assert_eq!(place.restore(0).0.map(|(next, files)| (next, files.len())), Some((50, 2)));
+}
