@@ -26,7 +26,7 @@ use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt}
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
-pub use self::manifest::{About, File, Manifest, Unfit};
+pub use self::manifest::{About, File, Identity, Manifest, Unfit};
 
 /// Files that no manifest names are kept for so long: somebody may be about to name them. So are leases.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -72,8 +72,7 @@ pub struct Checkpoints {
     store: Arc<dyn ObjectStore>,
     root: Key,
     runtime: Handle,
-    reconciliation: Arc<str>,
-    partitions: i32,
+    identity: Arc<Identity>,
     /// How many checkpoints of a partition are kept.
     keep: usize,
 }
@@ -83,21 +82,14 @@ impl Checkpoints {
     pub fn new(
         url: &url::Url,
         options: &BTreeMap<String, String>,
-        (reconciliation, partitions): (&str, i32),
+        identity: Identity,
         keep: usize,
         runtime: Handle,
     ) -> Result<Checkpoints, CheckpointError> {
         let opened = object_store::parse_url_opts(url, options.iter().map(|(name, value)| (name, value.as_str())));
         let (store, root) = opened.map_err(|source| store_error("its URL", source))?;
-        let root = root.join(reconciliation);
-        Ok(Checkpoints {
-            store: Arc::from(store),
-            root,
-            runtime,
-            reconciliation: reconciliation.into(),
-            partitions,
-            keep,
-        })
+        let root = root.join(identity.reconciliation.as_str());
+        Ok(Checkpoints { store: Arc::from(store), root, runtime, identity: Arc::new(identity), keep })
     }
 
     /// The checkpoints of a partition, the one that goes furthest first.
@@ -131,7 +123,7 @@ impl Checkpoints {
             files.push(File { name, bytes, sha256 });
         }
         uploaded.files = files.len();
-        let manifest = Manifest::new(&self.reconciliation, (partition, self.partitions), about, files);
+        let manifest = Manifest::new(&self.identity, partition, about, files);
         let (name, text) = manifest.encode();
         let key = self.folder(partition, CHECKPOINTS).join(name.as_str());
         self.wait(self.store.put(&key, text.into())).map_err(|source| store_error(&key, source))?;
@@ -217,7 +209,7 @@ impl Checkpoints {
             bytes => bytes.map_err(|source| store_error(&key, source))?,
         };
         let manifest = Manifest::decode(&listed.name, &bytes).map_err(unfit)?;
-        manifest.must_be(&self.reconciliation, (partition, self.partitions), listed.next_offset).map_err(unfit)?;
+        manifest.must_be(&self.identity, partition, listed.next_offset).map_err(unfit)?;
         Ok(manifest)
     }
 

@@ -15,7 +15,8 @@ use tokio::runtime::Handle;
 use super::StageError;
 use super::settings::Settings;
 use super::worker::{PartitionStatus, Seat, Worker};
-use crate::adapters::checkpoints::Checkpoints;
+use crate::adapters::checkpoints::{Checkpoints, Identity};
+use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::group::{Member, Movement};
 use crate::adapters::kafka::offsets::Offsets;
 use crate::adapters::kafka::{KafkaFailure, Properties, passing};
@@ -81,11 +82,16 @@ impl ReconcileStage {
         status: Arc<ReconcileStatus>,
         runtime: Handle,
     ) -> Result<ReconcileStage, StageError> {
-        let checkpoints = settings.checkpoints.as_ref().map(|given| {
-            let of = (&*settings.plan.reconciliation, settings.topics.partitions);
-            Checkpoints::new(&given.url, &given.options, of, given.keep, runtime)
-        });
         let properties = Properties::new(settings.kafka.clone());
+        let checkpoints = settings.checkpoints.as_ref().map(|given| {
+            let identity = Identity {
+                reconciliation: settings.plan.reconciliation.to_string(),
+                cluster: Admin::new(&properties)?.cluster()?,
+                topic: settings.topics.changes.clone(),
+                partitions: settings.topics.partitions,
+            };
+            Ok::<_, StageError>(Checkpoints::new(&given.url, &given.options, identity, given.keep, runtime)?)
+        });
         let mut member = Member::join(&properties, &settings.topics.reconcile_group, 64 << 10)?;
         member.subscribe(vec![&settings.topics.changes])?;
         let offsets = Offsets::new(&properties, &settings.topics.reconcile_group)?;

@@ -15,7 +15,7 @@ use rdkafka::message::Message as _;
 use super::StageError;
 use super::checkpointer::Checkpointer;
 use super::settings::Settings;
-use crate::adapters::checkpoints::{About, CheckpointError, Checkpoints, Manifest};
+use crate::adapters::checkpoints::{About, CheckpointError, Checkpoints, Listed, Manifest};
 use crate::adapters::clock::now;
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::changes::{Reading, TopicReader};
@@ -94,6 +94,15 @@ fn open_furthest(seat: &Seat, path: &Path) -> Result<Task<RocksStore>, StageErro
     let task = open()?;
     let Some(checkpoints) = &seat.checkpoints else { return Ok(task) };
     let own = task.next_offset();
+    let is_further = |listed: &Listed| listed.next_offset > own;
+    match checkpoints.list(*partition) {
+        Ok(listed) if listed.iter().any(is_further) => {}
+        Ok(_) => return Ok(task),
+        Err(error) => {
+            tracing::warn!(partition, own, %error, "no checkpoint was looked at; this disk's state goes on");
+            return Ok(task);
+        }
+    }
     drop(task);
     let refused = |error: &CheckpointError| tracing::warn!(partition, %error, "a checkpoint is refused");
     let began = Moment::now();

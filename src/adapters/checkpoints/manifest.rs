@@ -24,12 +24,23 @@ pub struct About {
     pub written_at: Instant,
 }
 
+/// Whose state it is: it belongs to one changes log of one Kafka cluster, whose offsets it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub reconciliation: String,
+    /// Kafka's own id of the cluster.
+    pub cluster: String,
+    /// The changes log, and its partition count.
+    pub topic: String,
+    pub partitions: i32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     format: u32,
-    pub reconciliation: String,
+    #[serde(flatten)]
+    pub identity: Identity,
     pub partition: i32,
-    pub partitions: i32,
     /// The changes-log offset that the state goes on at.
     pub next_offset: i64,
     pub settled: Option<String>,
@@ -56,17 +67,11 @@ struct Head {
 }
 
 impl Manifest {
-    pub fn new(
-        reconciliation: &str,
-        (partition, partitions): (i32, i32),
-        about: &About,
-        files: Vec<File>,
-    ) -> Manifest {
+    pub fn new(identity: &Identity, partition: i32, about: &About, files: Vec<File>) -> Manifest {
         Manifest {
             format: FORMAT,
-            reconciliation: reconciliation.to_owned(),
+            identity: identity.clone(),
             partition,
-            partitions,
             next_offset: about.next_offset,
             settled: about.settled.map(|settled| settled.to_string()),
             written_at: about.written_at.to_string(),
@@ -99,13 +104,14 @@ impl Manifest {
         }
     }
 
-    /// Refuses another reconciliation's, another partition's, another partition count's, and what its name does not say.
-    pub fn must_be(&self, reconciliation: &str, (partition, partitions): (i32, i32), next: i64) -> Result<(), Unfit> {
-        let says = |name: &str, partition, partitions, next: i64| {
-            format!("{name}, partition {partition} of {partitions}, from offset {next}")
+    /// Refuses another reconciliation's, cluster's, changes log's, partition's, and what its name does not say.
+    pub fn must_be(&self, identity: &Identity, partition: i32, next: i64) -> Result<(), Unfit> {
+        let says = |of: &Identity, partition, next: i64| {
+            let Identity { reconciliation, cluster, topic, partitions } = of;
+            format!("{reconciliation}, cluster {cluster}, {topic}:{partition} of {partitions}, from offset {next}")
         };
-        let found = says(&self.reconciliation, self.partition, self.partitions, self.next_offset);
-        let expected = says(reconciliation, partition, partitions, next);
+        let found = says(&self.identity, self.partition, self.next_offset);
+        let expected = says(identity, partition, next);
         if found == expected { Ok(()) } else { Err(Unfit::Foreign { found, expected }) }
     }
 }

@@ -29,7 +29,9 @@ impl Place {
     fn checkpoints(&self, partitions: i32) -> Checkpoints {
         let url = url::Url::from_directory_path(self.store()).expect("a path");
         let runtime = self.runtime.handle().clone();
-        Checkpoints::new(&url, &BTreeMap::new(), ("shop", partitions), 2, runtime).expect("it opens")
+        let [reconciliation, cluster, topic] = ["shop", "kafka-1", "changes"].map(str::to_owned);
+        let identity = Identity { reconciliation, cluster, topic, partitions };
+        Checkpoints::new(&url, &BTreeMap::new(), identity, 2, runtime).expect("it opens")
     }
 
     /// A state's files, as `(name, content)`.
@@ -161,11 +163,22 @@ fn newer_foreign_and_wayward_checkpoints_are_refused_in_words() {
     let newer = forged(30, "\"format\": 1", "\"format\": 2");
     assert!(newer.contains("format 2, newer than 1"), "{newer}");
     let foreign = forged(30, "\"partition\": 1", "\"partition\": 2");
-    assert!(foreign.contains("partition 2 of 4, from offset 30, not of shop, partition 1 of 4"), "{foreign}");
+    assert!(
+        foreign.contains("changes:2 of 4, from offset 30, not of shop, cluster kafka-1, changes:1 of 4"),
+        "{foreign}"
+    );
+    let moved = forged(30, "\"kafka-1\"", "\"kafka-2\"");
+    assert!(
+        moved.contains("cluster kafka-2, changes:1 of 4, from offset 30, not of shop, cluster kafka-1"),
+        "{moved}"
+    );
     let resized = forged(30, "\"partitions\": 4", "\"partitions\": 8");
-    assert!(resized.contains("partition 1 of 8"), "{resized}");
+    assert!(resized.contains("changes:1 of 8"), "{resized}");
     let moved = forged(40, "\"partition\": 1", "\"partition\": 1");
-    assert!(moved.contains("from offset 30, not of shop, partition 1 of 4, from offset 40"), "{moved}");
+    assert!(
+        moved.contains("from offset 30, not of shop, cluster kafka-1, changes:1 of 4, from offset 40"),
+        "{moved}"
+    );
     let wayward = forged(30, "\"CURRENT\"", "\"../../CURRENT\"");
     assert!(wayward.contains("is not what was written"), "{wayward}");
 }

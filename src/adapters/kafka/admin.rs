@@ -35,6 +35,13 @@ impl Admin {
         Ok(Admin { client })
     }
 
+    /// The id that the cluster has given itself.
+    pub fn cluster(&self) -> Result<String, KafkaFailure> {
+        let timed_out = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+        let id = self.client.inner().fetch_cluster_id(ANSWER);
+        id.ok_or_else(|| KafkaFailure::new("asking for the cluster's id", timed_out))
+    }
+
     /// Every topic and its partition count.
     pub fn topics(&self) -> Result<BTreeMap<String, i32>, KafkaFailure> {
         let metadata = self.client.inner().fetch_metadata(None, ANSWER);
