@@ -53,6 +53,8 @@ impl RocksStore {
         options.set_max_open_files(256);
         options.set_keep_log_file_num(2);
         options.set_max_total_wal_size(64 << 20);
+        // It is copied whole with every checkpoint.
+        options.set_max_manifest_file_size(1 << 20);
         let families =
             Space::ALL.map(|space| ColumnFamilyDescriptor::new(space.name(), family_options(space, memory)));
         let db = DB::open_cf_descriptors(&options, path, families);

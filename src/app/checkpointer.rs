@@ -48,10 +48,15 @@ impl Checkpointer {
         if self.running.as_ref().is_some_and(JoinHandle::is_finished) {
             self.hear();
         }
-        if self.running.is_some() || self.begun.elapsed() < self.every || about.next_offset == self.offset {
+        if self.running.is_some() || self.begun.elapsed() < self.every {
             return;
         }
         self.begun = Moment::now();
+        if about.next_offset == self.offset {
+            // There is nothing that the last one lacks.
+            self.written = self.begun;
+            return;
+        }
         self.offset = about.next_offset;
         if let Err(error) = clear(&self.folder).and_then(|()| Ok(store.checkpoint(&self.folder)?)) {
             self.failed(&error);

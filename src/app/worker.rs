@@ -15,7 +15,7 @@ use rdkafka::message::Message as _;
 use super::StageError;
 use super::checkpointer::Checkpointer;
 use super::settings::Settings;
-use crate::adapters::checkpoints::{About, CheckpointError, Checkpoints, Listed, Manifest};
+use crate::adapters::checkpoints::{self, About, CheckpointError, Checkpoints, Manifest};
 use crate::adapters::clock::now;
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::changes::{Reading, TopicReader};
@@ -82,9 +82,10 @@ fn renderer(settings: &Settings, plan: &Plan) -> Renderer {
     Renderer::new(plan, masks, settings.mask_key.clone())
 }
 
-/// Opens the partition's state: this disk's, or a checkpoint's where that goes further.
-fn open_furthest(seat: &Seat, path: &Path) -> Result<Task<RocksStore>, StageError> {
-    let Seat { settings, partition, .. } = seat;
+/// Opens the partition's state: this disk's, or a checkpoint's where that goes further. Also says why a checkpoint could
+/// not be read, where that is so.
+fn open_furthest(seat: &Seat, path: &Path) -> Result<(Task<RocksStore>, Option<CheckpointError>), StageError> {
+    let Seat { settings, partition, stop, .. } = seat;
     let open = || {
         let store = RocksStore::open(path, &seat.memory)?;
         let share = settings.limits.cache_bytes / settings.topics.partitions.max(1) as usize;
@@ -92,32 +93,44 @@ fn open_furthest(seat: &Seat, path: &Path) -> Result<Task<RocksStore>, StageErro
         Ok::<_, StageError>(Task::open(Arc::clone(&settings.plan), ownership, store, Limits::memory(share))?)
     };
     let task = open()?;
-    let Some(checkpoints) = &seat.checkpoints else { return Ok(task) };
     let own = task.next_offset();
-    let is_further = |listed: &Listed| listed.next_offset > own;
-    match checkpoints.list(*partition) {
-        Ok(listed) if listed.iter().any(is_further) => {}
-        Ok(_) => return Ok(task),
-        Err(error) => {
-            tracing::warn!(partition, own, %error, "no checkpoint was looked at; this disk's state goes on");
-            return Ok(task);
-        }
+    let Some(checkpoints) = &seat.checkpoints else { return Ok((task, None)) };
+    let unread = |task, error: CheckpointError| {
+        tracing::warn!(partition, own, %error, "no checkpoint could be read; this disk's state goes on");
+        Ok((task, Some(error)))
+    };
+    match checkpoints.list(*partition, stop) {
+        Ok(listed) if listed.iter().any(|listed| listed.next_offset > own) => drop(task),
+        Ok(_) => return Ok((task, None)),
+        Err(error) => return unread(task, error),
     }
-    drop(task);
-    let refused = |error: &CheckpointError| tracing::warn!(partition, %error, "a checkpoint is refused");
     let began = Moment::now();
-    match checkpoints.restore(*partition, own, path, &seat.stop, refused) {
-        Ok(Some(Manifest { next_offset, files, .. })) => {
+    let refused = |error: &CheckpointError| tracing::warn!(partition, %error, "a checkpoint is refused");
+    let Manifest { next_offset, files, .. } = match checkpoints.restore(*partition, own, path, stop, refused) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok((open()?, None)),
+        Err(error) => return unread(open()?, error),
+    };
+    match open() {
+        Ok(task) if task.next_offset() == next_offset => {
             let (bytes, took) = (files.iter().map(|file| file.bytes).sum::<u64>(), began.elapsed());
             tracing::info!(partition, own, next_offset, bytes, ?took, "state restored from a checkpoint");
+            checkpoints::keep(path)?;
+            Ok((task, None))
         }
-        Ok(None) | Err(CheckpointError::Stopped) => {}
-        // What is here is true, though it may take longer.
-        Err(error) => {
-            tracing::warn!(partition, own, %error, "no checkpoint was looked at; this disk's state goes on")
+        result => {
+            let error = result.err().map(|error| error.to_string());
+            tracing::error!(
+                partition,
+                own,
+                next_offset,
+                error,
+                "a checkpoint's state cannot be opened here; this disk's goes on"
+            );
+            checkpoints::undo(path)?;
+            Ok((open()?, None))
         }
     }
-    open()
 }
 
 /// One partition's work.
@@ -142,9 +155,10 @@ impl Worker {
         let Seat { settings, properties, partition, .. } = &seat;
         let topics = &settings.topics;
         let path: PathBuf = settings.state_dir.join(&*settings.plan.reconciliation).join(partition.to_string());
+        checkpoints::recover(&path)?;
         let create = std::fs::create_dir_all(&path);
         create.map_err(|source| StageError::StateFolder { path: path.clone(), source })?;
-        let task = open_furthest(&seat, &path)?;
+        let (task, unread) = open_furthest(&seat, &path)?;
         let outputs = OutputTopics {
             discrepancies: topics.discrepancies.clone(),
             open: topics.open.clone(),
@@ -166,6 +180,10 @@ impl Worker {
         let (start, end) = reader.bounds(*partition)?;
         let next = task.next_offset();
         if next < start {
+            // It may go further than this disk's state.
+            if let Some(error) = unread {
+                return Err(error.into());
+            }
             let topic = topics.changes.clone();
             return Err(StageError::ChangesOvertaken { topic, partition: *partition, next, start });
         }

@@ -1,7 +1,7 @@
 //! Members that lost their disk.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -14,9 +14,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// The names of a partition's checkpoints.
 fn checkpoints(store: &Path, partition: i32) -> Vec<String> {
-    let folder = store.join("demo").join(partition.to_string()).join("checkpoints");
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    let all = |folder: PathBuf| {
+        std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+    };
+    let whose = all(store.join("demo"));
+    let checkpoints = whose.flat_map(|whose| all(whose.join(partition.to_string()).join("checkpoints")));
+    checkpoints.map(|path| path.display().to_string()).collect()
 }
 
 #[test]

@@ -35,6 +35,14 @@ pub struct Identity {
     pub partitions: i32,
 }
 
+impl Identity {
+    /// Short, for a path.
+    pub fn hash(&self) -> String {
+        let text = serde_json::to_vec(self).expect("an identity is JSON");
+        hex(&Sha256::digest(text)[..6])
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     format: u32,

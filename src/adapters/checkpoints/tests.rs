@@ -29,9 +29,7 @@ impl Place {
     fn checkpoints(&self, partitions: i32) -> Checkpoints {
         let url = url::Url::from_directory_path(self.store()).expect("a path");
         let runtime = self.runtime.handle().clone();
-        let [reconciliation, cluster, topic] = ["shop", "kafka-1", "changes"].map(str::to_owned);
-        let identity = Identity { reconciliation, cluster, topic, partitions };
-        Checkpoints::new(&url, &BTreeMap::new(), identity, 2, runtime).expect("it opens")
+        Checkpoints::new(&url, &BTreeMap::new(), of(partitions), 2, runtime).expect("it opens")
     }
 
     /// A state's files, as `(name, content)`.
@@ -57,14 +55,24 @@ impl Place {
         let mut refused = Vec::new();
         let said = |error: &CheckpointError| refused.push(error.to_string());
         let manifest = self.checkpoints(4).restore(1, beyond, &folder, &GO, said).expect("the store works");
+        keep(&folder).expect("it can be cleared");
         (manifest.map(|manifest| (manifest.next_offset, content(&folder))), refused)
     }
 
+    /// Where the store has what is of partition 1.
+    fn partition(&self) -> PathBuf {
+        self.store().join("shop").join(of(4).hash()).join("1")
+    }
+
     fn objects(&self) -> Vec<PathBuf> {
-        let all =
-            ["files", "checkpoints"].map(|kind| paths(&self.store().join("shop/1").join(kind)).expect("it is there"));
+        let all = ["files", "checkpoints"].map(|kind| paths(&self.partition().join(kind)).expect("it is there"));
         all.concat()
     }
+}
+
+fn of(partitions: i32) -> Identity {
+    let [reconciliation, cluster, topic] = ["shop", "kafka-1", "changes"].map(str::to_owned);
+    Identity { reconciliation, cluster, topic, partitions }
 }
 
 fn content(folder: &Path) -> Content {
@@ -116,6 +124,7 @@ fn a_changed_byte_anywhere_is_found_and_the_older_checkpoint_taken() {
         for at in 0..whole.len() {
             let mut changed = whole.clone();
             changed[at] ^= 1;
+            // A damaged file was removed, and stays so until it is written again.
             std::fs::write(&path, &changed).expect("it can be written");
             let (restored, refused) = place.restore(0);
             assert_eq!(restored, Some((10, owned(&FIRST))), "{} at {at}", path.display());
@@ -123,11 +132,55 @@ fn a_changed_byte_anywhere_is_found_and_the_older_checkpoint_taken() {
         }
         std::fs::write(&path, &whole[..whole.len() - 1]).expect("it can be written");
         assert_eq!(place.restore(0).0, Some((10, owned(&FIRST))), "{} cut", path.display());
-        std::fs::remove_file(&path).expect("it can be removed");
+        let _ = std::fs::remove_file(&path);
         assert_eq!(place.restore(0).0, Some((10, owned(&FIRST))), "{} gone", path.display());
         std::fs::write(&path, &whole).expect("it can be written");
     }
     assert_eq!(place.restore(0).0, Some((20, owned(&SECOND))));
+}
+
+/// A file that several checkpoints share would spoil them all.
+#[test]
+fn a_damaged_file_is_written_again() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    place.upload(20, &SECOND);
+    let shared = place.partition().join("files").join(hex(&Sha256::digest("one")));
+    std::fs::write(&shared, "two").expect("it can be written");
+    let (restored, refused) = place.restore(0);
+    assert!(restored.is_none() && refused.len() == 2, "{restored:?} {refused:?}");
+    assert_eq!(place.upload(30, &SECOND).new_files, 1);
+    assert_eq!(place.restore(0), (Some((30, owned(&SECOND))), vec![]));
+    std::fs::write(&shared, "on").expect("it can be written");
+    assert_eq!(place.upload(40, &SECOND).new_files, 1, "its size tells");
+    assert_eq!(place.restore(0), (Some((40, owned(&SECOND))), vec![]));
+}
+
+/// A state that was laid aside comes back, whether what was restored was not good or the process was killed.
+#[test]
+fn what_was_there_before_is_kept_until_it_is_known_to_be_worse() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    let folder = place.folder.path().join("restored");
+    let restore = || {
+        clear(&folder).expect("it can be cleared");
+        std::fs::create_dir(&folder).expect("it can be made");
+        std::fs::write(folder.join("own"), "own").expect("it can be written");
+        let restored = place.checkpoints(4).restore(1, 0, &folder, &GO, |_| ());
+        assert!(restored.is_ok_and(|manifest| manifest.is_some()) && content(&folder) == owned(&FIRST));
+    };
+    restore();
+    undo(&folder).expect("it can be undone");
+    assert_eq!(content(&folder), owned(&[("own", "own")]));
+    restore();
+    std::fs::remove_dir_all(&folder).expect("it can be lost");
+    recover(&folder).expect("it is brought back");
+    assert_eq!(content(&folder), owned(&[("own", "own")]));
+    restore();
+    keep(&folder).expect("it can be kept");
+    clear(&folder).expect("it can be lost");
+    recover(&folder).expect("there is nothing to do");
+    assert!(!folder.exists());
 }
 
 #[test]
@@ -143,7 +196,7 @@ fn what_is_half_written_is_not_there() {
 
 /// Puts a manifest under the name that its text asks for.
 fn forge(place: &Place, next_offset: i64, change: impl Fn(&str) -> String) {
-    let folder = place.store().join("shop/1/checkpoints");
+    let folder = place.partition().join("checkpoints");
     let last = paths(&folder).expect("it is there").pop().expect("there is one");
     let text = change(&std::fs::read_to_string(last).expect("it can be read"));
     let name = format!("{next_offset:020}-{}.json", hex(&Sha256::digest(&text)));
@@ -184,7 +237,7 @@ fn newer_foreign_and_wayward_checkpoints_are_refused_in_words() {
 }
 
 fn offsets(place: &Place) -> Vec<i64> {
-    place.checkpoints(4).list(1).expect("the store works").iter().map(|listed| listed.next_offset).collect()
+    place.checkpoints(4).list(1, &GO).expect("the store works").iter().map(|listed| listed.next_offset).collect()
 }
 
 fn age(path: &Path) {
@@ -201,18 +254,20 @@ fn old_checkpoints_are_collected_with_their_files_though_never_one_that_is_being
         place.upload(number, &[("shared", "shared"), ("own", &state(number))]);
     };
     upload(10);
-    let lease = place.store().join("shop/1/restoring");
-    std::fs::create_dir_all(&lease).expect("it can be made");
-    let first = place.checkpoints(4).list(1).expect("the store works").remove(0).name;
-    std::fs::write(lease.join(&first), "").expect("it can be written");
+    let lease = place.partition().join("restoring");
+    let first = lease.join(place.checkpoints(4).list(1, &GO).expect("the store works").remove(0).name);
+    std::fs::create_dir_all(&first).expect("it can be made");
+    let lease = first.join("somebody");
+    std::fs::write(&lease, "").expect("it can be written");
     [20, 30, 40].into_iter().for_each(upload);
     assert_eq!(offsets(&place), [40, 30, 10], "two are kept, and the leased one");
-    let files = || paths(&place.store().join("shop/1/files")).expect("it is there");
+    let files = || paths(&place.partition().join("files")).expect("it is there");
     assert_eq!(files().len(), 5, "files that nobody names are kept for a while");
     files().iter().for_each(|path| age(path));
-    age(&lease.join(&first));
+    age(&lease);
     upload(50);
     assert_eq!(offsets(&place), [50, 40], "a lease ends");
+    assert!(!lease.exists());
     assert_eq!(files().len(), 3, "shared, and two of their own");
     assert_eq!(place.restore(0).0.map(|(next, files)| (next, files.len())), Some((50, 2)));
 }
