@@ -110,6 +110,10 @@ impl Store {
         let mut stream = got.into_stream();
         let (mut sha256, mut bytes) = (Sha256::new(), 0);
         while let Some(piece) = self.wait(key, stop, async { stream.next().await.transpose() })? {
+            // A store that answers at once never waits.
+            if stop.load(Ordering::Relaxed) {
+                return Err(CheckpointError::Stopped);
+            }
             sha256.update(&piece);
             bytes += piece.len() as u64;
             out.write_all(&piece).map_err(|source| disk_error(Path::new(key.as_ref()), source))?;

@@ -194,6 +194,17 @@ fn what_is_half_written_is_not_there() {
     assert_eq!(place.restore(0), (Some((10, owned(&FIRST))), vec![]));
 }
 
+/// Also where the store answers at once.
+#[test]
+fn a_restore_ends_when_it_is_told_to() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    let folder = place.folder.path().join("restored");
+    let stopped = place.checkpoints(4).restore(1, 0, &folder, &AtomicBool::new(true), |_| ());
+    assert!(matches!(stopped, Err(CheckpointError::Stopped)), "{stopped:?}");
+    assert!(!folder.exists() && !beside(&folder, FRESH).exists());
+}
+
 /// Puts a manifest under the name that its text asks for.
 fn forge(place: &Place, next_offset: i64, change: impl Fn(&str) -> String) {
     let folder = place.partition().join("checkpoints");
