@@ -29,6 +29,7 @@ use tokio::runtime::Handle;
 
 pub use self::manifest::{About, File, Identity, Manifest, Unfit};
 use self::store::Store;
+pub use self::store::refused_store;
 
 /// Files that no manifest names are kept for so long: somebody may be about to name them. So are leases.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -386,7 +387,8 @@ fn beside(folder: &Path, word: &str) -> PathBuf {
     folder.with_file_name(name)
 }
 
-fn clear(folder: &Path) -> Result<(), CheckpointError> {
+/// Removes a folder and what is in it, if it is there.
+pub fn clear(folder: &Path) -> Result<(), CheckpointError> {
     match std::fs::remove_dir_all(folder) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(disk_error(folder, source)),
         _ => Ok(()),

@@ -10,7 +10,7 @@ use rdkafka::message::Message;
 
 use super::config::{Node, suggestion};
 use super::diagnostic::{Diagnostic, Kind, SourceText};
-use super::ingest_stage::{claimed_twice, matching, missing};
+use super::ingest_stage::{claimed_twice, missing, select};
 use super::run::own_topics;
 use super::settings::{ConnectorSettings, Settings, TopicSelection};
 use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, Refusal};
@@ -36,17 +36,18 @@ pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
         Err(failure) => return vec![unreachable(settings, root.as_ref(), &failure)],
     };
     let mut faults = Vec::new();
-    if let Some((topic, sources)) = claimed_twice(settings, &live.present) {
+    let selected = select(settings, &live.present);
+    if let Some((topic, sources)) = claimed_twice(&selected) {
         let [one, other] = sources.map(|source| &settings.sources[source].name);
-        let fault = live.fault(&topic, format!("topic {topic} is selected by both sources {one} and {other}"));
+        let fault = live.fault(topic, format!("topic {topic} is selected by both sources {one} and {other}"));
         faults.push(fault.hint("Make their topics or patterns narrower: a topic holds one table's changes."));
     }
-    for (of, topics) in missing(settings, &live.present) {
+    for (of, topics) in missing(settings, &live.present, &selected) {
         faults.extend(topics.iter().map(|topic| live.does_not_exist(&of, topic)));
     }
-    for source in &settings.sources {
+    for (source, selected) in settings.sources.iter().zip(selected) {
         let mut decoder = Decoder::new();
-        for (topic, partitions) in matching(&source.topics, &live.present) {
+        for (topic, partitions) in selected {
             let judge = |value: Option<&[u8]>| match decoder.decode(&source.shape, value, 0) {
                 Ok(Event::Change(decoded)) if decoded.incomplete => {
                     Some(Refusal { reason: "no_before", detail: NO_BEFORE.to_owned() })

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant as Moment};
 use metrics::{counter, gauge};
 
 use super::StageError;
-use crate::adapters::checkpoints::{About, CheckpointError, Checkpoints, Uploaded};
+use crate::adapters::checkpoints::{About, CheckpointError, Checkpoints, Uploaded, clear};
 use crate::adapters::rocksdb::RocksStore;
 use crate::adapters::telemetry;
 
@@ -58,7 +58,8 @@ impl Checkpointer {
             return;
         }
         self.offset = about.next_offset;
-        if let Err(error) = clear(&self.folder).and_then(|()| Ok(store.checkpoint(&self.folder)?)) {
+        let cleared = clear(&self.folder).map_err(StageError::from);
+        if let Err(error) = cleared.and_then(|()| Ok(store.checkpoint(&self.folder)?)) {
             self.failed(&error);
             return;
         }
@@ -106,14 +107,5 @@ impl Drop for Checkpointer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.hear();
-    }
-}
-
-fn clear(folder: &Path) -> Result<(), StageError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(StageError::StateFolder { path: folder.to_owned(), source })
-        }
-        _ => Ok(()),
     }
 }

@@ -69,6 +69,8 @@ pub struct IngestStage {
     incomplete: BTreeSet<SourceIndex>,
     /// The topics that the configuration names and that do not exist yet, by what waits for them.
     missing: BTreeMap<String, Vec<String>>,
+    /// True from when topics could not be looked up, which was said, until they are.
+    is_blind: bool,
 }
 
 /// Reads every partition of a heartbeat topic. A table of one row has its rows in one of them.
@@ -101,6 +103,7 @@ impl IngestStage {
             bytes_taken: 0,
             incomplete: BTreeSet::new(),
             missing: BTreeMap::new(),
+            is_blind: false,
             member,
             offsets,
             ingest,
@@ -335,28 +338,32 @@ impl IngestStage {
         let present = match self.offsets.topics(named(&self.settings).as_deref()) {
             Ok(present) => present,
             Err(failure) => {
-                tracing::warn!(%failure, "which topics there are is not known; promises wait");
+                if !self.is_blind {
+                    tracing::warn!(%failure, "which topics there are is not known; promises wait");
+                }
+                self.is_blind = true;
                 return Ok(());
             }
         };
-        if let Some((topic, sources)) = claimed_twice(&self.settings, &present) {
+        self.is_blind = false;
+        let selected = select(&self.settings, &present);
+        if let Some((topic, sources)) = claimed_twice(&selected) {
             let [one, other] = sources.map(|source| self.settings.sources[source].name.clone());
-            return Err(StageError::ClaimedTwice { topic, one, other });
+            return Err(StageError::ClaimedTwice { topic: topic.to_owned(), one, other });
         }
+        let missing = missing(&self.settings, &present, &selected);
         self.watch_heartbeats(&present)?;
         let mut topologies = Vec::new();
-        for (source, settings) in self.settings.sources.iter().enumerate() {
-            let matching = matching(&settings.topics, &present);
-            for (topic, partitions) in &matching {
+        for (source, selected) in selected.into_iter().enumerate() {
+            for (topic, partitions) in &selected {
                 let (_, known) = self.topics.entry(topic.as_str().into()).or_insert((source, 0));
                 *known = (*known).max(*partitions);
             }
-            let topics = matching.into_iter().map(|(topic, count)| (topic.into(), count)).collect();
+            let topics = selected.into_iter().map(|(topic, count)| (topic.into(), count)).collect();
             topologies.push(Topology { source, topics });
         }
         self.ingest.learn(topologies);
         self.member.subscribe(self.topics.keys().map(|topic| &**topic).collect())?;
-        let missing = missing(&self.settings, &present);
         for (of, topics) in missing.iter().filter(|(of, topics)| self.missing.get(*of) != Some(*topics)) {
             tracing::warn!(?topics, "{of}: a topic does not exist yet; verdicts are held");
         }
@@ -413,13 +420,15 @@ impl IngestStage {
 }
 
 /// The topics that the configuration names and that do not exist, by what waits for them.
-pub fn missing(settings: &Settings, present: &BTreeMap<String, i32>) -> BTreeMap<String, Vec<String>> {
-    let sources = settings.sources.iter().map(|source| {
+pub fn missing(
+    settings: &Settings,
+    present: &BTreeMap<String, i32>,
+    selected: &[Selected],
+) -> BTreeMap<String, Vec<String>> {
+    let sources = settings.sources.iter().zip(selected).map(|(source, selected)| {
         let topics = match &source.topics {
             TopicSelection::List(topics) => topics.clone(),
-            TopicSelection::Pattern(pattern) if matching(&source.topics, present).is_empty() => {
-                vec![format!("matching {pattern}")]
-            }
+            TopicSelection::Pattern(pattern) if selected.is_empty() => vec![format!("matching {pattern}")],
             TopicSelection::Pattern(_) => Vec::new(),
         };
         (format!("source {}", source.name), topics)
@@ -449,21 +458,29 @@ fn named(settings: &Settings) -> Option<Vec<&str>> {
 }
 
 /// A topic that two sources select, and the two.
-pub fn claimed_twice(settings: &Settings, present: &BTreeMap<String, i32>) -> Option<(String, [SourceIndex; 2])> {
+pub fn claimed_twice(selected: &[Selected]) -> Option<(&str, [SourceIndex; 2])> {
     let mut claimed = BTreeMap::new();
-    for (source, one) in settings.sources.iter().enumerate() {
-        for (topic, _) in matching(&one.topics, present) {
-            if let Some(other) = claimed.insert(topic.clone(), source) {
-                return Some((topic, [other, source]));
-            }
+    let all =
+        selected.iter().enumerate().flat_map(|(source, topics)| topics.iter().map(move |topic| (source, topic)));
+    for (source, (topic, _)) in all {
+        if let Some(other) = claimed.insert(topic.as_str(), source) {
+            return Some((topic, [other, source]));
         }
     }
     None
 }
 
+/// Topics, each with its partition count.
+pub type Selected = Vec<(String, i32)>;
+
+/// For each source, its topics among those that exist.
+pub fn select(settings: &Settings, present: &BTreeMap<String, i32>) -> Vec<Selected> {
+    settings.sources.iter().map(|source| matching(&source.topics, present)).collect()
+}
+
 /// The topics of a source among those that exist. A listed topic that does not exist counts as one that has made no
 /// promise yet.
-pub fn matching(selection: &TopicSelection, present: &BTreeMap<String, i32>) -> Vec<(String, i32)> {
+fn matching(selection: &TopicSelection, present: &BTreeMap<String, i32>) -> Selected {
     match selection {
         TopicSelection::List(topics) => {
             topics.iter().map(|topic| (topic.clone(), present.get(topic).copied().unwrap_or(1))).collect()

@@ -38,7 +38,7 @@ pub enum StageError {
     State(#[from] StateError<RocksError>),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    #[error("the state folder {} cannot be made or cleared: {source}", path.display())]
+    #[error("the state folder {} cannot be made: {source}", path.display())]
     StateFolder { path: PathBuf, source: std::io::Error },
     #[error("changes log, partition {partition}, offset {offset}: {source}")]
     Block { partition: i32, offset: i64, source: WireError },

@@ -1,5 +1,6 @@
 //! An object store as a thread uses it: each question waits, though not for ever, and not once it was told to stop.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,11 +37,10 @@ impl Store {
     /// The store of a URL, and where in it the URL points.
     pub fn open(
         url: &url::Url,
-        options: &std::collections::BTreeMap<String, String>,
+        options: &BTreeMap<String, String>,
         runtime: Handle,
     ) -> Result<(Store, Key), CheckpointError> {
-        let opened = object_store::parse_url_opts(url, options.iter().map(|(name, value)| (name, value.as_str())));
-        let (store, root) = opened.map_err(|source| store_error("its URL", source))?;
+        let (store, root) = parsed(url, options).map_err(|source| store_error("its URL", source))?;
         let store: Arc<dyn ObjectStore> = match url.scheme() {
             "file" => Arc::new(LocalFileSystem::new().with_fsync(true)),
             _ => Arc::from(store),
@@ -146,6 +146,15 @@ impl Store {
             }
         })
     }
+}
+
+fn parsed(url: &url::Url, options: &BTreeMap<String, String>) -> Result<(Box<dyn ObjectStore>, Key), StoreError> {
+    object_store::parse_url_opts(url, options.iter().map(|(name, value)| (name, value.as_str())))
+}
+
+/// Why a URL and its options cannot be a store; `None` where they can. Connects to nothing.
+pub fn refused_store(url: &url::Url, options: &BTreeMap<String, String>) -> Option<String> {
+    Some(parsed(url, options).err()?.to_string())
 }
 
 fn store_error(what: impl ToString, source: StoreError) -> CheckpointError {

@@ -1,5 +1,5 @@
-//! Questions about topics and offsets, asked by a client of its own: a consumer's question waits behind its fetches, which a broker
-//! holds back for `fetch.wait.max.ms` where nothing comes, and a group member's behind its rebalances.
+//! Questions about topics and offsets, asked by a client of its own: a consumer's question waits behind its fetches,
+//! which a broker holds back for `fetch.wait.max.ms` where nothing comes, and a group member's behind its rebalances.
 //!
 //! Must not know: who reads.
 

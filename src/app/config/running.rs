@@ -13,6 +13,7 @@ use super::reader::{Context, Section};
 use super::sources::Partly;
 use super::units::{Problem, nearest};
 use super::{Named, reference};
+use crate::adapters::checkpoints::refused_store;
 use crate::adapters::debezium::shape::Mask;
 use crate::adapters::kafka::refused_property;
 use crate::app::diagnostic::Kind;
@@ -206,10 +207,9 @@ pub fn checkpoints(root: &Section<'_>) -> Option<Option<CheckpointSettings>> {
     };
     let options: BTreeMap<String, String> = entries.iter().filter_map(option).collect();
     if let (Some(url), Some(node)) = (&url, section.get("url"))
-        && let Err(error) = object_store::parse_url_opts(url, &options)
+        && let Some(mut message) = refused_store(url, &options)
     {
-        // The store's own message may quote an option's value, or a login in the URL.
-        let mut message = error.to_string();
+        // It may quote an option's value, or a login in the URL.
         let secrets = [url.as_str()].into_iter().chain(options.values().map(String::as_str));
         for secret in secrets.filter(|secret| !secret.is_empty()) {
             message = message.replace(secret, "***");

@@ -251,23 +251,22 @@ impl SourceMap {
         written: &[Column],
         catalog: &Catalog,
     ) -> Result<SourceMap, WireError> {
-        let source = catalog.sources.iter().position(|table| table.name == name);
+        let Some(source) = catalog.sources.iter().position(|table| table.name == name) else {
+            return Ok(SourceMap { source: None, columns: Vec::new(), written: written.len() });
+        };
+        let table = &catalog.sources[source];
         let mut columns = Vec::new();
-        let table = source.map(|source| &catalog.sources[source]);
-        for (table, column) in table.iter().flat_map(|table| table.columns.iter().map(move |column| (table, column)))
-        {
+        for (index, column) in table.columns.iter().enumerate() {
             let place = written.iter().position(|known| known.name == column.name);
             // Scale and precision tell how to decode, not what a value is.
             let is_same = |place: &usize| discriminant(&written[*place].ty) == discriminant(&column.ty);
-            let kept = place.filter(is_same);
-            if let (Some(place), None, true) = (place, kept, table.identifies(columns.len())) {
-                let (source_name, column) = (name.to_owned(), column.clone());
-                let (was, is) = (written[place].ty, column.ty);
-                return Err(WireError::Redeclared { what, source_name, column: column.name, was, is });
+            if let Some(place) = place.filter(|place| !is_same(place) && table.identifies(index)) {
+                let (source_name, was, is) = (name.to_owned(), written[place].ty, column.ty);
+                return Err(WireError::Redeclared { what, source_name, column: column.name.clone(), was, is });
             }
-            columns.push(kept);
+            columns.push(place.filter(is_same));
         }
-        Ok(SourceMap { source, columns, written: written.len() })
+        Ok(SourceMap { source: Some(source), columns, written: written.len() })
     }
 
     /// A writer's row as the reader's: columns that the writer did not have are unknown.
