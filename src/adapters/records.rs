@@ -3,6 +3,7 @@
 //! Must not know: Kafka's client, when a record is published. `schemas/` holds the JSON Schema of every body. The
 //! headers are those of the Kafka protocol binding for CloudEvents, version 1.0.2, §3.2.
 
+pub mod chain;
 #[cfg(test)]
 mod tests;
 

@@ -206,7 +206,7 @@ impl IngestStage {
         for movement in self.member.movements() {
             match movement {
                 Movement::Assigned { topic, partition } => assigned.push((topic, partition)),
-                Movement::Revoked { topic, partition } => {
+                Movement::Revoked { topic, partition, .. } => {
                     assigned.retain(|(name, number)| *name != topic || *number != partition);
                     let (source, _) = self.topics[&*topic];
                     let id = TopicPartition { topic: topic.into(), partition };

@@ -12,6 +12,7 @@ mod input;
 pub mod reconcile_stage;
 pub mod rule_tests;
 pub mod run;
+mod seat;
 pub mod settings;
 mod worker;
 
@@ -72,6 +73,12 @@ pub enum StageError {
          it begins anew from what the sources' topics hold; and keep the changes log for longer than checkpoints may fail"
     )]
     ChangesOvertaken { topic: String, partition: i32, next: i64, start: i64 },
+    #[error(
+        "changes log {topic}:{partition} holds another block at offset {offset} than the state was made of: the topic was \
+         deleted and created anew, or its brokers lost what they had acknowledged. Give the reconciliation a new name: it \
+         begins anew from what the sources' topics hold"
+    )]
+    ChangesOfAnother { topic: String, partition: i32, offset: i64 },
     #[error(
         "changes log {topic}:{partition} ends at offset {end}, but what follows from offset {published} was published: the \
          topic was deleted and created anew, or its brokers lost what they had acknowledged. Give the reconciliation a new \

@@ -13,8 +13,8 @@ use metrics::gauge;
 use tokio::runtime::Handle;
 
 use super::StageError;
+use super::seat::{Given, Leave, PartitionStatus};
 use super::settings::Settings;
-use super::worker::{PartitionStatus, Seat, Worker};
 use crate::adapters::checkpoints::{Checkpoints, Identity};
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::group::{Member, Movement};
@@ -52,7 +52,7 @@ impl ReconcileStatus {
 }
 
 struct Running {
-    stop: Arc<AtomicBool>,
+    leave: Arc<Leave>,
     /// The next changes-log offset, as flushed.
     flushed: Arc<AtomicI64>,
     thread: JoinHandle<Result<(), StageError>>,
@@ -114,7 +114,7 @@ impl ReconcileStage {
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), StageError> {
         let result = self.work(stop);
         for running in self.running.values() {
-            running.stop.store(true, Ordering::Relaxed);
+            running.leave.tell(false);
         }
         self.commit();
         let all = std::mem::take(&mut self.running).into_iter().chain(std::mem::take(&mut self.stopping));
@@ -150,12 +150,12 @@ impl ReconcileStage {
         for movement in self.member.movements() {
             match movement {
                 Movement::Assigned { partition, .. } => self.wanted.push(partition),
-                Movement::Revoked { partition, .. } => {
+                Movement::Revoked { partition, is_lost, .. } => {
                     self.wanted.retain(|wanted| *wanted != partition);
                     self.fenced.retain(|(fenced, _)| *fenced != partition);
                     self.status.lock().remove(&partition);
                     if let Some(running) = self.running.remove(&partition) {
-                        running.stop.store(true, Ordering::Relaxed);
+                        running.leave.tell(is_lost);
                         self.stopping.push((partition, running));
                     }
                 }
@@ -186,21 +186,20 @@ impl ReconcileStage {
             next: AtomicI64::new(0),
         });
         self.status.lock().insert(partition, Arc::clone(&status));
-        let (stop, flushed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(-1)));
-        let seat = Seat {
+        let (leave, flushed) = (Arc::new(Leave::default()), Arc::new(AtomicI64::new(-1)));
+        let given = Given {
             settings: Arc::clone(&self.settings),
             properties: self.properties.clone(),
             memory: self.memory.clone(),
             checkpoints: self.checkpoints.clone(),
             partition,
             status,
-            stop: Arc::clone(&stop),
+            leave: Arc::clone(&leave),
             flushed: Arc::clone(&flushed),
         };
         let name = format!("partition-{partition}");
-        let work = move || Worker::open(seat)?.map_or(Ok(()), Worker::run);
-        let thread = std::thread::Builder::new().name(name).spawn(work);
-        Running { stop, flushed, thread: thread.expect("the system can start another thread") }
+        let thread = std::thread::Builder::new().name(name).spawn(|| super::worker::work(given));
+        Running { leave, flushed, thread: thread.expect("the system can start another thread") }
     }
 
     /// Takes leave of workers that have ended; a failure ends the stage, but who is fenced may only have lost a race.

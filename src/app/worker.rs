@@ -1,38 +1,24 @@
-//! A worker: reads one partition of the changes log, lets the task judge, publishes what it says, keeps its state.
+//! A worker's thread: steps it until told to stop, and shows how far it is.
 //!
-//! Must not know: sources, formats, the group. It publishes first and flushes its state after, so that nothing that was
-//! said is forgotten and what is said again on replay is dropped by its cause.
+//! Must not know: how a step is done (`task::worker`), the group.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant as Moment};
 
 use metrics::{counter, gauge, histogram};
-use rdkafka::message::Message as _;
 
 use super::StageError;
-use super::checkpointer::Checkpointer;
-use super::settings::Settings;
-use crate::adapters::checkpoints::{self, About, CheckpointError, Checkpoints, Manifest};
+use super::seat::{Given, Seat};
 use crate::adapters::clock::now;
-use crate::adapters::kafka::Properties;
-use crate::adapters::kafka::changes::{Reading, TopicReader};
-use crate::adapters::kafka::publisher::{OutputPartition, OutputTopics, Publisher};
-use crate::adapters::records::{Message, Renderer};
-use crate::adapters::rocksdb::{RocksStore, SharedMemory};
 use crate::adapters::telemetry;
 use crate::domain::change::TopicPartition;
 use crate::domain::key_state::Event;
-use crate::domain::record::{Cause, Content, Record};
 use crate::domain::routing::Ownership;
 use crate::domain::rule::Plan;
-use crate::task::reconcile::{Counts, Limits, Task};
-use crate::task::wire::block;
-
-/// Blocks applied before their records are published together.
-const BATCH: usize = 256;
+use crate::task::reconcile::{Counts, Limits};
+use crate::task::worker::{Bounds, Step, Tenure, Worker};
 
 /// How often it is said who holds verdicts back.
 const COMPLAIN: Duration = Duration::from_secs(60);
@@ -40,108 +26,23 @@ const COMPLAIN: Duration = Duration::from_secs(60);
 /// How often metrics are set.
 const REPORT: Duration = Duration::from_secs(1);
 
-/// How long a worker gathers blocks before it publishes.
-const GATHER: Duration = Duration::from_millis(50);
-
-/// One partition's progress.
-pub struct PartitionStatus {
-    /// 0 restoring, 1 caught up once.
-    pub phase: AtomicU8,
-    pub settled: AtomicI64,
-    pub frontiers: Vec<AtomicI64>,
-    pub changes: AtomicI64,
-    /// The changes-log offset at which it began, by its own disk's state or a checkpoint's.
-    pub began: AtomicI64,
-    /// The next changes-log offset to apply.
-    pub next: AtomicI64,
-}
-
-/// What a worker is given.
-pub struct Seat {
-    pub settings: Arc<Settings>,
-    pub properties: Properties,
-    pub memory: SharedMemory,
-    pub checkpoints: Option<Checkpoints>,
-    pub partition: i32,
-    pub status: Arc<PartitionStatus>,
-    pub stop: Arc<AtomicBool>,
-    /// The next changes-log offset, as flushed.
-    pub flushed: Arc<AtomicI64>,
-}
-
-/// What is to be published together.
-#[derive(Default)]
-struct Outgoing {
-    messages: Vec<(Cause, Message)>,
-    /// For the metrics: what happens, by rule.
-    events: Vec<(Box<str>, Event)>,
-}
-
-fn renderer(settings: &Settings, plan: &Plan) -> Renderer {
-    let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
-    Renderer::new(plan, masks, settings.mask_key.clone())
-}
-
-/// Opens the partition's state: this disk's, or a checkpoint's where that goes further. Also says why a checkpoint could
-/// not be read, where that is so.
-fn open_furthest(seat: &Seat, path: &Path) -> Result<(Task<RocksStore>, Option<CheckpointError>), StageError> {
-    let Seat { settings, partition, stop, .. } = seat;
-    let open = || {
-        let store = RocksStore::open(path, &seat.memory)?;
-        let share = settings.limits.cache_bytes / settings.topics.partitions.max(1) as usize;
-        let ownership = Ownership { partition: *partition, partitions: settings.topics.partitions };
-        Ok::<_, StageError>(Task::open(Arc::clone(&settings.plan), ownership, store, Limits::memory(share))?)
-    };
-    let task = open()?;
-    let own = task.next_offset();
-    let Some(checkpoints) = &seat.checkpoints else { return Ok((task, None)) };
-    let unread = |task, error: CheckpointError| {
-        tracing::warn!(partition, own, %error, "no checkpoint could be read; this disk's state goes on");
-        Ok((task, Some(error)))
-    };
-    match checkpoints.list(*partition, stop) {
-        Ok(listed) if listed.iter().any(|listed| listed.next_offset > own) => drop(task),
-        Ok(_) => return Ok((task, None)),
-        Err(error) => return unread(task, error),
-    }
-    let began = Moment::now();
-    let refused = |error: &CheckpointError| tracing::warn!(partition, %error, "a checkpoint is refused");
-    let Manifest { next_offset, files, .. } = match checkpoints.restore(*partition, own, path, stop, refused) {
-        Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok((open()?, None)),
-        Err(error) => return unread(open()?, error),
-    };
-    match open() {
-        Ok(task) if task.next_offset() == next_offset => {
-            let (bytes, took) = (files.iter().map(|file| file.bytes).sum::<u64>(), began.elapsed());
-            tracing::info!(partition, own, next_offset, bytes, ?took, "state restored from a checkpoint");
-            checkpoints::keep(path)?;
-            Ok((task, None))
-        }
-        result => {
-            let error = result.err().map(|error| error.to_string());
-            tracing::error!(
-                partition,
-                own,
-                next_offset,
-                error,
-                "a checkpoint's state cannot be opened here; this disk's goes on"
-            );
-            checkpoints::undo(path)?;
-            Ok((open()?, None))
-        }
+/// Works on a partition until told to stop.
+pub fn work(given: Given) -> Result<(), StageError> {
+    let settings = Arc::clone(&given.settings);
+    let topics = &settings.topics;
+    let ownership = Ownership { partition: given.partition, partitions: topics.partitions };
+    let share = settings.limits.cache_bytes / topics.partitions.max(1) as usize;
+    let flush_us = i64::try_from(settings.limits.flush_ms * 1000).unwrap_or(i64::MAX);
+    let bounds = Bounds { task: Limits::memory(share), flush_us };
+    match Worker::begin(Seat::take(given)?, &settings.plan, ownership, bounds)? {
+        Some(worker) => Bench::begin(worker).work(),
+        None => Ok(()),
     }
 }
 
-/// One partition's work.
-pub struct Worker {
-    seat: Seat,
-    task: Task<RocksStore>,
-    reader: TopicReader,
-    publisher: Publisher,
-    checkpointer: Option<Checkpointer>,
-    /// Writes records about the rules of `plan`.
-    renderer: Renderer,
+/// A worker, and what was last told of it.
+struct Bench {
+    worker: Worker<Seat>,
     plan: Arc<Plan>,
     counted: Counts,
     /// By rule id, how often its answer had been uncertain when it was last reported.
@@ -149,224 +50,101 @@ pub struct Worker {
     complained: Moment,
 }
 
-impl Worker {
-    /// Opens the partition's state and takes its output over; `None` where it was told to stop before.
-    pub fn open(seat: Seat) -> Result<Option<Worker>, StageError> {
-        let Seat { settings, properties, partition, .. } = &seat;
-        let topics = &settings.topics;
-        let path: PathBuf = settings.state_dir.join(&*settings.plan.reconciliation).join(partition.to_string());
-        checkpoints::recover(&path)?;
-        let create = std::fs::create_dir_all(&path);
-        create.map_err(|source| StageError::StateFolder { path: path.clone(), source })?;
-        let (task, unread) = open_furthest(&seat, &path)?;
-        let outputs = OutputTopics {
-            discrepancies: topics.discrepancies.clone(),
-            open: topics.open.clone(),
-            quarantine: topics.quarantine.clone(),
-        };
-        // Whoever was given the partition since must not be fenced by one who has lost it.
-        if seat.stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let publisher = Publisher::take_over(OutputPartition {
-            properties: properties.clone(),
-            topics: outputs,
-            partition: *partition,
-            transactional_id: format!("{}-{partition}", topics.transactional_id),
-            stop: Arc::clone(&seat.stop),
-        })?;
-        let fetch = settings.limits.fetch_bytes / 2 / topics.partitions.max(1) as usize;
-        let reader = TopicReader::open(properties, &topics.changes, fetch)?;
-        let (start, end) = reader.bounds(*partition)?;
-        let next = task.next_offset();
-        if next < start {
-            // It may go further than this disk's state.
-            if let Some(error) = unread {
-                return Err(error.into());
-            }
-            let topic = topics.changes.clone();
-            return Err(StageError::ChangesOvertaken { topic, partition: *partition, next, start });
-        }
-        if next > end {
-            return Err(StageError::ChangesGap {
-                topic: topics.changes.clone(),
-                partition: *partition,
-                next,
-                start,
-                end,
-            });
-        }
-        if let Some(published) = publisher.published().filter(|published| published.offset >= end) {
-            let (topic, partition, published) = (topics.changes.clone(), *partition, published.offset);
-            return Err(StageError::OutputAhead { topic, partition, published, end });
-        }
-        reader.seek(&[(*partition, next)])?;
-        tracing::info!(partition, next, end, published = ?publisher.published(), "partition opened");
-        let checkpointer = seat.checkpoints.clone().zip(settings.checkpoints.as_ref()).map(|(checkpoints, given)| {
-            let every = Duration::from_millis(given.every_ms);
-            Checkpointer::begin(checkpoints, *partition, every, (&path, next))
-        });
-        let worker = Worker {
-            checkpointer,
-            uncertain: task.cannot_compare().clone(),
-            renderer: renderer(settings, task.plan()),
-            plan: Arc::clone(task.plan()),
+impl Bench {
+    fn begin(mut worker: Worker<Seat>) -> Bench {
+        let (next, published) = (worker.task().next_offset(), worker.published());
+        let seat = worker.world();
+        seat.keep_checkpoints(next);
+        seat.given.status.began.store(next, Ordering::Relaxed);
+        tracing::info!(partition = seat.given.partition, next, ?published, "partition opened");
+        let mut bench = Bench {
+            uncertain: worker.task().cannot_compare().clone(),
+            plan: Arc::clone(worker.task().plan()),
             counted: Counts::default(),
             complained: Moment::now(),
-            seat,
-            task,
-            reader,
-            publisher,
+            worker,
         };
-        worker.seat.status.began.store(next, Ordering::Relaxed);
-        worker.show_progress();
-        Ok(Some(worker))
+        bench.show_progress();
+        bench
     }
 
-    /// Works until told to stop; then flushes.
-    pub fn run(mut self) -> Result<(), StageError> {
-        let flush_every = Duration::from_millis(self.seat.settings.limits.flush_ms);
-        let [mut flushed, mut reported] = [Moment::now(); 2];
-        let mut dirty = false;
-        while !self.seat.stop.load(Ordering::Relaxed) {
-            let outgoing = self.gather()?;
-            dirty |= outgoing.is_some();
-            if let Some(outgoing) = outgoing {
-                self.publish(outgoing)?;
-                self.show_progress();
-            }
+    fn work(mut self) -> Result<(), StageError> {
+        let mut reported = Moment::now();
+        while self.worker.world().given.leave.tenure() == Tenure::Held {
+            let step = self.worker.step()?;
+            self.tell(step);
             // Also where nothing comes: that is when a lag is of interest.
             if reported.elapsed() >= REPORT {
                 reported = Moment::now();
-                self.publisher.tend();
+                self.worker.world().output.tend();
                 self.report();
             }
-            if dirty && (flushed.elapsed() >= flush_every || self.task.wants_flush()) {
-                self.flush()?;
-                flushed = Moment::now();
-                dirty = false;
-            }
-            if let (false, Some(checkpointer)) = (dirty, &mut self.checkpointer) {
-                let (next_offset, settled) = (self.task.next_offset(), self.task.settled());
-                checkpointer.tend(self.task.store(), About { next_offset, settled, written_at: now() });
-            }
         }
-        self.flush()
+        self.worker.end().map(drop)
     }
 
-    /// Applies the blocks that have come; `None` where there were none.
-    fn gather(&mut self) -> Result<Option<Outgoing>, StageError> {
-        let mut outgoing = Outgoing::default();
-        let mut blocks = 0;
-        let mut timeout = Duration::from_millis(100);
-        let began = Moment::now();
-        let mut settling = Duration::ZERO;
-        while blocks < BATCH && (blocks == 0 || began.elapsed() < GATHER) {
-            match self.reader.poll(timeout)? {
-                Reading::Message(message) => {
-                    let payload = message.payload().unwrap_or_default();
-                    let block = block::decode(payload, &self.seat.settings.plan.catalog);
-                    let offset = message.offset();
-                    let partition = self.seat.partition;
-                    let block = block.map_err(|source| StageError::Block { partition, offset, source })?;
-                    let clock = Moment::now();
-                    let records = self.task.apply(offset, block)?;
-                    settling += clock.elapsed();
-                    self.render(records, &mut outgoing);
-                    blocks += 1;
-                    while self.task.is_settling() {
-                        if self.task.wants_flush() {
-                            self.publish(std::mem::take(&mut outgoing))?;
-                            self.flush()?;
-                        }
-                        let clock = Moment::now();
-                        let records = self.task.proceed()?;
-                        settling += clock.elapsed();
-                        self.render(records, &mut outgoing);
-                    }
-                    if self.task.wants_flush() {
-                        break;
-                    }
-                }
-                Reading::End => {
-                    self.seat.status.phase.store(1, Ordering::Relaxed);
-                    break;
-                }
-                Reading::Nothing => break,
+    fn tell(&mut self, step: Step) {
+        let seconds = |name: &'static str, micros: i64| {
+            if micros > 0 {
+                histogram!(name).record(micros as f64 / 1e6);
             }
-            timeout = Duration::ZERO;
+        };
+        seconds(telemetry::SETTLE_SECONDS, step.settled_us);
+        seconds(telemetry::PUBLISH_SECONDS, step.published_us);
+        seconds(telemetry::FLUSH_SECONDS, step.flushed_us);
+        step.events.into_iter().for_each(|(rule, event)| count(rule, event));
+        if step.at_end {
+            self.worker.world().given.status.phase.store(1, Ordering::Relaxed);
         }
-        if blocks == 0 {
-            return Ok(None);
+        if step.blocks > 0 {
+            self.show_progress();
         }
-        histogram!(telemetry::SETTLE_SECONDS).record(settling.as_secs_f64());
-        Ok(Some(outgoing))
-    }
-
-    /// Writes the last step's records as messages, those left out that the output already holds.
-    fn render(&mut self, records: Vec<Record>, outgoing: &mut Outgoing) {
-        let Seat { settings, partition, .. } = &self.seat;
-        if !Arc::ptr_eq(&self.plan, self.task.plan()) {
-            self.plan = Arc::clone(self.task.plan());
-            self.renderer = renderer(settings, &self.plan);
-            let rules: Vec<&str> = self.plan.rules.iter().map(|rule| &*rule.id).collect();
-            tracing::info!(partition, ?rules, "the changes log says new rules");
-            for rule in self.task.left_out() {
-                tracing::error!(partition, %rule, "a rule is not judged: it names what this configuration's sources do not have");
-            }
-        }
-        let published = self.publisher.published();
-        for record in records.iter().filter(|record| published.is_none_or(|published| record.cause > published)) {
-            outgoing.messages.push((record.cause, self.renderer.message(&self.plan, *partition, record)));
-            if let Content::Discrepancy(discrepancy) = &record.content {
-                outgoing.events.push((discrepancy.rule.clone(), discrepancy.event));
-            }
+        if !Arc::ptr_eq(&self.plan, self.worker.task().plan()) {
+            self.plan = Arc::clone(self.worker.task().plan());
+            self.tell_rules();
         }
     }
 
-    fn publish(&mut self, outgoing: Outgoing) -> Result<(), StageError> {
-        if outgoing.messages.is_empty() {
-            return Ok(());
+    fn tell_rules(&mut self) {
+        let partition = self.worker.world().given.partition;
+        let rules: Vec<&str> = self.plan.rules.iter().map(|rule| &*rule.id).collect();
+        tracing::info!(partition, ?rules, "the changes log says new rules");
+        for rule in self.worker.task().left_out() {
+            tracing::error!(partition, %rule, "a rule is not judged: it names what this configuration's sources do not have");
         }
-        let began = Moment::now();
-        self.publisher.publish(&outgoing.messages)?;
-        histogram!(telemetry::PUBLISH_SECONDS).record(began.elapsed().as_secs_f64());
-        outgoing.events.into_iter().for_each(|(rule, event)| count(rule, event));
-        Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), StageError> {
-        let began = Moment::now();
-        self.task.flush()?;
-        histogram!(telemetry::FLUSH_SECONDS).record(began.elapsed().as_secs_f64());
-        self.seat.flushed.store(self.task.next_offset(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn show_progress(&self) {
-        let status = &self.seat.status;
-        if let Some(settled) = self.task.settled() {
+    fn show_progress(&mut self) {
+        let status = Arc::clone(&self.worker.world().given.status);
+        let task = self.worker.task();
+        if let Some(settled) = task.settled() {
             status.settled.store(settled.0, Ordering::Relaxed);
         }
-        for (cell, frontier) in status.frontiers.iter().zip(self.task.frontiers()) {
+        for (cell, frontier) in status.frontiers.iter().zip(task.frontiers()) {
             cell.store(frontier.map_or(i64::MIN, |frontier| frontier.0), Ordering::Relaxed);
         }
-        status.next.store(self.task.next_offset(), Ordering::Relaxed);
-        status.changes.store(self.task.counts().taken() as i64, Ordering::Relaxed);
+        status.next.store(task.next_offset(), Ordering::Relaxed);
+        status.changes.store(task.counts().taken() as i64, Ordering::Relaxed);
     }
 
     /// Says who holds verdicts back.
-    fn complain(&self) {
-        if let Some((source, TopicPartition { topic, partition: number }, promised)) = self.task.least_promised() {
-            let (partition, promised) = (self.seat.partition, promised.map(|promised| promised.to_string()));
-            let source = &self.seat.settings.sources[source].name;
-            tracing::warn!(partition, source, %topic, number, promised, "verdicts are held: this topic-partition has promised least");
-        }
+    fn complain(&mut self) {
+        let Some((source, TopicPartition { topic, partition: number }, promised)) =
+            self.worker.task().least_promised()
+        else {
+            return;
+        };
+        let promised = promised.map(|promised| promised.to_string());
+        let given = &self.worker.world().given;
+        let (partition, source) = (given.partition, &given.settings.sources[source].name);
+        tracing::warn!(partition, source, %topic, number, promised, "verdicts are held: this topic-partition has promised least");
     }
 
     fn report(&mut self) {
-        let partition = self.seat.partition.to_string();
-        let counts = self.task.counts();
+        let given = &self.worker.world().given;
+        let (partition, stall_after_us) = (given.partition.to_string(), given.settings.patience.stall_after_us);
+        let task = self.worker.task();
+        let counts = task.counts();
         let before = std::mem::replace(&mut self.counted, counts);
         let add = |name: &'static str, after: u64, before: u64| {
             counter!(name, "partition" => partition.clone()).increment(after - before);
@@ -376,7 +154,7 @@ impl Worker {
         add(telemetry::REPLAYED, counts.replayed, before.replayed);
         add(telemetry::REPEATED, counts.repeated, before.repeated);
         add(telemetry::EPOCHS, counts.epochs, before.epochs);
-        for (rule, tally) in self.task.tallies() {
+        for (rule, tally) in task.tallies() {
             let labels = [("rule", rule.to_string()), ("partition", partition.clone())];
             gauge!(telemetry::PENDING, &labels).set(tally.pending as f64);
             gauge!(telemetry::OPEN, &labels).set(tally.open as f64);
@@ -391,27 +169,26 @@ impl Worker {
         if counts.epochs > before.epochs {
             tracing::warn!(partition, "a connector's positions began anew, as after a failover or a restore");
         }
-        for (rule, uncertain) in self.task.cannot_compare() {
+        for (rule, uncertain) in task.cannot_compare() {
             let before = self.uncertain.insert(rule.clone(), *uncertain).unwrap_or_default();
             let labels = [("rule", rule.to_string()), ("partition", partition.clone())];
             counter!(telemetry::CANNOT_COMPARE, &labels).increment(uncertain - before);
         }
         let set = |name: &'static str, value: f64| gauge!(name, "partition" => partition.clone()).set(value);
-        if let Some(settled) = self.task.settled() {
-            let lag_us = now().since(settled);
+        set(telemetry::WAITING, task.waiting() as f64);
+        set(telemetry::CACHE_BYTES, task.memory_bytes() as f64);
+        set(telemetry::KEYS, task.store().keys() as f64);
+        set(telemetry::STATE_BYTES, task.store().disk_bytes() as f64);
+        if let Some(lag_us) = task.settled().map(|settled| now().since(settled)) {
             set(telemetry::RECONCILIATION_LAG, lag_us as f64 / 1e6);
-            if lag_us > self.seat.settings.patience.stall_after_us && self.complained.elapsed() >= COMPLAIN {
+            if lag_us > stall_after_us && self.complained.elapsed() >= COMPLAIN {
                 self.complained = Moment::now();
                 self.complain();
             }
         }
-        if let Some(checkpointer) = &self.checkpointer {
+        if let Some(checkpointer) = &self.worker.world().checkpointer {
             checkpointer.report();
         }
-        set(telemetry::WAITING, self.task.waiting() as f64);
-        set(telemetry::CACHE_BYTES, self.task.memory_bytes() as f64);
-        set(telemetry::KEYS, self.task.store().keys() as f64);
-        set(telemetry::STATE_BYTES, self.task.store().disk_bytes() as f64);
     }
 }
 

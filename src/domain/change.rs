@@ -203,11 +203,11 @@ pub fn add_topics(known: &mut Vec<(Arc<str>, i32)>, more: &[(Arc<str>, i32)]) {
 pub enum Entry {
     Change(Box<Change>),
     Mark(Mark),
-    /// Ingest's verdict about a source topic-partition, an index into the block's: stalled where its promise has not
-    /// moved for longer than `stall_after`, until the promise is no older than that.
+    /// Ingest's verdict about a source topic-partition, an index into the block's: its promise has not moved for longer
+    /// than `after_us` microseconds. It is over with the first promise that is no older than that, whoever gives it.
     Stall {
         topic_partition: usize,
-        stalled: bool,
+        after_us: i64,
     },
     Reject(Reject),
     /// From here on these are the rules.

@@ -97,6 +97,9 @@ const BEATS: usize = 64;
 /// Heartbeats of a connector that are remembered for changes yet to be read; of more, every other one is forgotten.
 const SEEN: usize = 256;
 
+/// Rounds that lie further apart, microseconds, were kept apart by something other than the sources.
+const PAUSE_US: i64 = 5_000_000;
+
 /// The synchronous heart of an ingest member.
 pub struct Ingest {
     plan: Arc<Plan>,
@@ -113,6 +116,8 @@ pub struct Ingest {
     /// For each connector of the plan, its last heartbeats, in the order in which they came.
     seen: Vec<VecDeque<Seen>>,
     blocks: Vec<Builder>,
+    /// The machine's time at the end of the last round.
+    collected_at: Option<Instant>,
 }
 
 impl Ingest {
@@ -137,6 +142,7 @@ impl Ingest {
             beats: VecDeque::new(),
             seen: vec![VecDeque::new(); commit_time.len()],
             blocks: (0..partitions).map(|_| begin()).collect(),
+            collected_at: None,
             plan,
             commit_time,
             patience,
@@ -361,6 +367,7 @@ impl Ingest {
 
     /// Ends a round: everything taken so far, with the promises that now hold, as blocks to write.
     pub fn collect(&mut self, now: Instant) -> Round {
+        self.excuse(now);
         for lane in self.lanes.values_mut() {
             for entry in lane.say(now, self.patience.stall_after_us) {
                 for builder in &mut self.blocks {
@@ -391,6 +398,17 @@ impl Ingest {
         round
     }
 
+    /// While this member did nothing, suspended or waiting for the changes log, nothing could be promised: that is no
+    /// source's fault.
+    fn excuse(&mut self, now: Instant) {
+        let pause_us = now.since(self.collected_at.replace(now).unwrap_or(now));
+        if pause_us > PAUSE_US {
+            for lane in self.lanes.values_mut() {
+                lane.moved_at = lane.moved_at.plus(pause_us).min(now);
+            }
+        }
+    }
+
     /// True where a topic-partition is assigned here.
     pub fn holds(&self, topic_partition: &TopicPartition) -> bool {
         self.lanes.keys().any(|(_, id)| id == topic_partition)
@@ -403,7 +421,7 @@ impl Ingest {
             let one = standing.entry(lane.source).or_default();
             // Before its first promise here, one that another member may have given is not known.
             one.frontier_age_us = one.frontier_age_us.max(now.since(lane.promised.unwrap_or(lane.moved_at)));
-            one.stalled |= lane.stalled == Some(true);
+            one.stalled |= lane.stalled;
         }
         standing
     }
@@ -417,7 +435,7 @@ impl Ingest {
 fn at_lane(entry: Entry, topic_partition: usize) -> Entry {
     match entry {
         Entry::Mark(mark) => Entry::Mark(Mark { topic_partition, ..mark }),
-        Entry::Stall { stalled, .. } => Entry::Stall { topic_partition, stalled },
+        Entry::Stall { after_us, .. } => Entry::Stall { topic_partition, after_us },
         other => other,
     }
 }

@@ -10,3 +10,4 @@ pub mod store;
 mod telling;
 pub mod waiting;
 pub mod wire;
+pub mod worker;

@@ -83,11 +83,14 @@ pub struct Task<S: Store> {
     timeline: Timeline,
     waiting: WaitingRoom,
     origins: Vec<Origin>,
-    stalled: Vec<bool>,
+    /// For each lane that stands still, how old a promise may be that ends it, microseconds.
+    stalled: Vec<Option<i64>>,
     cache: KeyCache,
     rows: RowIndex,
     limits: Limits,
     next_offset: i64,
+    /// Tells the bytes of the block before `next_offset` from another's, where they were known.
+    fingerprint: Option<u64>,
     /// How many records the block at `next_offset` has caused so far.
     said: u32,
     /// True where the block at `next_offset` was applied in part.
@@ -130,6 +133,7 @@ impl<S: Store> Task<S> {
             rows: RowIndex::default(),
             limits,
             next_offset: 0,
+            fingerprint: None,
             said: 0,
             is_settling: false,
             rules: plan.fingerprint(),
@@ -173,6 +177,7 @@ impl<S: Store> Task<S> {
         self.origins = memory.origins;
         self.stalled = memory.stalled;
         self.next_offset = memory.next_offset;
+        self.fingerprint = memory.fingerprint;
         self.said = memory.said;
         self.rules = memory.rules;
         self.sweep = memory.sweep;
@@ -186,6 +191,16 @@ impl<S: Store> Task<S> {
     /// The changes-log offset to apply next.
     pub fn next_offset(&self) -> i64 {
         self.next_offset
+    }
+
+    /// Keeps what tells the bytes of the last block from another's, once it was applied whole.
+    pub fn remember(&mut self, fingerprint: u64) {
+        self.fingerprint = Some(fingerprint);
+    }
+
+    /// What was kept of the block before [`Task::next_offset`].
+    pub fn fingerprint(&self) -> Option<u64> {
+        self.fingerprint
     }
 
     pub fn settled(&self) -> Option<Instant> {
@@ -274,7 +289,7 @@ impl<S: Store> Task<S> {
         }
         let lanes: Vec<LaneIndex> =
             block.topic_partitions.iter().map(|(source, id)| self.timeline.lane(*source, id)).collect();
-        self.stalled.resize(self.timeline.lanes.len(), false);
+        self.stalled.resize(self.timeline.lanes.len(), None);
         let origins: Vec<usize> = block.origins.into_iter().map(|origin| self.intern(origin)).collect();
         for entry in block.entries {
             match entry {
@@ -285,10 +300,14 @@ impl<S: Store> Task<S> {
                     self.admit(lane, change, written_at.plus(AHEAD_US))?;
                 }
                 Entry::Mark(mark) => {
-                    self.counts.epochs += u64::from(self.timeline.mark(lanes[mark.topic_partition], &mark));
+                    let lane = lanes[mark.topic_partition];
+                    self.counts.epochs += u64::from(self.timeline.mark(lane, &mark));
+                    if let Some(after_us) = self.stalled[lane] {
+                        self.set_stalled(lane, after_us, written_at, &mut out);
+                    }
                 }
-                Entry::Stall { topic_partition, stalled } => {
-                    self.stall(lanes[topic_partition], stalled, written_at, &mut out);
+                Entry::Stall { topic_partition, after_us } => {
+                    self.set_stalled(lanes[topic_partition], after_us, written_at, &mut out);
                 }
                 Entry::Reject(reject) => self.reject(lanes[reject.topic_partition], reject, &mut out),
                 Entry::Rules(set) => self.take_rules(set),
@@ -320,6 +339,7 @@ impl<S: Store> Task<S> {
         if is_done {
             self.is_settling = false;
             self.next_offset += 1;
+            self.fingerprint = None;
             self.said = 0;
         }
         Ok(out.records)
@@ -357,14 +377,20 @@ impl<S: Store> Task<S> {
         Ok(())
     }
 
-    /// One partition of the changes log speaks for a source, so that its stall is said once.
-    fn stall(&mut self, lane: LaneIndex, stalled: bool, decided_at: Instant, out: &mut Outbox) {
+    /// A lane stands still where its promise is too old; a member that was away may say so of one that others have gone
+    /// on with. One partition of the changes log speaks for a source, so that its stall is said once.
+    fn set_stalled(&mut self, lane: LaneIndex, after_us: i64, decided_at: Instant, out: &mut Outbox) {
         let source = self.timeline.lanes[lane].source;
+        let age_us = self.timeline.lanes[lane].mark.map(|mark| decided_at.since(mark));
         let any = |task: &Task<S>| {
-            task.timeline.lanes.iter().zip(&task.stalled).any(|(lane, stalled)| lane.source == source && *stalled)
+            task.timeline
+                .lanes
+                .iter()
+                .zip(&task.stalled)
+                .any(|(lane, stalled)| lane.source == source && stalled.is_some())
         };
         let before = any(self);
-        self.stalled[lane] = stalled;
+        self.stalled[lane] = age_us.is_none_or(|age_us| age_us > after_us).then_some(after_us);
         let after = any(self);
         let name = self.plan.catalog.sources[source].name.as_bytes();
         if before != after && partition_of(name, self.ownership.partitions) == self.ownership.partition {
@@ -516,6 +542,7 @@ impl<S: Store> Task<S> {
         self.waiting.flush(&self.timeline, &mut batch, &self.layouts);
         let memory = TaskMemory {
             next_offset: self.next_offset,
+            fingerprint: self.fingerprint,
             said: self.said,
             rules: self.rules,
             sweep: self.sweep.clone(),

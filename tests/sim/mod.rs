@@ -7,9 +7,12 @@ mod delivery;
 mod events;
 mod life;
 mod oracle;
+mod outside;
+mod process;
 mod product;
-mod reconciler;
+mod published;
 mod rules;
+mod seat;
 mod world;
 
 use std::collections::BTreeSet;
@@ -19,8 +22,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use self::delivery::{Delivery, PARTITIONS, Trouble};
 use self::life::Said;
 use self::oracle::{Oracle, Verdict};
+use self::outside::{Happened, Hazards};
 use self::product::{Faults, Product, SLACK, STALL_AFTER};
-use self::world::{BEGIN, SECOND, World};
+use self::world::{BEGIN, Micros, SECOND, World};
 use crate::support::dice::Dice;
 
 const SEEDS: u64 = 2_000;
@@ -47,10 +51,15 @@ fn sim_says_what_the_oracle_says() {
     }
     println!("{seeds} seeds: {sums:?}");
     // A simulation in which nothing happens proves nothing.
-    let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs, held, grown } =
-        sums;
-    let happened =
-        [transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs, held, grown];
+    let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, .. } = sums;
+    let Sums { epochs, held, grown, faults, .. } = sums;
+    let Happened { crashes, fenced, in_doubt, restored, refused, lost_disks, retained } = faults;
+    let happened = [
+        [transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs, held, grown]
+            .as_slice(),
+        &[crashes, fenced, in_doubt, restored, refused, lost_disks, retained],
+    ]
+    .concat();
     assert!(seeds < 200 || happened.iter().all(|count| *count > seeds / 50), "{sums:?}");
 }
 
@@ -78,6 +87,7 @@ struct Sums {
     held: u64,
     /// Partitions that were added.
     grown: u64,
+    faults: Happened,
 }
 
 impl Sums {
@@ -94,6 +104,7 @@ impl Sums {
         self.epochs += other.epochs;
         self.held += other.held;
         self.grown += other.grown;
+        self.faults.add(&other.faults);
     }
 }
 
@@ -135,16 +146,25 @@ fn simulate(seed: u64) -> Sums {
     // Mostly it is said where history is known in part only.
     let partial = trouble.without_snapshot.map(|lacks| lacks != dice.once_in(8));
     let faults = Faults {
-        ingest: dice.pick(&[0, 20, 80]),
-        task: dice.pick(&[0, 20, 60]),
+        deaths: dice.pick(&[0, 20, 80]),
+        disks: dice.pick(&[0, 2, 6]),
+        sleeps: dice.pick(&[0, 40, 100]),
         moves: dice.pick(&[0, 30]),
         rules: dice.pick(&[0, 0, 30, 100]),
         look_up: dice.pick(&[1, 3, 6]),
+        retention: dice.pick(&[0, 10, 40]),
+    };
+    let hazards = Hazards {
+        brokers: dice.pick(&[0, 5, 30]),
+        vault: dice.pick(&[0, 2, 10]),
+        checkpoints: dice.pick(&[0, 5, 30]),
+        damage: dice.pick(&[0, 3]),
+        disks: dice.pick(&[3, 10]),
     };
     let books = rules::books(&mut dice);
     let plans: Vec<_> = books.iter().map(|book| rules::plan(book, partial)).collect();
     let mut delivery = Delivery::new(&mut dice, &world, trouble);
-    let mut product = Product::new(&mut dice, &plans, &delivery, faults);
+    let mut product = Product::new(&mut dice, &plans, &delivery, (faults, hazards));
     let mut now = BEGIN;
     let end = quiet.max(stall.map_or(0, |(_, _, until)| until)) + 30 * SECOND;
     let mut steps = 0;
@@ -157,12 +177,14 @@ fn simulate(seed: u64) -> Sums {
         delivery.advance(&mut dice, &world, now);
         if now > end {
             delivery.trouble.crashes = 0;
-            product.faults = Faults::default();
+            product.calm();
         }
         product.step(&mut dice, &world, &delivery, now);
     }
     product.finish(&mut dice, now);
-    compare(&world, &delivery, &product, (&books, partial), seed)
+    let settled = product.settled();
+    product.end();
+    compare(&world, &delivery, (&product, &settled), (&books, partial), seed)
 }
 
 /// Two lives of an order, line by line: what was to be said and was not, what was said and should not have been.
@@ -185,7 +207,7 @@ fn show(expected: &[Said], got: &[Said]) {
 fn compare(
     world: &World,
     delivery: &Delivery,
-    product: &Product,
+    (product, settled): (&Product, &[Option<Micros>]),
     (books, partial): (&[rules::Book], [bool; 3]),
     seed: u64,
 ) -> Sums {
@@ -196,20 +218,23 @@ fn compare(
         disturbances: product.disturbances,
         stalls: product.stalls(),
         grown: product.grown,
+        faults: product.outside().happened,
         ..Sums::default()
     };
     sums.transactions = world.databases.iter().map(|database| database.log.len() as u64).sum();
-    for (partition, log) in product.log.iter().enumerate() {
-        let reconciler = &product.reconcilers[partition];
+    let outside = product.outside();
+    for (partition, log) in outside.log.iter().enumerate() {
+        let (published, counted) = (&outside.outlets[partition].visible, product.counted(partition));
         let oracle = Oracle { world, delivery, books, partial, partition_of: &partition_of, partition };
-        let verdict: Verdict = oracle.judge(&log.iter().map(|block| block.lines.clone()).collect::<Vec<_>>());
+        let lines: Vec<_> = log.blocks.iter().map(|block| block.lines.clone()).collect();
+        let verdict: Verdict = oracle.judge(&lines);
         if honest {
-            assert_eq!(oracle.broken_promises(&log.iter().map(|b| b.lines.clone()).collect::<Vec<_>>()), [""; 0]);
+            assert_eq!(oracle.broken_promises(&lines), [""; 0]);
             assert_eq!(verdict.late, 0, "seed {seed}: nothing is late where no promise is broken");
             assert!(!verdict.lifted, "seed {seed}: a change stands where its database says");
             assert_eq!(verdict.lacking, [""; 0], "seed {seed}: what is settled is all there");
         }
-        let said = reconciler.said(&product.topics);
+        let said = published::said(published, &product.topics);
         for key in verdict.said.keys().chain(said.keys()) {
             let (expected, got) = (verdict.said.get(key), said.get(key));
             if told && expected != got {
@@ -223,16 +248,16 @@ fn compare(
             let revisions: BTreeSet<_> = said.values().flatten().map(revision).collect();
             assert_eq!(revisions.len(), said.values().flatten().count(), "seed {seed}: each revision is said once");
         }
-        assert_eq!(reconciler.open_now(), verdict.open, "seed {seed}, partition {partition}: what is open");
-        assert_eq!(reconciler.settled(), verdict.settled, "seed {seed}: settled");
-        let (expected, got) = (verdict.epochs, reconciler.epochs);
-        let counted_again = reconciler.deaths > 0 && got > expected;
+        assert_eq!(published::open_now(published), verdict.open, "seed {seed}, partition {partition}: what is open");
+        assert_eq!(settled[partition], verdict.settled, "seed {seed}: settled");
+        let (expected, got) = (verdict.epochs, counted.epochs);
+        let counted_again = counted.opened > 1 && got > expected;
         assert!(counted_again || got == expected, "seed {seed}: positions began anew {got} times, not {expected}");
         sums.said += verdict.said.values().map(|said| said.len() as u64).sum::<u64>();
         sums.open += verdict.open.len() as u64;
         sums.late += verdict.late;
-        sums.repeated += reconciler.repeated;
-        sums.replayed += reconciler.replayed;
+        sums.repeated += counted.repeated;
+        sums.replayed += counted.replayed;
         sums.epochs += verdict.epochs;
         sums.held += verdict.held;
         sums.turns += verdict.turns;

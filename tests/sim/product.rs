@@ -1,21 +1,24 @@
-//! The product under simulation: members of the ingest group, the changes log, and a reconciler for each of its
-//! partitions. The code is the product's own; only Kafka is played.
+//! The deployment under simulation: processes, each a member of both groups, that come, go, sleep and die; and the groups
+//! that give them their share. The code of ingest and reconcile is the product's own.
 
 use std::sync::Arc;
 
 use evenkeel::domain::change::{Block, Entry, TopicPartition, Topology};
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::record::Content;
-use evenkeel::domain::routing::{Ownership, partition_of};
+use evenkeel::domain::routing::partition_of;
 use evenkeel::domain::rule::Plan;
 use evenkeel::task::ingest::{Ingest, Patience};
 use evenkeel::task::reconcile::Limits;
 use evenkeel::task::wire::block;
+use evenkeel::task::worker::{Bounds, Tenure};
 
 use super::delivery::{Delivery, PARTITIONS, Record};
 use super::events::{proof, read, run_of};
 use super::oracle::{self, Line};
-use super::reconciler::Reconciler;
+use super::outside::{Happened, Hazards, Log, Logged, Outlet, Outside, Shared, shared};
+use super::process::{Counted, Process};
+use super::seat::Fault;
 use super::world::{BEGIN, DATABASE, LINES, Micros, ORDERS, PAYMENTS, SECOND, World};
 use crate::support::dice::Dice;
 
@@ -28,22 +31,20 @@ const LOG: i32 = 3;
 /// Once in so many steps; 0 is never.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// A member of the ingest group dies.
-    pub ingest: u64,
-    /// A task dies.
-    pub task: u64,
-    /// A topic-partition moves to another member.
+    /// A process dies.
+    pub deaths: u64,
+    /// A disk is gone, or older, when a process comes back.
+    pub disks: u64,
+    /// A process is suspended for a while.
+    pub sleeps: u64,
+    /// A topic-partition, or a partition of the changes log, moves to another member.
     pub moves: u64,
-    /// A member of the ingest group is stopped, and started with other rules.
+    /// A process is stopped, and started with other rules.
     pub rules: u64,
     /// The brokers say which partitions there are; 0 is whenever they are asked.
     pub look_up: u64,
-}
-
-/// One record of the changes log: its bytes, and what the oracle is shown of it.
-pub struct Logged {
-    pub bytes: Vec<u8>,
-    pub lines: Vec<Line>,
+    /// Retention deletes blocks of the changes log that a checkpoint makes up for.
+    pub retention: u64,
 }
 
 struct Member {
@@ -65,8 +66,14 @@ pub struct Product {
     committed: Vec<i64>,
     /// Where each database's heartbeats are read from after a restart.
     heartbeats: [i64; 2],
-    pub log: Vec<Vec<Logged>>,
-    pub reconcilers: Vec<Reconciler>,
+    outside: Shared<Outside>,
+    processes: Vec<Process>,
+    /// For each partition of the changes log, which process the group has given it to.
+    seats: Vec<usize>,
+    /// Partitions that a process holds which slept when the group took them away.
+    overslept: Vec<(usize, usize)>,
+    /// The same for topic-partitions of sources.
+    overslept_lanes: Vec<(usize, usize, TopicPartition)>,
     pub faults: Faults,
     pub disturbances: u64,
     /// How many partitions were added.
@@ -75,7 +82,12 @@ pub struct Product {
 
 impl Product {
     /// The plans differ in their rules only.
-    pub fn new(dice: &mut Dice, plans: &[Arc<Plan>], delivery: &Delivery, faults: Faults) -> Product {
+    pub fn new(
+        dice: &mut Dice,
+        plans: &[Arc<Plan>],
+        delivery: &Delivery,
+        (faults, hazards): (Faults, Hazards),
+    ) -> Product {
         let names = ["shop.lines", "shop.orders", "pay.payments"];
         let topics: Vec<_> = delivery
             .lanes
@@ -87,16 +99,28 @@ impl Product {
             .collect();
         let limits =
             Limits { memory_bytes: dice.pick(&[0, 1000, 20_000, 1 << 20]), step: dice.pick(&[1, 3, 20, 4096]) };
-        let open = |partition| Reconciler::open(&plans[0], Ownership { partition, partitions: LOG }, limits);
-        let reconcilers = (0..LOG).map(open).collect();
+        let bounds = Bounds { task: limits, flush_us: dice.pick(&[0, SECOND, 10 * SECOND]) };
+        let outside = shared(Outside {
+            plan: Arc::clone(&plans[0]),
+            dice: Dice::new(dice.next()),
+            hazards,
+            now: BEGIN,
+            log: (0..LOG).map(|_| Log::default()).collect(),
+            outlets: (0..LOG).map(|_| Outlet::default()).collect(),
+            vault: vec![Vec::new(); LOG as usize],
+            happened: Happened::default(),
+        });
         let mut product = Product {
             members: Vec::new(),
             owners: topics.iter().map(|_| (0, 0)).collect(),
             joined: delivery.lanes.iter().map(|lane| lane.exists).collect(),
             committed: vec![0; topics.len()],
             heartbeats: [0, 0],
-            log: (0..LOG).map(|_| Vec::new()).collect(),
-            reconcilers,
+            processes: (0..2).map(|_| Process::start(&outside, bounds)).collect(),
+            seats: (0..LOG as usize).map(|partition| partition % 2).collect(),
+            overslept: Vec::new(),
+            overslept_lanes: Vec::new(),
+            outside,
             faults,
             disturbances: 0,
             grown: 0,
@@ -111,6 +135,9 @@ impl Product {
                     product.assign(lane, member, BEGIN);
                 }
             }
+        }
+        for (partition, process) in product.seats.iter().enumerate() {
+            product.processes[*process].assign(partition, BEGIN);
         }
         product
     }
@@ -149,6 +176,8 @@ impl Product {
     fn assign(&mut self, lane: usize, member: usize, now: Micros) {
         let offset = self.committed[lane];
         self.owners[lane] = (member, offset as usize);
+        let id = &self.topics[lane].1;
+        self.overslept_lanes.retain(|(sleeper, _, known)| *sleeper != member || known != id);
         if let (Some(source), topic_partition) = &self.topics[lane] {
             self.members[member].ingest.assign(*source, topic_partition.clone(), offset, Instant(now));
         }
@@ -159,18 +188,33 @@ impl Product {
     }
 
     pub fn settled(&self) -> Vec<Option<Micros>> {
-        self.reconcilers.iter().map(Reconciler::settled).collect()
+        let worker = |(partition, process): (usize, &usize)| self.processes[*process].worker(partition);
+        let workers = self.seats.iter().enumerate().map(worker);
+        workers.map(|worker| worker?.task().settled().map(|settled| settled.0)).collect()
     }
 
     pub fn has_settled(&self, until: Micros) -> bool {
         self.settled().iter().all(|settled| settled.is_some_and(|settled| settled >= until))
     }
 
+    pub fn outside(&self) -> std::cell::Ref<'_, Outside> {
+        self.outside.borrow()
+    }
+
+    /// What the tasks of a partition have counted.
+    pub fn counted(&self, partition: usize) -> Counted {
+        self.processes.iter().map(|process| process.counted[partition]).fold(Counted::default(), Counted::plus)
+    }
+
     /// One step of everything.
     pub fn step(&mut self, dice: &mut Dice, world: &World, delivery: &Delivery, now: Micros) {
+        self.outside.borrow_mut().now = now;
         self.disturb(dice, now);
         self.join(dice, delivery, now);
         for member in 0..self.members.len() {
+            if now < self.processes[member].asleep_until {
+                continue;
+            }
             self.read(dice, world, delivery, member, now);
             self.beat(world, delivery, member, now);
             self.ask_ends(dice, delivery, member, now);
@@ -178,42 +222,158 @@ impl Product {
             if dice.once_in(2) {
                 self.write(dice, member, now);
             }
-        }
-        for partition in 0..self.reconcilers.len() {
-            self.reconcile(dice, partition);
+            self.reconcile(dice, member, now);
         }
     }
 
-    fn disturb(&mut self, dice: &mut Dice, now: Micros) {
-        if self.faults.ingest > 0 && dice.once_in(self.faults.ingest) {
-            let member = dice.below(2) as usize;
-            self.restart(member, now);
+    /// From now on nothing goes wrong any more.
+    pub fn calm(&mut self) {
+        self.faults = Faults::default();
+        self.outside.borrow_mut().hazards = Hazards::default();
+        for process in &mut self.processes {
+            process.spare();
+            process.asleep_until = Micros::MIN;
         }
-        if self.faults.rules > 0 && dice.once_in(self.faults.rules) {
-            let member = dice.below(2) as usize;
-            self.members[member].plan = dice.below(self.plans.len() as u64) as usize;
-            self.restart(member, now);
+    }
+
+    fn reconcile(&mut self, dice: &mut Dice, process: usize, now: Micros) {
+        self.wake(dice, process);
+        match self.processes[process].step(dice) {
+            Ok(()) => {}
+            Err(Fault::Crash | Fault::Brokers(_) | Fault::Vault) => self.restart(dice, process, now),
+            Err(Fault::State(error)) => panic!("{error}"),
+            Err(fault) => panic!("{fault:?}"),
         }
-        if self.faults.moves > 0 && dice.once_in(self.faults.moves) {
-            let lane = dice.below(self.topics.len() as u64) as usize;
-            let (owner, _) = self.owners[lane];
-            if let (Some(source), topic_partition, true) =
-                (self.topics[lane].0, self.topics[lane].1.clone(), self.joined[lane])
-            {
-                self.disturbances += 1;
-                self.members[owner].ingest.revoke(source, &topic_partition);
-                self.assign(lane, 1 - owner, now);
+    }
+
+    /// A process that slept hears after a while what was taken from it. Until then it writes what it had read.
+    fn wake(&mut self, dice: &mut Dice, process: usize) {
+        for (sleeper, source, id) in std::mem::take(&mut self.overslept_lanes) {
+            if sleeper == process && dice.once_in(4) {
+                self.members[process].ingest.revoke(source, &id);
+            } else {
+                self.overslept_lanes.push((sleeper, source, id));
+            }
+        }
+        let overslept = std::mem::take(&mut self.overslept);
+        for (sleeper, partition) in overslept {
+            if sleeper == process && dice.once_in(4) {
+                self.processes[process].revoke(partition, Tenure::Lost);
+            } else {
+                self.overslept.push((sleeper, partition));
             }
         }
     }
 
-    /// A member dies and comes back with what is committed.
-    fn restart(&mut self, member: usize, now: Micros) {
+    fn disturb(&mut self, dice: &mut Dice, now: Micros) {
+        let strikes = |dice: &mut Dice, once_in: u64| once_in > 0 && dice.once_in(once_in);
+        if strikes(dice, self.faults.deaths) {
+            let process = dice.below(2) as usize;
+            self.processes[process].kill(dice);
+        }
+        if strikes(dice, self.faults.rules) {
+            let process = dice.below(2) as usize;
+            self.members[process].plan = dice.below(self.plans.len() as u64) as usize;
+            self.restart(dice, process, now);
+        }
+        if strikes(dice, self.faults.moves) {
+            self.move_lane(dice, now);
+        }
+        if strikes(dice, self.faults.moves) {
+            let partition = dice.below(self.seats.len() as u64) as usize;
+            self.move_seat(dice, partition, now);
+        }
+        if strikes(dice, self.faults.sleeps) {
+            let process = dice.below(2) as usize;
+            self.sleep(dice, process, now);
+        }
+        if strikes(dice, self.faults.retention) {
+            let mut outside = self.outside.borrow_mut();
+            let partition = dice.below(self.seats.len() as u64) as usize;
+            let safe = outside.safe_from(partition);
+            let start = outside.log[partition].start;
+            outside.happened.retained += u64::from(safe > start);
+            outside.log[partition].start = start.max(safe);
+        }
+    }
+
+    fn move_lane(&mut self, dice: &mut Dice, now: Micros) {
+        let lane = dice.below(self.topics.len() as u64) as usize;
+        let (owner, _) = self.owners[lane];
+        if let (Some(source), topic_partition, true) =
+            (self.topics[lane].0, self.topics[lane].1.clone(), self.joined[lane])
+        {
+            self.disturbances += 1;
+            self.members[owner].ingest.revoke(source, &topic_partition);
+            self.assign(lane, 1 - owner, now);
+        }
+    }
+
+    /// The group gives a partition of the changes log to the other process.
+    fn move_seat(&mut self, dice: &mut Dice, partition: usize, now: Micros) {
+        let from = self.seats[partition];
+        if now < self.processes[from].asleep_until {
+            self.overslept.push((from, partition));
+        } else {
+            self.processes[from].revoke(partition, Tenure::Revoked);
+        }
+        self.take_seat(dice, partition, 1 - from, now);
+    }
+
+    fn take_seat(&mut self, dice: &mut Dice, partition: usize, process: usize, now: Micros) {
         self.disturbances += 1;
-        self.members[member] = self.member(self.members[member].plan);
+        self.seats[partition] = process;
+        // Whoever slept hears first that it had lost what it is given again.
+        self.overslept.retain(|overslept| *overslept != (process, partition));
+        self.processes[process].revoke(partition, Tenure::Lost);
+        self.processes[process].assign(partition, now + dice.pick(&[0, SECOND, 5 * SECOND]));
+    }
+
+    /// A process is suspended, mostly for longer than the group waits for it.
+    fn sleep(&mut self, dice: &mut Dice, process: usize, now: Micros) {
+        self.disturbances += 1;
+        let other = &self.processes[1 - process];
+        if now < other.asleep_until {
+            return;
+        }
+        self.processes[process].asleep_until = now + dice.between(SECOND, 20 * SECOND);
+        if dice.once_in(4) {
+            return;
+        }
         for lane in 0..self.topics.len() {
-            if self.owners[lane].0 == member && self.joined[lane] {
-                self.assign(lane, member, now);
+            if let (Some(source), topic_partition, true) =
+                (self.topics[lane].0, self.topics[lane].1.clone(), self.joined[lane])
+                && self.owners[lane].0 == process
+            {
+                self.overslept_lanes.push((process, source, topic_partition));
+                self.assign(lane, 1 - process, now);
+            }
+        }
+        for partition in 0..self.seats.len() {
+            if self.seats[partition] == process {
+                self.move_seat(dice, partition, now);
+            }
+        }
+    }
+
+    /// A process dies, or ends, and comes back with what is committed.
+    fn restart(&mut self, dice: &mut Dice, process: usize, now: Micros) {
+        self.disturbances += 1;
+        self.outside.borrow_mut().happened.crashes += u64::from(self.processes[process].is_dead());
+        self.members[process] = self.member(self.members[process].plan);
+        for lane in 0..self.topics.len() {
+            if self.owners[lane].0 == process && self.joined[lane] {
+                self.assign(lane, process, now);
+            }
+        }
+        self.processes[process].restart(dice, self.faults.disks);
+        self.overslept.retain(|(sleeper, _)| *sleeper != process);
+        self.overslept_lanes.retain(|(sleeper, ..)| *sleeper != process);
+        for partition in 0..self.seats.len() {
+            if self.seats[partition] == process {
+                // A member that comes back soon keeps what it had.
+                let next = if dice.once_in(2) { process } else { 1 - process };
+                self.take_seat(dice, partition, next, now);
             }
         }
     }
@@ -273,15 +433,15 @@ impl Product {
     /// A member writes its round; it may die in the middle, or before it commits.
     fn write(&mut self, dice: &mut Dice, member: usize, now: Micros) {
         let round = self.members[member].ingest.collect(Instant(now));
-        let dies = self.faults.ingest > 0 && dice.once_in(self.faults.ingest);
+        let dies = self.faults.deaths > 0 && dice.once_in(self.faults.deaths);
         let written = if dies { dice.below(round.blocks.len() as u64 + 1) as usize } else { round.blocks.len() };
         for (partition, block) in &round.blocks[..written] {
             let lines = self.lines(block);
             let bytes = block::encode(block, &self.plans[0].catalog);
-            self.log[*partition as usize].push(Logged { bytes, lines });
+            self.outside.borrow_mut().log[*partition as usize].blocks.push(Logged { bytes, lines });
         }
         if dies {
-            self.restart(member, now);
+            self.restart(dice, member, now);
             return;
         }
         for (topic_partition, offset) in round.read_to {
@@ -326,43 +486,40 @@ impl Product {
         topics.chain(block.entries.iter().filter_map(line)).collect()
     }
 
-    fn reconcile(&mut self, dice: &mut Dice, partition: usize) {
-        let reconciler = &mut self.reconcilers[partition];
-        for _ in 0..dice.below(6) {
-            reconciler.apply(&self.log[partition], &self.plans[0].catalog);
-            if self.faults.task > 0 && dice.once_in(self.faults.task) {
-                self.disturbances += 1;
-                reconciler.kill();
-            }
-            if dice.once_in(3) {
-                reconciler.publish();
-            }
-            if dice.once_in(5) && reconciler.has_published() {
-                reconciler.flush();
-            }
-        }
-    }
-
     /// Everything that is in the log is applied and published.
     pub fn finish(&mut self, dice: &mut Dice, now: Micros) {
         for member in 0..self.members.len() {
             self.write(dice, member, now);
         }
-        for (reconciler, log) in self.reconcilers.iter_mut().zip(&self.log) {
-            while reconciler.apply(log, &self.plans[0].catalog) {}
-            reconciler.publish();
-            reconciler.flush();
-            if dice.once_in(2) {
-                self.disturbances += 1;
-                reconciler.kill();
+        let is_done = |product: &Product| {
+            product.seats.iter().enumerate().all(|(partition, process)| {
+                let end = product.outside().log[partition].blocks.len() as i64;
+                product.processes[*process].worker(partition).is_some_and(|worker| worker.task().next_offset() == end)
+            })
+        };
+        for _ in 0..20_000 {
+            if is_done(self) {
+                return;
             }
-            reconciler.count();
+            self.outside.borrow_mut().now += SECOND;
+            for process in 0..self.processes.len() {
+                self.reconcile(dice, process, now);
+            }
+        }
+        panic!("what is in the log is never applied whole");
+    }
+
+    /// Everything is stopped in order.
+    pub fn end(&mut self) {
+        for process in &mut self.processes {
+            process.end().expect("nothing goes wrong any more");
         }
     }
 
     /// Everything that was not understood is in quarantine, once.
     pub fn check_quarantine(&self, delivery: &Delivery) {
-        let published = self.reconcilers.iter().flat_map(|reconciler| &reconciler.published);
+        let outside = self.outside();
+        let published = outside.outlets.iter().flat_map(|outlet| &outlet.visible);
         let mut quarantined: Vec<(usize, i64)> = published
             .filter_map(|record| match &record.content {
                 Content::Quarantine(one) => {
@@ -384,7 +541,8 @@ impl Product {
     }
 
     fn notices(&self) -> Vec<(usize, bool)> {
-        let records = self.reconcilers.iter().flat_map(|reconciler| &reconciler.published);
+        let outside = self.outside();
+        let records = outside.outlets.iter().flat_map(|outlet| &outlet.visible);
         let notices = records.filter_map(|record| match &record.content {
             Content::Source(notice) => Some((notice.source, notice.stalled)),
             _ => None,
@@ -406,11 +564,12 @@ impl Product {
                 notices.iter().filter(|(of, _)| *of == source).map(|(_, stalled)| *stalled).collect();
             let long = |(database, from, until)| database == DATABASE[source] && until - from > STALL_AFTER;
             let expected: &[bool] = if stall.is_some_and(long) { &[true, false] } else { &[] };
-            let speaks = |reconciler: &&Reconciler| {
-                let mut contents = reconciler.published.iter().map(|record| &record.content);
+            let outside = self.outside();
+            let speaks = |outlet: &&Outlet| {
+                let mut contents = outlet.visible.iter().map(|record| &record.content);
                 contents.any(|content| matches!(content, Content::Source(notice) if notice.source == source))
             };
-            assert!(self.reconcilers.iter().filter(speaks).count() <= 1, "one partition speaks for source {source}");
+            assert!(outside.outlets.iter().filter(speaks).count() <= 1, "one partition speaks for source {source}");
             let disturbed = self.disturbances > 0 && !expected.is_empty();
             let in_pairs = said.chunks(2).all(|pair| pair == expected);
             assert!(
@@ -418,15 +577,12 @@ impl Product {
                 "{said:?} was said of source {source}, not {expected:?}"
             );
         }
-        let heartbeats = |reconciler: &Reconciler| {
-            let settled = reconciler.published.iter().filter_map(|record| match record.content {
+        for outlet in &self.outside().outlets {
+            let settled = outlet.visible.iter().filter_map(|record| match record.content {
                 Content::Heartbeat { settled } => Some(settled),
                 _ => None,
             });
-            settled.collect::<Vec<_>>()
-        };
-        for reconciler in &self.reconcilers {
-            let heartbeats = heartbeats(reconciler);
+            let heartbeats: Vec<Instant> = settled.collect();
             assert!(heartbeats.is_sorted_by(|a, b| a < b), "heartbeats rise");
             assert!(!heartbeats.is_empty(), "an idle partition still says how far it has looked");
         }

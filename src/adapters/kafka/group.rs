@@ -17,8 +17,16 @@ use super::{Context, KafkaFailure, Properties, whole};
 /// A partition given to this member or taken from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Movement {
-    Assigned { topic: String, partition: i32 },
-    Revoked { topic: String, partition: i32 },
+    Assigned {
+        topic: String,
+        partition: i32,
+    },
+    /// `is_lost` where the group had given this member up: somebody else may have the partition already.
+    Revoked {
+        topic: String,
+        partition: i32,
+        is_lost: bool,
+    },
 }
 
 #[derive(Default)]
@@ -43,9 +51,10 @@ impl ClientContext for GroupContext {
 }
 
 impl ConsumerContext for GroupContext {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(partitions) = rebalance {
-            self.note(partitions, |topic, partition| Movement::Revoked { topic, partition });
+            let is_lost = consumer.assignment_lost();
+            self.note(partitions, |topic, partition| Movement::Revoked { topic, partition, is_lost });
         }
     }
 

@@ -1,10 +1,8 @@
 //! Publishes one partition's records exactly once: in transactions, fenced, after what the output already holds.
 //!
-//! Must not know: how records are made. After any error whose outcome is not certain the producer is thrown away and
-//! made anew (KIP-98; KIP-447's fencing by transactional id), and the tail of the output says what was published.
+//! Must not know: how records are made, what is tried again. After any error the producer is to be thrown away and made
+//! anew (KIP-98; KIP-447's fencing by transactional id): the tail of the output says what was published.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
@@ -15,6 +13,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::admin::ANSWER;
 use super::changes::{Reading, TopicReader};
 use super::{Context, KafkaFailure, Properties, TICK};
+use crate::adapters::records::chain::{self, PREVIOUS_HEADER};
 use crate::adapters::records::{CAUSE_HEADER, Message, Output};
 use crate::domain::record::Cause;
 
@@ -36,77 +35,95 @@ impl OutputTopics {
     }
 }
 
-/// How long is waited before something is tried again.
-const PAUSE: Duration = Duration::from_millis(500);
-
-/// How often a transaction is tried that fails for a reason which does not pass by itself, as far as is known.
-const TRIES: usize = 3;
-
-/// One partition of the output topics.
+/// The right to publish to one partition of the output topics, once it was taken over.
 pub struct OutputPartition {
-    pub properties: Properties,
-    pub topics: OutputTopics,
-    pub partition: i32,
-    pub transactional_id: String,
-    /// Whoever is told to stop tries nothing again: a successor would be fenced.
-    pub stop: Arc<AtomicBool>,
+    properties: Properties,
+    topics: OutputTopics,
+    partition: i32,
+    transactional_id: String,
+    producer: Option<BaseProducer>,
+    /// The hash of the last discrepancy record that readers can see.
+    previous: Option<String>,
 }
 
-/// The right to publish to one partition of the output topics.
-pub struct Publisher {
-    output: OutputPartition,
-    producer: BaseProducer,
-    published: Option<Cause>,
+/// A record at the end of a partition.
+struct Last {
+    cause: Cause,
+    hash: String,
 }
 
-impl Publisher {
-    /// Takes over the partition: fences every earlier publisher, then reads what was last published. Waits for brokers
-    /// that do not answer.
-    pub fn take_over(output: OutputPartition) -> Result<Publisher, KafkaFailure> {
-        let (producer, published) = output.take_over()?;
-        Ok(Publisher { output, producer, published })
+impl OutputPartition {
+    pub fn new(
+        properties: &Properties,
+        topics: OutputTopics,
+        partition: i32,
+        transactional_id: String,
+    ) -> OutputPartition {
+        let (properties, producer, previous) = (properties.clone(), None, None);
+        OutputPartition { properties, topics, partition, transactional_id, producer, previous }
     }
 
-    /// The cause of the last record that readers can see.
-    pub fn published(&self) -> Option<Cause> {
-        self.published
+    /// Fences every earlier publisher, then reads what was last published: the cause of the last record that readers can
+    /// see.
+    pub fn take_over(&mut self) -> Result<Option<Cause>, KafkaFailure> {
+        // The last one's librdkafka threads end before others begin.
+        self.producer = None;
+        self.producer = Some(begin(&self.properties, &self.transactional_id)?);
+        let read = |topic| last_record(&self.properties, topic, self.partition);
+        let discrepancy = read(&self.topics.discrepancies)?;
+        // They are written in the same transactions.
+        let others = [read(&self.topics.open)?, read(&self.topics.quarantine)?];
+        let last = discrepancy.iter().chain(others.iter().flatten()).map(|last| last.cause).max();
+        self.previous = discrepancy.map(|last| last.hash);
+        Ok(last)
     }
 
-    /// Publishes messages in one transaction, leaving out those that the output already holds. Returns when readers
-    /// can see them.
+    /// Publishes messages in one transaction. Returns when readers can see them. After a failure the output must be taken
+    /// over anew.
     pub fn publish(&mut self, messages: &[(Cause, Message)]) -> Result<(), KafkaFailure> {
-        let mut tries = 0;
-        loop {
-            let published = self.published;
-            let new: Vec<&(Cause, Message)> =
-                messages.iter().filter(|(cause, _)| published.is_none_or(|published| *cause > published)).collect();
-            let Some((last, _)) = new.last() else { return Ok(()) };
-            let Err(failure) = self.transaction(&new) else {
-                self.published = Some(*last);
-                return Ok(());
-            };
-            tries += usize::from(!failure.is_passing());
-            if failure.is_fenced() || failure.is_refused() || tries == TRIES || self.output.is_stopped() {
-                return Err(failure);
-            }
-            tracing::warn!(%failure, partition = self.output.partition, "a transaction failed; starting anew");
-            std::thread::sleep(PAUSE);
-            (self.producer, self.published) = self.output.take_over()?;
+        let producer = self.producer.as_ref().expect("the output was taken over");
+        self.previous = Transaction { output: self, producer }.publish(messages)?;
+        Ok(())
+    }
+
+    /// Hears what the client has to say; to be called now and then where nothing is published.
+    pub fn tend(&self) {
+        if let Some(producer) = &self.producer {
+            producer.poll(Duration::ZERO);
         }
     }
+}
 
-    fn transaction(&self, messages: &[&(Cause, Message)]) -> Result<(), KafkaFailure> {
+struct Transaction<'o> {
+    output: &'o OutputPartition,
+    producer: &'o BaseProducer,
+}
+
+impl Transaction<'_> {
+    /// Gives the hash of the last discrepancy record.
+    fn publish(&self, messages: &[(Cause, Message)]) -> Result<Option<String>, KafkaFailure> {
         let what = || format!("transaction of {}", self.output.transactional_id);
         self.producer.begin_transaction().context(what)?;
+        let mut previous = self.output.previous.clone();
         for (_, message) in messages {
-            let headers = message.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(value.as_bytes()) })
+            let mut headers: Vec<(&str, &[u8])> =
+                message.headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            let is_chained = message.output == Output::Discrepancies;
+            let before = previous.take_if(|_| is_chained);
+            headers.extend(before.as_ref().map(|before| (PREVIOUS_HEADER, before.as_bytes())));
+            let key = message.key.as_deref().map(str::as_bytes);
+            if is_chained {
+                let all = headers.iter().map(|(name, value)| (*name, Some(*value)));
+                previous = Some(chain::hash(key, message.body.as_deref(), all));
+            }
+            let headers = headers.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value) })
             });
             let mut record = BaseRecord::to(self.output.topics.of(message.output))
                 .partition(self.output.partition)
                 .headers(headers);
-            if let Some(key) = &message.key {
-                record = record.key(key.as_bytes());
+            if let Some(key) = key {
+                record = record.key(key);
             }
             if let Some(body) = &message.body {
                 record = record.payload(body.as_slice());
@@ -114,7 +131,8 @@ impl Publisher {
             self.send(record).map_err(|error| self.what_stands_behind(error)).context(what)?;
         }
         self.deliver().context(what)?;
-        self.producer.commit_transaction(ANSWER).context(what)
+        self.producer.commit_transaction(ANSWER).context(what)?;
+        Ok(previous)
     }
 
     /// A transaction that has failed, or a producer that was fenced, takes no more records; why, is asked elsewhere.
@@ -127,11 +145,6 @@ impl Publisher {
             Some(RDKafkaErrorCode::State) => self.producer.commit_transaction(ANSWER).err().unwrap_or(error),
             _ => error,
         }
-    }
-
-    /// Hears what the client has to say; to be called now and then where nothing is published.
-    pub fn tend(&self) {
-        self.producer.poll(Duration::ZERO);
     }
 
     /// Waits until everything sent is acknowledged or has failed, which the commit then says: it does not serve the
@@ -162,36 +175,6 @@ impl Publisher {
     }
 }
 
-impl OutputPartition {
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    /// A producer that has fenced all earlier ones, and what the output holds.
-    fn take_over(&self) -> Result<(BaseProducer, Option<Cause>), KafkaFailure> {
-        loop {
-            let producer = begin(&self.properties, &self.transactional_id);
-            match producer.and_then(|producer| Ok((producer, self.last_published()?))) {
-                Err(failure) if failure.is_passing() && !self.is_stopped() => {
-                    tracing::warn!(%failure, partition = self.partition, "the output could not be taken over; trying again");
-                    std::thread::sleep(PAUSE);
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// The greatest cause in the tails of the partition's output topics; they are written in the same transactions.
-    fn last_published(&self) -> Result<Option<Cause>, KafkaFailure> {
-        let outputs = [&self.topics.discrepancies, &self.topics.open, &self.topics.quarantine];
-        let mut last = None;
-        for topic in outputs {
-            last = last.max(last_cause(&self.properties, topic, self.partition)?);
-        }
-        Ok(last)
-    }
-}
-
 fn begin(properties: &Properties, transactional_id: &str) -> Result<BaseProducer, KafkaFailure> {
     let config = properties.with(&[
         ("transactional.id", transactional_id),
@@ -211,8 +194,8 @@ fn begin(properties: &Properties, transactional_id: &str) -> Result<BaseProducer
     Ok(producer)
 }
 
-/// Reads back from the end of a partition until a record with a cause is found.
-fn last_cause(properties: &Properties, topic: &str, partition: i32) -> Result<Option<Cause>, KafkaFailure> {
+/// Reads back from the end of a partition until a record with a cause is found: the last one of ours.
+fn last_record(properties: &Properties, topic: &str, partition: i32) -> Result<Option<Last>, KafkaFailure> {
     let reader = TopicReader::open(properties, topic, 1 << 20)?;
     let (start, end) = reader.bounds(partition)?;
     let mut back = 64;
@@ -225,7 +208,7 @@ fn last_cause(properties: &Properties, topic: &str, partition: i32) -> Result<Op
             match reader.poll(Duration::from_millis(100))? {
                 Reading::Message(message) => {
                     heard = Instant::now();
-                    found = cause_of(&message).or(found);
+                    found = ours(&message).or(found);
                 }
                 Reading::End => break,
                 Reading::Nothing if heard.elapsed() > ANSWER => {
@@ -242,9 +225,12 @@ fn last_cause(properties: &Properties, topic: &str, partition: i32) -> Result<Op
     }
 }
 
-fn cause_of(message: &rdkafka::message::BorrowedMessage<'_>) -> Option<Cause> {
-    let header = message.headers()?.iter().find(|header| header.key == CAUSE_HEADER)?;
+fn ours(message: &rdkafka::message::BorrowedMessage<'_>) -> Option<Last> {
+    let headers = message.headers()?;
+    let header = headers.iter().find(|header| header.key == CAUSE_HEADER)?;
     let text = std::str::from_utf8(header.value?).ok()?;
     let (offset, number) = text.split_once(':')?;
-    Some(Cause { offset: offset.parse().ok()?, number: number.parse().ok()? })
+    let cause = Cause { offset: offset.parse().ok()?, number: number.parse().ok()? };
+    let all = headers.iter().map(|header| (header.key, header.value));
+    Some(Last { cause, hash: chain::hash(message.key(), message.payload(), all) })
 }

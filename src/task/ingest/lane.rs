@@ -47,8 +47,8 @@ pub struct Lane {
     pub answering_since: Option<Instant>,
     /// The machine's time when the promise last moved, or the lane was assigned.
     pub moved_at: Instant,
-    /// What was last said about it; `None` where only another member may have.
-    pub stalled: Option<bool>,
+    /// True where it was said to stand still.
+    pub stalled: bool,
 }
 
 impl Lane {
@@ -67,7 +67,7 @@ impl Lane {
             promised: None,
             answering_since: None,
             moved_at: now,
-            stalled: None,
+            stalled: false,
         }
     }
 
@@ -136,10 +136,10 @@ impl Lane {
         }
         let stands_still = now.since(self.moved_at) > stall_after_us;
         let is_recent = self.confirmed.is_some_and(|(time, _)| now.since(time) <= stall_after_us);
-        if (stands_still || is_recent) && self.stalled != Some(stands_still) {
-            self.stalled = Some(stands_still);
-            entries.push(Entry::Stall { topic_partition: 0, stalled: stands_still });
+        if stands_still && !self.stalled {
+            entries.push(Entry::Stall { topic_partition: 0, after_us: stall_after_us });
         }
+        self.stalled = stands_still || self.stalled && !is_recent;
         entries
     }
 }

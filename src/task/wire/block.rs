@@ -13,6 +13,7 @@ use crate::domain::change::{
     Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition,
     Topology,
 };
+use crate::domain::hash::{continue_fnv1a, fnv1a};
 use crate::domain::instant::Instant;
 use crate::domain::value::Value;
 
@@ -125,10 +126,10 @@ fn write_entry(writer: &mut Writer, entry: &Entry, last: &mut Last) {
                 write_run(writer, proof.run, last);
             });
         }
-        Entry::Stall { topic_partition, stalled } => {
+        Entry::Stall { topic_partition, after_us } => {
             writer.byte(STALL);
             writer.length(*topic_partition);
-            writer.byte(u8::from(*stalled));
+            writer.signed(*after_us);
         }
         Entry::Reject(reject) => {
             writer.byte(REJECT);
@@ -204,6 +205,15 @@ pub(super) struct SourceMap {
     /// For each column of the reader, its place in the writer's row.
     columns: Vec<Option<usize>>,
     written: usize,
+}
+
+/// Tells a block from every other that may come to stand at its offset, by its length, its beginning and its end: when it
+/// was written stands in the first of them.
+pub fn fingerprint(bytes: &[u8]) -> u64 {
+    const PART: usize = 256;
+    let length = fnv1a(&(bytes.len() as u64).to_le_bytes());
+    let head = continue_fnv1a(length, &bytes[..bytes.len().min(PART)]);
+    continue_fnv1a(head, &bytes[bytes.len().saturating_sub(PART)..])
 }
 
 /// Reads a block. Lines of sources that `catalog` does not have are left out; columns that the writer did not have
@@ -331,7 +341,7 @@ fn read_entry(
             })?;
             Entry::Mark(Mark { topic_partition: lane.unwrap_or(0), time, proof })
         }
-        STALL => Entry::Stall { topic_partition: lane.unwrap_or(0), stalled: reader.byte()? == 1 },
+        STALL => Entry::Stall { topic_partition: lane.unwrap_or(0), after_us: reader.signed()? },
         REJECT => Entry::Reject(Reject {
             topic_partition: lane.unwrap_or(0),
             offset: read_offset(reader, written, last)?,

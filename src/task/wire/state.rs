@@ -214,6 +214,8 @@ fn read_episode(reader: &mut Reader<'_>) -> Result<Episode, WireError> {
 pub struct TaskMemory {
     /// The changes-log offset to read next.
     pub next_offset: i64,
+    /// Tells the bytes of the block before it from another's, where they were known.
+    pub fingerprint: Option<u64>,
     /// How many records that block has caused already: it was applied in part.
     pub said: u32,
     /// Fingerprint of the rules under which every key was last judged.
@@ -227,8 +229,8 @@ pub struct TaskMemory {
     pub origins: Vec<Origin>,
     pub flows: Vec<Flow>,
     pub lanes: Vec<Lane>,
-    /// For each lane, whether it is stalled.
-    pub stalled: Vec<bool>,
+    /// For each lane that stands still, how old a promise may be that ends it, microseconds.
+    pub stalled: Vec<Option<i64>>,
     /// For each lane, the numbers of its first waiting change and of the one after the last.
     pub waiting: Vec<(u64, u64)>,
     pub topologies: Vec<Vec<(Arc<str>, i32)>>,
@@ -245,6 +247,7 @@ pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
     writer.bytes.extend_from_slice(MAGIC);
     writer.byte(VERSION);
     writer.signed(memory.next_offset);
+    writer.option(memory.fingerprint, Writer::fixed);
     writer.unsigned(u64::from(memory.said));
     writer.fixed(memory.rules);
     writer.option(memory.sweep.as_ref(), |writer, (rules, key)| {
@@ -268,7 +271,7 @@ pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
     writer.length(memory.lanes.len());
     for (index, lane) in memory.lanes.iter().enumerate() {
         write_lane(&mut writer, lane);
-        writer.byte(u8::from(memory.stalled[index]));
+        writer.option(memory.stalled[index], Writer::signed);
         writer.unsigned(memory.waiting[index].0);
         writer.unsigned(memory.waiting[index].1);
     }
@@ -296,6 +299,7 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
     let mut reader = Reader::new(TASK_MEMORY, bytes);
     reader.head(MAGIC, VERSION)?;
     let next_offset = reader.signed()?;
+    let fingerprint = reader.option(Reader::fixed)?;
     let said = reader.narrow()?;
     let rules = reader.fixed()?;
     let sweep = reader.option(|reader| Ok((reader.fixed()?, Key(reader.text()?.into()))))?;
@@ -311,7 +315,7 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
     let mut waiting = Vec::new();
     for _ in 0..reader.length()? {
         lanes.push(read_lane(&mut reader)?);
-        stalled.push(reader.byte()? == 1);
+        stalled.push(reader.option(Reader::signed)?);
         waiting.push((reader.unsigned()?, reader.unsigned()?));
     }
     let topologies = reader.list(|reader| {
@@ -328,6 +332,7 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
     reader.end()?;
     Ok(TaskMemory {
         next_offset,
+        fingerprint,
         said,
         rules,
         sweep,

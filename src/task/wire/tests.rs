@@ -101,7 +101,7 @@ fn block() -> Block {
                 time: Instant(6),
                 proof: Some(Proof { position: Position { transaction: u64::MAX, row: 0 }, run: 98 }),
             }),
-            Entry::Stall { topic_partition: 0, stalled: true },
+            Entry::Stall { topic_partition: 0, after_us: 60_000_000 },
             Entry::Reject(Reject {
                 topic_partition: 1,
                 offset: 13,
@@ -154,6 +154,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
     let place = Place { epoch: 1, position: Position { transaction: 2, row: 3 } };
     TaskMemory {
         next_offset: 17,
+        fingerprint: Some(u64::MAX),
         said: 33,
         rules: 18,
         sweep: Some((34, Key("4711".into()))),
@@ -178,7 +179,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
             proved: Place::default(),
             baseline: None,
         }],
-        stalled: vec![true],
+        stalled: vec![Some(60_000_000)],
         waiting: vec![(28, 29)],
         topologies: vec![vec![("shop.shop.orders".into(), 4)], vec![]],
         settled: Some(Instant(30)),
