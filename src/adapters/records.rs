@@ -13,9 +13,10 @@ use sha2::Sha256;
 
 use super::debezium::shape::Mask;
 use crate::domain::catalog::Column;
+use crate::domain::change::TopicPartition;
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Event, Reason};
-use crate::domain::record::{Cause, Content, Discrepancy, Quarantined, Record, SideRow, SourceNotice};
+use crate::domain::record::{Cause, Content, Discrepancy, Quarantined, Record, SideRow, SourceNews, SourceNotice};
 use crate::domain::rule::{Plan, Rule};
 use crate::domain::value::Value;
 
@@ -278,14 +279,33 @@ impl<'r> Evidence<'r> {
 }
 
 fn source_notice(plan: &Plan, notice: &SourceNotice) -> (Json, String) {
-    let kind = if notice.stalled { "source_stalled" } else { "source_recovered" };
-    let body = json!({
+    let (kind, details) = match &notice.news {
+        SourceNews::Stalled => ("source_stalled", json!({})),
+        SourceNews::Recovered => ("source_recovered", json!({})),
+        SourceNews::Gap { topic_partition: TopicPartition { topic, partition }, gap } => {
+            let expected = Some(gap.expected).filter(|expected| *expected >= 0);
+            let cause = gap.cause.name();
+            let details = json!({"topic": &**topic, "partition": partition, "cause": cause, "expected_offset": expected,
+                "found_offset": gap.found});
+            ("source_gap", details)
+        }
+        SourceNews::Acknowledged { topic_partition: TopicPartition { topic, partition } } => {
+            ("source_gap_acknowledged", json!({"topic": &**topic, "partition": partition}))
+        }
+        SourceNews::Widened { topic, before, after } => {
+            ("source_widened", json!({"topic": &**topic, "partitions_before": before, "partitions": after}))
+        }
+    };
+    let mut body = json!({
         "type": kind,
         "reconciliation": &*plan.reconciliation,
         "source": plan.catalog.sources[notice.source].name,
         "frontier": notice.frontier.map(|frontier| frontier.to_string()),
         "decided_at": notice.decided_at.to_string(),
     });
+    if let (Some(body), Json::Object(details)) = (body.as_object_mut(), details) {
+        body.extend(details);
+    }
     (body, format!("evenkeel.{}", kind.replace('_', ".")))
 }
 

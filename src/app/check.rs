@@ -10,8 +10,8 @@ use rdkafka::message::Message;
 
 use super::config::{Node, suggestion};
 use super::diagnostic::{Diagnostic, Kind, SourceText};
-use super::ingest_stage::{claimed_twice, missing, select};
 use super::run::own_topics;
+use super::selection::{claimed_twice, missing, select};
 use super::settings::{ConnectorSettings, Settings, TopicSelection};
 use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, Refusal};
 use crate::adapters::kafka::admin::Admin;

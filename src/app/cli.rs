@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::acknowledge::acknowledge;
 use super::demo::{self, demo};
 use super::diagnostic::{Diagnostic, render_all};
 use super::reconcile_stage::ReconcileStatus;
@@ -34,6 +35,7 @@ enum Verb {
     Demo(DemoArgs),
     Check(CheckArgs),
     Test(TestArgs),
+    Acknowledge(AcknowledgeArgs),
 }
 
 /// Run the product: ingest and reconcile, until SIGTERM or SIGINT
@@ -108,6 +110,21 @@ struct TestArgs {
     json: bool,
 }
 
+/// Go on after records of a source's topic were lost
+///
+/// Where retention deleted records before they were read, or a topic was deleted and created anew, nobody knows what they
+/// said: verdicts are held, and a source_gap record says so. Re-snapshot the table, wait until the snapshot is through, and
+/// then say with this command that the source can be relied on again.
+#[derive(Args)]
+#[command(after_help = "Example:\n  evenkeel acknowledge -c evenkeel.yaml orders")]
+struct AcknowledgeArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The source whose gaps are made good, or do not matter
+    source: String,
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     match Cli::parse().verb {
@@ -115,6 +132,7 @@ pub fn main() -> ExitCode {
         Verb::Demo(args) => demo_verb(&args),
         Verb::Check(args) => check_verb(&args),
         Verb::Test(args) => rule_tests::run(&args.files, args.json, colours()),
+        Verb::Acknowledge(args) => acknowledge_verb(&args),
     }
 }
 
@@ -166,6 +184,30 @@ fn until_signal(settings: Settings, stages: Stages) -> Result<(), Box<dyn std::e
     })?;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn acknowledge_verb(args: &AcknowledgeArgs) -> ExitCode {
+    let settings = match config::load(&args.config) {
+        Ok(settings) => settings,
+        Err(faults) => {
+            complain(&faults);
+            return ExitCode::from(WRONG);
+        }
+    };
+    let names: Vec<&str> = settings.sources.iter().map(|source| &*source.name).collect();
+    let Some(source) = names.iter().position(|name| *name == args.source) else {
+        eprintln!("error: there is no source {:?}; there are: {}", args.source, names.join(", "));
+        return ExitCode::from(WRONG);
+    };
+    match acknowledge(&settings, source) {
+        Ok(ids) => {
+            println!("acknowledged whatever was lost of source {} before now:", args.source);
+            ids.iter().for_each(|id| println!("  {}:{}", id.topic, id.partition));
+            println!("verdicts go on from its next promise");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(error),
+    }
 }
 
 fn demo_verb(args: &DemoArgs) -> ExitCode {

@@ -1,5 +1,6 @@
 //! The verbs of the command line, the configuration, and the wiring of everything below.
 
+mod acknowledge;
 pub mod check;
 mod checkpointer;
 pub mod cli;
@@ -8,12 +9,13 @@ pub mod demo;
 pub mod diagnostic;
 pub mod http;
 pub mod ingest_stage;
-mod input;
 pub mod reconcile_stage;
 pub mod rule_tests;
 pub mod run;
 mod seat;
+mod selection;
 pub mod settings;
+mod sources;
 mod worker;
 
 use std::path::PathBuf;
@@ -43,25 +45,6 @@ pub enum StageError {
     StateFolder { path: PathBuf, source: std::io::Error },
     #[error("changes log, partition {partition}, offset {offset}: {source}")]
     Block { partition: i32, offset: i64, source: WireError },
-    #[error(
-        "input gap: {topic}:{partition} was read up to offset {expected}, but its first record now has offset {start}: \
-         retention deleted what lies between before it was read. What was lost cannot be judged; re-snapshot the table, \
-         then give the reconciliation a new name, or reset the ingest group's offset to go on knowingly"
-    )]
-    InputGap { topic: String, partition: i32, expected: i64, start: i64 },
-    #[error(
-        "input gap: {topic}:{partition} was read up to offset {expected}, but now goes on at {found}: the topic was deleted \
-         and created anew, or its brokers lost what they had acknowledged. Re-snapshot the table, then give the \
-         reconciliation a new name"
-    )]
-    InputBeganAnew { topic: String, partition: i32, expected: i64, found: i64 },
-    #[error(
-        "input gap: {topic}:{partition} begins at offset {start}, and the group {group} has no committed offset any more, \
-         though its changes were read before: the brokers forget a group that is away for long (offsets.retention.minutes), \
-         and retention may have deleted what was not read. Re-snapshot the table, then give the reconciliation a new name, \
-         or reset the group's offsets to go on knowingly"
-    )]
-    InputForgotten { group: String, topic: String, partition: i32, start: i64 },
     #[error(
         "changes log {topic}:{partition} holds offsets {start} to {end}, the state goes on at {next}: one of them is not \
          the other's. Give the reconciliation a new name: it begins anew from what the sources' topics hold"

@@ -16,10 +16,10 @@ use super::StageError;
 use super::seat::{Given, Leave, PartitionStatus};
 use super::settings::Settings;
 use crate::adapters::checkpoints::{Checkpoints, Identity};
+use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::group::{Member, Movement};
-use crate::adapters::kafka::offsets::Offsets;
-use crate::adapters::kafka::{KafkaFailure, Properties, passing};
+use crate::adapters::kafka::offsets::{Commit, Offsets};
 use crate::adapters::rocksdb::SharedMemory;
 use crate::adapters::telemetry;
 
@@ -92,7 +92,7 @@ impl ReconcileStage {
             };
             Ok::<_, StageError>(Checkpoints::new(&given.url, &given.options, identity, given.keep, runtime)?)
         });
-        let mut member = Member::join(&properties, &settings.topics.reconcile_group, 64 << 10)?;
+        let mut member = Member::join(&properties, &settings.topics.reconcile_group)?;
         member.subscribe(vec![&settings.topics.changes])?;
         let offsets = Offsets::new(&properties, &settings.topics.reconcile_group)?;
         Ok(ReconcileStage {
@@ -125,15 +125,7 @@ impl ReconcileStage {
     fn work(&mut self, stop: &AtomicBool) -> Result<(), StageError> {
         let mut committed = Moment::now();
         while !stop.load(Ordering::Relaxed) {
-            // Partitions are held, not read: what is polled here are only rebalances and errors.
-            match self.member.poll(Duration::from_millis(100)) {
-                Some(Err(error)) if passing(&error) => tracing::warn!(%error, "the group was disturbed"),
-                Some(Err(error)) => {
-                    let group = &self.settings.topics.reconcile_group;
-                    return Err(KafkaFailure::new(format!("member of group {group}"), error).into());
-                }
-                _ => {}
-            }
+            self.member.poll(Duration::from_millis(100))?;
             self.follow_movements();
             self.status.joined.store(self.member.has_joined(), Ordering::Release);
             self.reap()?;
@@ -250,10 +242,11 @@ impl ReconcileStage {
         let topic = &self.settings.topics.changes;
         let flushed = |(partition, running): (&i32, &Running)| {
             let offset = running.flushed.load(Ordering::Relaxed);
-            (offset >= 0).then(|| (topic.clone(), *partition, offset))
+            let (topic, partition, metadata) = (topic.clone(), *partition, String::new());
+            (offset >= 0).then_some(Commit { topic, partition, offset, metadata })
         };
         let offsets: Vec<_> = self.running.iter().filter_map(flushed).collect();
-        self.member.commit(&offsets);
+        self.member.commit(&offsets, false);
     }
 }
 

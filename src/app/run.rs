@@ -86,9 +86,9 @@ async fn work(
     status: Arc<ReconcileStatus>,
 ) -> Result<(), StageError> {
     const PANICKED: StageError = StageError::Panicked { partition: -1 };
-    let (runtime, given) = (tokio::runtime::Handle::current(), Arc::clone(settings));
+    let (runtime, given, told_by) = (tokio::runtime::Handle::current(), Arc::clone(settings), Arc::clone(stop));
     let begun = tokio::select! {
-        begun = tokio::task::spawn_blocking(move || begin(&runtime, &given, stages, status)) => {
+        begun = tokio::task::spawn_blocking(move || begin(&runtime, &given, (stages, &told_by), status)) => {
             begun.unwrap_or(Err(PANICKED))?
         }
         // Nothing was done yet that would have to be finished.
@@ -117,14 +117,14 @@ type Stage = Box<dyn FnOnce(&AtomicBool) -> Result<(), StageError> + Send>;
 fn begin(
     runtime: &tokio::runtime::Handle,
     settings: &Arc<Settings>,
-    stages: Stages,
+    (stages, stop): (Stages, &Arc<AtomicBool>),
     status: Arc<ReconcileStatus>,
 ) -> Result<Vec<(&'static str, Stage)>, StageError> {
     runtime.block_on(create_topics(settings))?;
     let mut begun: Vec<(&'static str, Stage)> = Vec::new();
     if stages != Stages::Reconcile {
-        let stage = IngestStage::start(Arc::clone(settings))?;
-        begun.push(("ingest", Box::new(move |stop| stage.run(stop))));
+        let stage = IngestStage::start(Arc::clone(settings), stop)?;
+        begun.push(("ingest", Box::new(move |_| stage.run())));
     }
     if stages != Stages::Ingest {
         let stage = ReconcileStage::start(Arc::clone(settings), status, runtime.clone())?;

@@ -134,10 +134,21 @@ impl Bench {
         else {
             return;
         };
+        let id = TopicPartition { topic: topic.clone(), partition: number };
+        let is_halted = self.worker.task().halted().any(|(of, halted, _)| of == source && *halted == id);
         let promised = promised.map(|promised| promised.to_string());
         let given = &self.worker.world().given;
         let (partition, source) = (given.partition, &given.settings.sources[source].name);
-        tracing::warn!(partition, source, %topic, number, promised, "verdicts are held: this topic-partition has promised least");
+        match is_halted {
+            true => tracing::warn!(
+                partition, source, %topic, number, promised,
+                "verdicts are held: records of this topic-partition were lost. Re-snapshot the table, then say so: evenkeel acknowledge"
+            ),
+            false => tracing::warn!(
+                partition, source, %topic, number, promised,
+                "verdicts are held: this topic-partition has promised least"
+            ),
+        }
     }
 
     fn report(&mut self) {
@@ -175,6 +186,7 @@ impl Bench {
             counter!(telemetry::CANNOT_COMPARE, &labels).increment(uncertain - before);
         }
         let set = |name: &'static str, value: f64| gauge!(name, "partition" => partition.clone()).set(value);
+        set(telemetry::HALTED, task.halted().count() as f64);
         set(telemetry::WAITING, task.waiting() as f64);
         set(telemetry::CACHE_BYTES, task.memory_bytes() as f64);
         set(telemetry::KEYS, task.store().keys() as f64);

@@ -156,7 +156,7 @@ pub struct Proof {
 
 /// A promise in the log: of this source topic-partition, every change committed at or before `time` is already
 /// above this line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Index into the block's topic-partitions.
     pub topic_partition: usize,
@@ -198,6 +198,43 @@ pub fn add_topics(known: &mut Vec<(Arc<str>, i32)>, more: &[(Arc<str>, i32)]) {
     }
 }
 
+/// Records of a source topic-partition that were not read, and never will be: nobody knows what they said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Index into the block's topic-partitions.
+    pub topic_partition: usize,
+    pub cause: GapCause,
+    /// The offset that was to be read next; -1 where it is not known any more.
+    pub expected: i64,
+    /// The offset from which it is read on.
+    pub found: i64,
+    /// Tells the topic from others that had its name, or will; 0 where the brokers do not say.
+    pub topic_id: u64,
+}
+
+/// How records came to be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapCause {
+    /// Retention deleted them before they were read.
+    Retention,
+    /// The topic was deleted and created anew, or its brokers lost what they had acknowledged.
+    Recreated,
+    /// The group's offset was forgotten: retention may have deleted some.
+    OffsetForgotten,
+}
+
+impl GapCause {
+    pub const ALL: [GapCause; 3] = [GapCause::Retention, GapCause::Recreated, GapCause::OffsetForgotten];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            GapCause::Retention => "retention",
+            GapCause::Recreated => "recreated",
+            GapCause::OffsetForgotten => "offset_forgotten",
+        }
+    }
+}
+
 /// One line of the changes log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -210,6 +247,12 @@ pub enum Entry {
         after_us: i64,
     },
     Reject(Reject),
+    /// From here on no promise of the topic-partition is believed, until somebody says that it may be.
+    Gap(Gap),
+    /// An operator says that the gaps of a topic-partition, an index into the block's, are made good or do not matter.
+    Acknowledge {
+        topic_partition: usize,
+    },
     /// From here on these are the rules.
     Rules(RuleSet),
 }
@@ -225,4 +268,12 @@ pub struct Block {
     pub origins: Vec<Origin>,
     /// In the order in which they were written.
     pub entries: Vec<Entry>,
+}
+
+impl Block {
+    /// Says that the gaps of topic-partitions are made good or do not matter. To be written to every partition of the log.
+    pub fn acknowledge(topic_partitions: Vec<(SourceIndex, TopicPartition)>, written_at: Instant) -> Block {
+        let entries = (0..topic_partitions.len()).map(|topic_partition| Entry::Acknowledge { topic_partition });
+        Block { written_at, entries: entries.collect(), topic_partitions, ..Block::default() }
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::change::Key;
+use super::change::{Gap, Key, TopicPartition};
 use super::instant::Instant;
 use super::key_state::{Event, Evidence};
 use super::value::Value;
@@ -78,11 +78,32 @@ pub struct SideRow {
 pub struct SourceNotice {
     /// Index into the plan's sources.
     pub source: usize,
-    pub stalled: bool,
+    pub news: SourceNews,
     /// How far the source's history is known; `None` where a topic-partition never promised anything.
     pub frontier: Option<Instant>,
-    /// The machine's clock when ingest decided.
+    /// The machine's clock where it was decided.
     pub decided_at: Instant,
+}
+
+/// What became of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceNews {
+    Stalled,
+    Recovered,
+    /// Records were lost; its promises are not believed until somebody acknowledges it.
+    Gap {
+        topic_partition: TopicPartition,
+        gap: Gap,
+    },
+    Acknowledged {
+        topic_partition: TopicPartition,
+    },
+    /// A topic has more partitions than it had.
+    Widened {
+        topic: Arc<str>,
+        before: i32,
+        after: i32,
+    },
 }
 
 /// A source record that could not be understood, whole.

@@ -20,7 +20,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use super::change::{Change, Mark, RunId, SourceIndex, TopicPartition, Topology, add_topics, family_of, is_same_run};
+use super::change::{
+    Change, Gap, GapCause, Mark, RunId, SourceIndex, TopicPartition, Topology, add_topics, family_of, is_same_run,
+};
 use super::flow::{Flow, Place, Told};
 use super::instant::Instant;
 use super::queue::{Queue, Waiting};
@@ -94,6 +96,10 @@ pub struct Lane {
     pub proved: Place,
     /// Where judging may begin as far as this lane is concerned: its first mark, or the last row of its snapshot.
     pub baseline: Option<Instant>,
+    /// What was last lost of it.
+    pub gap: Option<Gap>,
+    /// While a gap waits to be acknowledged, the best promise that was not believed.
+    pub halted: Option<Option<Mark>>,
 }
 
 impl Lane {
@@ -187,6 +193,8 @@ impl Timeline {
             mark: None,
             proved: Place::default(),
             baseline: None,
+            gap: None,
+            halted: None,
         })
     }
 
@@ -198,9 +206,36 @@ impl Timeline {
         index
     }
 
-    /// Learns which topic-partitions a source has, besides those that it is known to have.
-    pub fn learn(&mut self, topology: &Topology) {
-        add_topics(&mut self.topologies[topology.source], &topology.topics);
+    /// Learns which topic-partitions a source has, besides those that it is known to have. Gives the topics that have more
+    /// partitions than they had: each with the counts before and after.
+    pub fn learn(&mut self, topology: &Topology) -> Vec<(Arc<str>, i32, i32)> {
+        let known = &mut self.topologies[topology.source];
+        let before: Vec<_> = known.clone();
+        add_topics(known, &topology.topics);
+        let count = |topic: &Arc<str>| known.iter().find(|(other, _)| other == topic).map_or(0, |(_, count)| *count);
+        let grown = before.into_iter().map(|(topic, had)| (topic.clone(), had, count(&topic)));
+        grown.filter(|(_, had, has)| has > had).collect()
+    }
+
+    /// Something of a lane was lost: its promises are not believed from now on. False where that is known: an ingest member
+    /// that dies before it commits says it again.
+    pub fn gap(&mut self, lane: LaneIndex, gap: &Gap) -> bool {
+        let lane = &mut self.lanes[lane];
+        let gap = Gap { topic_partition: 0, ..*gap };
+        if lane.gap.replace(gap) == Some(gap) {
+            return false;
+        }
+        if gap.cause == GapCause::Recreated {
+            lane.last_offset = gap.found - 1;
+        }
+        lane.halted = lane.halted.or(Some(None));
+        true
+    }
+
+    /// A lane's promises are believed again; `None` where they were. Gives what [`Timeline::mark`] gives of the best one.
+    pub fn acknowledge(&mut self, lane: LaneIndex) -> Option<bool> {
+        let withheld = self.lanes[lane].halted.take()?;
+        Some(withheld.is_some_and(|mark| self.mark(lane, &mark)))
     }
 
     /// True where the offset was not taken before; takes it.
@@ -261,6 +296,12 @@ impl Timeline {
     pub fn mark(&mut self, lane_index: LaneIndex, mark: &Mark) -> bool {
         let lane = &mut self.lanes[lane_index];
         if lane.mark.is_some_and(|known| mark.time <= known) {
+            return false;
+        }
+        if let Some(withheld) = &mut lane.halted {
+            if withheld.is_none_or(|known| mark.time > known.time) {
+                *withheld = Some(*mark);
+            }
             return false;
         }
         let mut is_new_epoch = false;

@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 use self::lane::{Lane, Seen, Target};
 use crate::domain::change::{
-    Block, Change, Entry, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition, Topology,
-    add_topics,
+    Block, Change, Entry, Gap, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition,
+    Topology, add_topics,
 };
 use crate::domain::instant::Instant;
 use crate::domain::routing::partition_of;
@@ -179,6 +179,21 @@ impl Ingest {
     /// Stops reading a topic-partition. What was read of it may still be written: it is true.
     pub fn revoke(&mut self, source: SourceIndex, topic_partition: &TopicPartition) {
         self.lanes.remove(&(source, topic_partition.clone()));
+    }
+
+    /// Records of a topic-partition were lost; it is read on from where the gap ends. Nothing that was known of it before
+    /// proves anything for what comes.
+    pub fn lose(&mut self, source: SourceIndex, topic_partition: &TopicPartition, gap: Gap, now: Instant) {
+        for builder in &mut self.blocks {
+            let topic_partition = builder.lane(source, topic_partition);
+            builder.block.entries.push(Entry::Gap(Gap { topic_partition, ..gap }));
+        }
+        self.assign(source, topic_partition.clone(), gap.found, now);
+    }
+
+    /// How many connectors there are.
+    pub fn connectors(&self) -> usize {
+        self.seen.len()
     }
 
     /// Takes the next record of a topic-partition.

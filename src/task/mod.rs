@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod ingest;
+pub mod intake;
 pub mod reconcile;
 pub mod rows;
 pub mod store;

@@ -3,6 +3,7 @@
 //! Must not know: Kafka, RocksDB, clocks, randomness. The same code runs in `run`, `demo`, `test` and the simulator.
 
 mod rules;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +21,8 @@ use crate::domain::change::{Block, Change, Entry, Key, Origin, Reject, SourceInd
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Effect, Happening, KeyState, Phase, Told, Window};
 use crate::domain::queue::Queue;
-use crate::domain::record::{Content, Quarantined, Record, SourceNotice};
-use crate::domain::routing::{Ownership, partition_of};
+use crate::domain::record::{Content, Quarantined, Record};
+use crate::domain::routing::Ownership;
 use crate::domain::rule::{Plan, RuleSet};
 use crate::domain::timeline::{AHEAD_US, Admission, LaneIndex, Timeline};
 
@@ -285,7 +286,7 @@ impl<S: Store> Task<S> {
         let mut out = self.outbox();
         let written_at = block.written_at;
         for topology in &block.topologies {
-            self.timeline.learn(topology);
+            self.learn(topology, written_at, &mut out);
         }
         let lanes: Vec<LaneIndex> =
             block.topic_partitions.iter().map(|(source, id)| self.timeline.lane(*source, id)).collect();
@@ -308,6 +309,10 @@ impl<S: Store> Task<S> {
                 }
                 Entry::Stall { topic_partition, after_us } => {
                     self.set_stalled(lanes[topic_partition], after_us, written_at, &mut out);
+                }
+                Entry::Gap(gap) => self.lose(lanes[gap.topic_partition], gap, written_at, &mut out),
+                Entry::Acknowledge { topic_partition } => {
+                    self.acknowledge(lanes[topic_partition], written_at, &mut out);
                 }
                 Entry::Reject(reject) => self.reject(lanes[reject.topic_partition], reject, &mut out),
                 Entry::Rules(set) => self.take_rules(set),
@@ -375,28 +380,6 @@ impl<S: Store> Task<S> {
         };
         *count += 1;
         Ok(())
-    }
-
-    /// A lane stands still where its promise is too old; a member that was away may say so of one that others have gone
-    /// on with. One partition of the changes log speaks for a source, so that its stall is said once.
-    fn set_stalled(&mut self, lane: LaneIndex, after_us: i64, decided_at: Instant, out: &mut Outbox) {
-        let source = self.timeline.lanes[lane].source;
-        let age_us = self.timeline.lanes[lane].mark.map(|mark| decided_at.since(mark));
-        let any = |task: &Task<S>| {
-            task.timeline
-                .lanes
-                .iter()
-                .zip(&task.stalled)
-                .any(|(lane, stalled)| lane.source == source && stalled.is_some())
-        };
-        let before = any(self);
-        self.stalled[lane] = age_us.is_none_or(|age_us| age_us > after_us).then_some(after_us);
-        let after = any(self);
-        let name = self.plan.catalog.sources[source].name.as_bytes();
-        if before != after && partition_of(name, self.ownership.partitions) == self.ownership.partition {
-            let frontier = self.timeline.frontier(source);
-            out.say(Content::Source(SourceNotice { source, stalled: after, frontier, decided_at }));
-        }
     }
 
     fn reject(&mut self, lane: LaneIndex, reject: Reject, out: &mut Outbox) {

@@ -179,6 +179,13 @@ impl Binary {
         format!("http://127.0.0.1:{}/{path}", self.http)
     }
 
+    /// `evenkeel acknowledge`: what it prints.
+    pub fn acknowledge(&self, source: &str) -> Result<String> {
+        let output = self.command("acknowledge").arg(source).output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// `evenkeel check --live`: what it prints to stderr, and whether it found nothing.
     pub fn check_live(&self) -> Result<(bool, String)> {
         let output = self.command("check").arg("--live").output()?;

@@ -21,6 +21,8 @@ pub struct Watch {
     pub open: BTreeMap<String, BTreeSet<String>>,
     pub quarantined: Vec<Value>,
     pub stalls: Vec<String>,
+    /// What else was said of sources: type, source, cause.
+    pub notices: Vec<String>,
     /// For each partition, the settled time of the last heartbeat, RFC 3339.
     pub settled: BTreeMap<i64, String>,
     ids: BTreeSet<String>,
@@ -41,6 +43,7 @@ impl Watch {
             open: BTreeMap::new(),
             quarantined: Vec::new(),
             stalls: Vec::new(),
+            notices: Vec::new(),
             settled: BTreeMap::new(),
             ids: BTreeSet::new(),
         })
@@ -52,10 +55,11 @@ impl Watch {
         while !done(self) {
             assert!(
                 Instant::now() < deadline,
-                "{what}: not within {limit:?}\nevents {:?}\nopen {:?}\nstalls {:?}\nsettled {:?}",
+                "{what}: not within {limit:?}\nevents {:?}\nopen {:?}\nstalls {:?}\nnotices {:?}\nsettled {:?}",
                 self.events,
                 self.open,
                 self.stalls,
+                self.notices,
                 self.settled
             );
             self.read()?;
@@ -112,6 +116,9 @@ impl Watch {
                 self.settled.insert(body["partition"].as_i64().expect("a partition"), text("settled_time"));
             }
             "source_stalled" | "source_recovered" => self.stalls.push(format!("{} {}", text("type"), text("source"))),
+            "source_gap" | "source_gap_acknowledged" | "source_widened" => {
+                self.notices.push(format!("{} {} {}", text("type"), text("source"), text("cause")).trim().to_owned());
+            }
             event => {
                 let id = format!("{}/{}", text("id"), body["revision"]);
                 assert!(self.ids.insert(id.clone()), "{id} was said twice");

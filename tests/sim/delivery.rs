@@ -1,7 +1,7 @@
 //! Debezium's part: connectors that read the databases' logs, and topics that they fill with some delay, again after
 //! a crash, or not at all for a while.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::world::{DATABASE, Micros, SECOND, Transaction, World};
 use crate::support::dice::Dice;
@@ -34,8 +34,10 @@ pub struct Lane {
     pub partition: i32,
     /// False for a partition that may be added and was not yet.
     pub exists: bool,
-    /// Those that can be read.
+    /// Those that can be read, and those that could once.
     pub records: Vec<Record>,
+    /// The first offset that retention has left.
+    pub start: usize,
     visible: Micros,
 }
 
@@ -90,6 +92,8 @@ pub struct Delivery {
     pub trouble: Trouble,
     /// Which epoch of its database each run read.
     pub epochs: BTreeMap<u64, u32>,
+    /// Database, transaction and edit of records that retention deleted, perhaps before they were read.
+    pub lost: BTreeSet<(usize, usize, usize)>,
 }
 
 /// Partitions of the topics of lines, orders and payments, those included that may be added.
@@ -125,7 +129,7 @@ impl Delivery {
         let connectors = [connector(0), connector(1)];
         let epochs = connectors.iter().map(|connector| (connector.run, 0)).collect();
         let added_from = dice.pick(&[104, 110, 120, i64::MAX]);
-        let mut delivery = Delivery { added_from, connectors, lanes, trouble, epochs };
+        let mut delivery = Delivery { added_from, connectors, lanes, trouble, epochs, lost: BTreeSet::new() };
         for database in 0..2 {
             for (index, (table, id, _)) in world.databases[database].snapshot.iter().enumerate() {
                 if !trouble.without_snapshot[*table] {
@@ -147,6 +151,17 @@ impl Delivery {
 
     pub fn can_be_read(&self, lane: usize, now: Micros) -> bool {
         !self.trouble.blind.is_some_and(|(blind, from, until)| blind == lane && from <= now && now < until)
+    }
+
+    /// Retention deletes a lane's records below an offset.
+    pub fn retain(&mut self, lane: usize, from: usize) {
+        let Lane { database, records, start, .. } = &mut self.lanes[lane];
+        for record in &records[*start..from.max(*start)] {
+            if let Record::Edit { transaction, edit, .. } = record {
+                self.lost.insert((*database, *transaction, *edit));
+            }
+        }
+        *start = from.max(*start);
     }
 
     pub fn heartbeats(&self, database: usize) -> &Lane {
@@ -296,7 +311,7 @@ impl Delivery {
 }
 
 fn lane(database: usize, source: Option<usize>, partition: i32) -> Lane {
-    Lane { database, source, partition, exists: true, records: Vec::new(), visible: 0 }
+    Lane { database, source, partition, exists: true, records: Vec::new(), start: 0, visible: 0 }
 }
 
 fn following(transaction: &Transaction, (index, edit): (usize, usize)) -> (usize, usize) {

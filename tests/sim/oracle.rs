@@ -31,6 +31,14 @@ pub enum Line {
         table: usize,
         partitions: i32,
     },
+    /// Records of a lane were lost: expected and found offset.
+    Gap {
+        lane: usize,
+        gap: (i64, i64),
+    },
+    Acknowledge {
+        lane: usize,
+    },
 }
 
 /// Where the transaction begins that proves a promise, and the connector's run that read it.
@@ -92,6 +100,9 @@ struct LaneLaw {
     proved: Place,
     baseline: Option<Micros>,
     taken: BTreeSet<(usize, usize)>,
+    gap: Option<(i64, i64)>,
+    /// While its promises are not believed, the best of them.
+    halted: Option<Option<(Micros, Option<Proof>)>>,
 }
 
 /// What happened to each key, by instant.
@@ -117,6 +128,7 @@ impl Oracle<'_> {
             verdict.epochs += u64::from(epoch > newest[database]);
             newest[database] = newest[database].max(epoch);
         };
+        let mut promises: Vec<(usize, Micros, Option<Proof>)> = Vec::new();
         for (cause, lines) in (0..).zip(log) {
             for line in lines {
                 match line {
@@ -129,19 +141,37 @@ impl Oracle<'_> {
                             waiting[self.lanes()[*lane].database].push(taken);
                         }
                     }
-                    Line::Mark { lane, time, proof } => {
+                    Line::Mark { lane, time, proof } => promises.push((*lane, *time, *proof)),
+                    Line::Gap { lane, gap } => {
                         let law = &mut lanes[*lane];
-                        if law.mark.is_some_and(|mark| mark >= *time) {
-                            continue;
+                        if law.gap != Some(*gap) {
+                            law.gap = Some(*gap);
+                            law.halted = law.halted.or(Some(None));
                         }
-                        law.mark = Some(*time);
-                        law.baseline = law.baseline.or(Some(law.latest.max(*time)));
-                        if let Some(Proof { begin, run }) = proof {
-                            let place = (self.delivery.epochs[run], *begin);
-                            law.proved = law.proved.max(place);
-                            hear(self.lanes()[*lane].database, place, &mut verdict);
-                            proofs[self.lanes()[*lane].database].push((place, time + 1));
+                    }
+                    Line::Acknowledge { lane } => {
+                        let withheld = lanes[*lane].halted.take().flatten();
+                        promises.extend(withheld.map(|(time, proof)| (*lane, time, proof)));
+                    }
+                }
+                for (lane, time, proof) in promises.drain(..) {
+                    let law = &mut lanes[lane];
+                    if law.mark.is_some_and(|mark| mark >= time) {
+                        continue;
+                    }
+                    if let Some(withheld) = &mut law.halted {
+                        if withheld.is_none_or(|(known, _)| known < time) {
+                            *withheld = Some((time, proof));
                         }
+                        continue;
+                    }
+                    law.mark = Some(time);
+                    law.baseline = law.baseline.or(Some(law.latest.max(time)));
+                    if let Some(Proof { begin, run }) = proof {
+                        let place = (self.delivery.epochs[&run], begin);
+                        law.proved = law.proved.max(place);
+                        hear(self.lanes()[lane].database, place, &mut verdict);
+                        proofs[self.lanes()[lane].database].push((place, time + 1));
                     }
                 }
             }
@@ -180,14 +210,17 @@ impl Oracle<'_> {
 
     /// Looks whether all of this partition's edits are there that were committed after `from`, up to `to`.
     fn look_for(&self, from: Option<Micros>, to: Micros, lanes: &[LaneLaw], lacking: &mut Vec<String>) {
-        for (index, transaction) in self.world.databases.iter().flat_map(|database| database.log.iter().enumerate()) {
+        let each = self.world.databases.iter().enumerate();
+        let each = each.flat_map(|(database, of)| of.log.iter().enumerate().map(move |one| (database, one)));
+        for (database, (index, transaction)) in each {
             if from.is_some_and(|from| transaction.commit <= from) || transaction.commit > to {
                 continue;
             }
             for (number, edit) in transaction.edits.iter().enumerate() {
                 let mine = edit.keys().into_iter().flatten().any(|key| (self.partition_of)(key) == self.partition);
                 let lane = self.delivery.lane_of(edit.table, edit.id);
-                if mine && !lanes[lane].taken.contains(&(index, number)) {
+                let lost = self.delivery.lost.contains(&(database, index, number));
+                if mine && !lost && !lanes[lane].taken.contains(&(index, number)) {
                     lacking.push(format!("{to} is settled without {edit:?}, of {lane}"));
                 }
             }
@@ -332,7 +365,7 @@ impl Oracle<'_> {
                     }
                 }
                 Line::Mark { lane, time, .. } => broken.extend(self.breaks(*lane, *time, &above)),
-                Line::Rules { .. } | Line::Topics { .. } => {}
+                Line::Rules { .. } | Line::Topics { .. } | Line::Gap { .. } | Line::Acknowledge { .. } => {}
             }
         }
         broken
@@ -344,8 +377,10 @@ impl Oracle<'_> {
             for (number, edit) in transaction.edits.iter().enumerate() {
                 let mine = edit.keys().into_iter().flatten().any(|key| (self.partition_of)(key) == self.partition);
                 let here = self.delivery.lane_of(edit.table, edit.id) == lane;
+                let lost = self.delivery.lost.contains(&(database, index, number));
                 if transaction.commit <= time
                     && mine
+                    && !lost
                     && here
                     && !above.contains(&(DATABASE[edit.table], index, number))
                 {

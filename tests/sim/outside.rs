@@ -5,12 +5,15 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use evenkeel::domain::change::TopicPartition;
 use evenkeel::domain::record::{Cause, Record};
 use evenkeel::domain::rule::Plan;
+use evenkeel::task::intake::Movement;
 use evenkeel::task::store::{Batch, MemoryStore, Pair, Space, Store};
 
+use super::delivery::Delivery;
 use super::oracle::Line;
-use super::world::Micros;
+use super::world::{Micros, World};
 use crate::support::dice::Dice;
 
 pub type Shared<T> = Rc<RefCell<T>>;
@@ -89,11 +92,36 @@ pub struct Hazards {
     pub damage: u64,
     /// A write to a disk is kept in mind, to come back as the whole disk later.
     pub disks: u64,
+    /// The brokers say which partitions there are; 0 is whenever they are asked.
+    pub look_up: u64,
+}
+
+/// The group that shares the sources' topics out, and what is committed of it.
+pub struct Group {
+    /// The topic-partition that each lane is, with its source; heartbeats are of none.
+    pub topics: Vec<(Option<usize>, TopicPartition)>,
+    /// For each lane, which process it was given to.
+    pub owners: Vec<usize>,
+    pub committed: Vec<Option<i64>>,
+    /// Where each database's heartbeats are read from after a restart.
+    pub beats: [i64; 2],
+    /// For each process, what it has not heard yet.
+    pub movements: Vec<Vec<Movement>>,
+}
+
+impl Group {
+    pub fn lane(&self, id: &TopicPartition) -> usize {
+        self.topics.iter().position(|(_, known)| known == id).expect("it is a lane")
+    }
 }
 
 /// One for all processes.
 pub struct Outside {
-    pub plan: Arc<Plan>,
+    /// They differ in their rules only.
+    pub plans: Vec<Arc<Plan>>,
+    pub world: Shared<World>,
+    pub delivery: Shared<Delivery>,
+    pub group: Group,
     pub dice: Dice,
     pub hazards: Hazards,
     pub now: Micros,
@@ -119,6 +147,8 @@ pub struct Happened {
     pub lost_disks: u64,
     /// How often retention deleted blocks of the changes log.
     pub retained: u64,
+    /// How often something of a source was found lost.
+    pub gaps: u64,
 }
 
 impl Happened {
@@ -130,6 +160,7 @@ impl Happened {
         self.refused += other.refused;
         self.lost_disks += other.lost_disks;
         self.retained += other.retained;
+        self.gaps += other.gaps;
     }
 }
 

@@ -3,11 +3,16 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use evenkeel::domain::routing::Ownership;
+use evenkeel::task::ingest::{Ingest, Patience};
+use evenkeel::task::intake::{Intake, Rounds};
 use evenkeel::task::worker::{Bounds, Tenure, Worker};
 
+use super::feed::SimSources;
 use super::outside::{Disk, Fuse, Outside, Shared, shared};
+use super::product::{SLACK, STALL_AFTER};
 use super::seat::{Fault, SimSeat, Upload};
 use super::world::{Micros, SECOND};
 use crate::support::dice::Dice;
@@ -52,7 +57,11 @@ impl Counted {
 
 pub struct Process {
     outside: Shared<Outside>,
+    number: usize,
     bounds: Bounds,
+    /// Which plan it is started with.
+    pub plan: usize,
+    intake: Option<Intake<SimSources>>,
     fuse: Rc<Fuse>,
     disks: Vec<Shared<Option<Shared<Disk>>>>,
     uploads: Shared<Vec<Upload>>,
@@ -65,11 +74,14 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(outside: &Shared<Outside>, bounds: Bounds) -> Process {
+    pub fn start(outside: &Shared<Outside>, number: usize, bounds: Bounds) -> Process {
         let partitions = outside.borrow().log.len();
         Process {
             outside: Rc::clone(outside),
+            number,
             bounds,
+            plan: 0,
+            intake: None,
             fuse: Rc::default(),
             disks: (0..partitions).map(|_| shared(None)).collect(),
             uploads: shared(Vec::new()),
@@ -100,6 +112,7 @@ impl Process {
             self.count(partition, &held.work);
         }
         self.fuse = Rc::default();
+        self.intake = None;
         self.uploads = shared(Vec::new());
         for slot in &self.disks {
             if loses_disks > 0 && dice.once_in(loses_disks) {
@@ -135,9 +148,13 @@ impl Process {
         }
     }
 
-    /// Lets each of its workers do something, or not.
+    /// Lets its stages do something, or not.
     pub fn step(&mut self, dice: &mut Dice) -> Result<(), Fault> {
         let now = self.outside.borrow().now;
+        match &mut self.intake {
+            Some(intake) => intake.step()?,
+            None => self.intake = Some(self.join()?),
+        }
         self.upload(now)?;
         while let Some(at) = (0..self.leaving.len()).find(|_| dice.once_in(2)) {
             let (partition, held) = self.leaving.remove(at);
@@ -150,6 +167,18 @@ impl Process {
             }
         }
         Ok(())
+    }
+
+    fn join(&self) -> Result<Intake<SimSources>, Fault> {
+        let sources = SimSources::join(&self.outside, &self.fuse, self.number);
+        let outside = self.outside.borrow();
+        let patience = Patience { slack_us: SLACK, stall_after_us: STALL_AFTER };
+        let plan = Arc::clone(&outside.plans[self.plan]);
+        let ingest =
+            Ingest::new(plan, outside.log.len() as i32, vec![true, false], vec![true, false, false], patience);
+        let has_history = outside.log.iter().any(|log| !log.blocks.is_empty());
+        drop(outside);
+        Intake::begin(sources, ingest, Rounds { linger_us: SECOND / 20, bytes: 2000 }, has_history)
     }
 
     /// A worker that was told to go may be in the middle of something.
@@ -199,7 +228,7 @@ impl Process {
             epoch: None,
             next: 0,
         };
-        let plan = std::sync::Arc::clone(&self.outside.borrow().plan);
+        let plan = Arc::clone(&self.outside.borrow().plans[0]);
         let ownership = Ownership { partition: partition as i32, partitions: self.disks.len() as i32 };
         if let Some(worker) = Worker::begin(seat, &plan, ownership, self.bounds)? {
             self.counted[partition].opened += 1;
@@ -218,9 +247,17 @@ impl Process {
         Ok(())
     }
 
+    /// Writes and commits nothing more.
+    pub fn forget_sources(&mut self) {
+        self.intake = None;
+    }
+
     /// Everything is given up in order.
     pub fn end(&mut self) -> Result<(), Fault> {
-        for (partition, held) in std::mem::take(&mut self.held) {
+        if let Some(intake) = self.intake.take() {
+            intake.end()?;
+        }
+        while let Some((partition, held)) = self.held.pop_first() {
             self.count(partition, &held.work);
             if let Work::Running(worker) = held.work {
                 worker.end()?;

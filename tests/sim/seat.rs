@@ -178,7 +178,7 @@ impl World for SimSeat {
             return Err(Fault::Brokers(Severity::Unknown));
         }
         let Some(logged) = log.blocks.get(self.next) else { return Ok(Reading::End) };
-        let block = block::decode(&logged.bytes, &outside.plan.catalog).expect("what was encoded can be decoded");
+        let block = block::decode(&logged.bytes, &outside.plans[0].catalog).expect("what was encoded can be decoded");
         let reading =
             Reading::Block { offset: self.next as i64, block, fingerprint: block::fingerprint(&logged.bytes) };
         self.next += 1;

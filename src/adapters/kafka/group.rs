@@ -8,11 +8,10 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, DefaultConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::offsets::offsets_of;
-use super::{Context, KafkaFailure, Properties, whole};
+use super::offsets::Commit;
+use super::{Context, KafkaFailure, Properties, passing, whole};
 
 /// A partition given to this member or taken from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,11 +83,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member of a group that joins with its first subscription. A partition that is assigned is held, and nothing of
-    /// it read, until it is released.
-    pub fn join(properties: &Properties, group: &str, fetch_bytes: usize) -> Result<Member, KafkaFailure> {
-        let fetch_kbytes = (fetch_bytes / 1024).max(64).to_string();
-        let answer_bytes = (fetch_bytes / 2).max(1 << 20).to_string();
+    /// A member of a group that joins with its first subscription. It holds its partitions and reads nothing of them.
+    pub fn join(properties: &Properties, group: &str) -> Result<Member, KafkaFailure> {
         let config = properties.with(&[
             ("group.id", group),
             ("enable.auto.commit", "false"),
@@ -96,11 +92,6 @@ impl Member {
             ("auto.offset.reset", "earliest"),
             ("isolation.level", "read_committed"),
             ("partition.assignment.strategy", "cooperative-sticky"),
-            ("queued.max.messages.kbytes", &fetch_kbytes),
-            // One answer of a broker may hold this much, whatever the queue has room for.
-            ("fetch.max.bytes", &answer_bytes),
-            // How long a full queue is left alone; the default of a second starves the reader.
-            ("fetch.queue.backoff.ms", "20"),
             ("allow.auto.create.topics", "false"),
         ]);
         let consumer: BaseConsumer<GroupContext> =
@@ -119,9 +110,18 @@ impl Member {
         Ok(())
     }
 
-    /// The next message, if one comes in time.
-    pub fn poll(&self, timeout: Duration) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
-        self.consumer.poll(whole(timeout))
+    /// Takes part in the group's life, for as long as told. To be called again and again: who does not is taken for dead
+    /// (`max.poll.interval.ms`).
+    pub fn poll(&self, timeout: Duration) -> Result<(), KafkaFailure> {
+        match self.consumer.poll(whole(timeout)) {
+            Some(Err(error)) if passing(&error) => {
+                tracing::warn!(%error, group = self.group, "the group was disturbed")
+            }
+            Some(Err(error)) => return Err(KafkaFailure::new(format!("member of group {}", self.group), error)),
+            // Partitions are held, not read: what is polled here are only rebalances and errors.
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Partitions that came and went since the last call, in order.
@@ -134,29 +134,14 @@ impl Member {
         self.consumer.context().joined.load(Ordering::Relaxed)
     }
 
-    /// Begins to read partitions that were held since they were assigned.
-    pub fn release(&self, partitions: &[(String, i32)]) -> Result<(), KafkaFailure> {
+    /// Commits offsets, without waiting, unless `at_once`: they are for the eyes of lag monitors, or safe to repeat.
+    pub fn commit(&self, offsets: &[Commit], at_once: bool) {
+        let mode = if at_once { CommitMode::Sync } else { CommitMode::Async };
         let mut list = TopicPartitionList::new();
-        for (topic, partition) in partitions {
-            list.add_partition(topic, *partition);
-        }
-        self.consumer.resume(&list).context(|| format!("beginning to read {partitions:?}"))
-    }
-
-    /// Commits offsets without waiting: they are for the eyes of lag monitors, or safe to repeat.
-    pub fn commit(&self, offsets: &[(String, i32, i64)]) {
-        self.commit_in(CommitMode::Async, offsets);
-    }
-
-    /// Commits offsets before anything else is done.
-    pub fn commit_now(&self, offsets: &[(String, i32, i64)]) {
-        self.commit_in(CommitMode::Sync, offsets);
-    }
-
-    fn commit_in(&self, mode: CommitMode, offsets: &[(String, i32, i64)]) {
-        let mut list = TopicPartitionList::new();
-        for (topic, partition, offset) in offsets {
-            if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(*offset)) {
+        for Commit { topic, partition, offset, metadata } in offsets {
+            let mut added = list.add_partition(topic, *partition);
+            added.set_metadata(metadata.as_str());
+            if let Err(error) = added.set_offset(Offset::Offset(*offset)) {
                 tracing::warn!(%error, topic, partition, offset, "an offset cannot be committed");
             }
         }
@@ -165,12 +150,5 @@ impl Member {
         {
             tracing::warn!(%error, "offsets were not committed; they will be with the next round");
         }
-    }
-
-    /// How far each assigned partition has been handed out: behind its last message, or behind the transaction marker
-    /// that follows it, which is never handed out.
-    pub fn positions(&self) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
-        let positions = self.consumer.position().context(|| "asking for the positions".to_owned())?;
-        Ok(offsets_of(&positions))
     }
 }

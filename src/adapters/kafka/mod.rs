@@ -8,6 +8,8 @@ pub mod changes;
 pub mod group;
 pub mod offsets;
 pub mod publisher;
+pub mod reader;
+pub mod topics;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

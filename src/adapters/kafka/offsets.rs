@@ -3,28 +3,31 @@
 //!
 //! Must not know: who reads.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::MetadataBroker;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::admin::ANSWER;
+use super::topics::{self, Description};
 use super::{Context, KafkaFailure, Properties, Quiet};
+use crate::adapters::clock::now;
 
 /// How long a question may take that is asked again and again.
 const SOON: Duration = Duration::from_secs(5);
-
-/// So many topics are asked for by name; where there are more, all of the cluster's are.
-const ONE_BY_ONE: usize = 16;
 
 /// Asks the brokers about offsets.
 pub struct Offsets {
     client: BaseConsumer<Quiet>,
     group: String,
+    /// Who is asked which topics there are. By itself librdkafka would ask the controller, whoever that is.
+    broker: Cell<Option<i32>>,
 }
 
 impl Offsets {
@@ -37,74 +40,87 @@ impl Offsets {
             ("allow.auto.create.topics", "false"),
         ]);
         let client = config.create_with_context(Quiet).context(|| "client that asks for offsets".to_owned())?;
-        Ok(Offsets { client, group: group.to_owned() })
+        Ok(Offsets { client, group: group.to_owned(), broker: Cell::new(None) })
     }
 
-    /// The partition counts of the topics that exist: of those named, or of all. What was created before this call is
-    /// among them, as soon as the broker that is asked has heard of it.
-    pub fn topics(&self, named: Option<&[&str]>) -> Result<BTreeMap<String, i32>, KafkaFailure> {
-        let named = named.filter(|named| named.len() <= ONE_BY_ONE);
-        let asked: Vec<Option<&str>> = named.map_or(vec![None], |named| named.iter().copied().map(Some).collect());
-        let mut counts = BTreeMap::new();
-        for topic in asked {
-            let what = || match topic {
-                Some(topic) => format!("asking for the partitions of {topic}"),
-                None => "listing the topics".to_owned(),
-            };
-            let metadata = self.client.fetch_metadata(topic, SOON).context(what)?;
-            for topic in metadata.topics() {
-                match topic.error().map(RDKafkaErrorCode::from) {
-                    None => counts.insert(topic.name().to_owned(), topic.partitions().len() as i32),
-                    Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => continue,
-                    Some(code) => return Err(KafkaFailure::new(what(), KafkaError::MetadataFetch(code))),
-                };
-            }
-        }
-        counts.retain(|_, count| *count > 0);
-        Ok(counts)
+    /// The names of all topics that exist.
+    pub fn names(&self) -> Result<Vec<String>, KafkaFailure> {
+        let metadata = self.client.fetch_metadata(None, SOON).context(|| "listing the topics".to_owned())?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
     }
 
-    /// The group's committed offsets of some partitions; partitions without one are left out.
-    pub fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
+    /// Those of the topics that exist. What was created before this call is among them, as soon as the broker that is asked
+    /// has heard of it.
+    pub fn describe(&self, topics: &[&str]) -> Result<BTreeMap<String, Description>, KafkaFailure> {
+        let Some(first) = topics.first() else { return Ok(BTreeMap::new()) };
+        let broker = match self.broker.get() {
+            Some(broker) => broker,
+            None => self.some_broker(first)?,
+        };
+        let described = topics::describe(self.client.client(), topics, broker, SOON);
+        // Where it does not answer, another one may.
+        self.broker.set(described.as_ref().ok().map(|_| broker));
+        described
+    }
+
+    /// One of the brokers that are there.
+    fn some_broker(&self, topic: &str) -> Result<i32, KafkaFailure> {
+        let what = || "listing the brokers".to_owned();
+        let metadata = self.client.fetch_metadata(Some(topic), SOON).context(what)?;
+        let brokers: Vec<i32> = metadata.brokers().iter().map(MetadataBroker::id).collect();
+        let none = || KafkaFailure::new(what(), KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown));
+        // Not the same for all, nor the one that was just asked in vain.
+        let nth = usize::try_from(now().0).unwrap_or(0) % brokers.len().max(1);
+        brokers.get(nth).copied().ok_or_else(none)
+    }
+
+    /// The group's committed offsets of some partitions, each with what was committed with it; partitions without one are
+    /// left out.
+    pub fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<Commit>, KafkaFailure> {
         let mut list = TopicPartitionList::new();
         for (topic, partition) in partitions {
             list.add_partition(topic, *partition);
         }
         let committed = self.client.committed_offsets(list, ANSWER);
         let committed = committed.context(|| format!("reading the offsets that {} has committed", self.group))?;
-        Ok(offsets_of(&committed))
+        let commit = |one: &TopicPartitionListElem<'_>| match one.offset() {
+            Offset::Offset(offset) => {
+                let (topic, metadata) = (one.topic().to_owned(), one.metadata().to_owned());
+                Some(Commit { topic, partition: one.partition(), offset, metadata })
+            }
+            _ => None,
+        };
+        Ok(committed.elements().iter().filter_map(commit).collect())
     }
 
     /// The offsets behind the last message of each partition, as a read-committed reader sees them.
     pub fn ends(&self, partitions: &[(String, i32)]) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
-        let mut list = TopicPartitionList::new();
-        for (topic, partition) in partitions {
-            let added = list.add_partition_offset(topic, *partition, Offset::End);
-            added.context(|| format!("asking for the end of {topic}:{partition}"))?;
-        }
-        let ends = self.client.offsets_for_times(list, ANSWER).context(|| "asking for end offsets".to_owned())?;
-        Ok(offsets_of(&ends))
+        self.at(partitions, Offset::End)
     }
 
-    /// The offset of the first message that a partition still has.
-    pub fn start(&self, topic: &str, partition: i32) -> Result<i64, KafkaFailure> {
-        let what = || format!("asking for the bounds of {topic}:{partition}");
-        let unknown = |error: &KafkaError| {
-            matches!(
-                error,
-                KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopic)
-            )
-        };
-        let asked = match self.client.fetch_watermarks(topic, partition, ANSWER) {
-            // A partition that was just added is known to the group before this client hears of it by itself.
-            Err(error) if unknown(&error) => {
-                self.client.fetch_metadata(Some(topic), ANSWER).context(what)?;
-                self.client.fetch_watermarks(topic, partition, ANSWER)
-            }
-            asked => asked,
-        };
-        Ok(asked.context(what)?.0)
+    /// The offset of the first message that each partition still has.
+    pub fn starts(&self, partitions: &[(String, i32)]) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
+        self.at(partitions, Offset::Beginning)
     }
+
+    fn at(&self, partitions: &[(String, i32)], place: Offset) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
+        let what = || format!("asking for the bounds of {partitions:?}");
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            list.add_partition_offset(topic, *partition, place).context(what)?;
+        }
+        let offsets = self.client.offsets_for_times(list, ANSWER).context(what)?;
+        Ok(offsets_of(&offsets))
+    }
+}
+
+/// What a group has committed of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub metadata: String,
 }
 
 /// Those elements of a list that have an offset.

@@ -10,8 +10,8 @@ use super::rules::{decode_rules, encode_rules, read_type, write_type};
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::change::{
-    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition,
-    Topology,
+    Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex,
+    TopicPartition, Topology,
 };
 use crate::domain::hash::{continue_fnv1a, fnv1a};
 use crate::domain::instant::Instant;
@@ -27,6 +27,8 @@ const MARK: u8 = 3;
 const STALL: u8 = 4;
 const REJECT: u8 = 5;
 const RULES: u8 = 6;
+const GAP: u8 = 7;
+const ACKNOWLEDGE: u8 = 8;
 
 /// Writes a block whose sources are those of `catalog`.
 pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
@@ -121,15 +123,21 @@ fn write_entry(writer: &mut Writer, entry: &Entry, last: &mut Last) {
             writer.byte(MARK);
             writer.length(mark.topic_partition);
             write_time(writer, mark.time, last);
-            writer.option(mark.proof, |writer, proof| {
-                write_position(writer, proof.position, last);
-                write_run(writer, proof.run, last);
-            });
+            writer.option(mark.proof, |writer, proof| write_proof(writer, proof, last));
         }
         Entry::Stall { topic_partition, after_us } => {
             writer.byte(STALL);
             writer.length(*topic_partition);
             writer.signed(*after_us);
+        }
+        Entry::Gap(gap) => {
+            writer.byte(GAP);
+            writer.length(gap.topic_partition);
+            write_gap(writer, gap);
+        }
+        Entry::Acknowledge { topic_partition } => {
+            writer.byte(ACKNOWLEDGE);
+            writer.length(*topic_partition);
         }
         Entry::Reject(reject) => {
             writer.byte(REJECT);
@@ -336,12 +344,12 @@ fn read_entry(
         }
         MARK => {
             let time = read_time(reader, last)?;
-            let proof = reader.option(|reader| {
-                Ok(Proof { position: read_position(reader, last)?, run: read_run(reader, last)? })
-            })?;
+            let proof = reader.option(|reader| read_proof(reader, last))?;
             Entry::Mark(Mark { topic_partition: lane.unwrap_or(0), time, proof })
         }
         STALL => Entry::Stall { topic_partition: lane.unwrap_or(0), after_us: reader.signed()? },
+        GAP => Entry::Gap(Gap { topic_partition: lane.unwrap_or(0), ..read_gap(reader)? }),
+        ACKNOWLEDGE => Entry::Acknowledge { topic_partition: lane.unwrap_or(0) },
         REJECT => Entry::Reject(Reject {
             topic_partition: lane.unwrap_or(0),
             offset: read_offset(reader, written, last)?,
@@ -355,6 +363,38 @@ fn read_entry(
         _ => return Err(reader.damaged("a line has an unknown tag")),
     };
     Ok(lane.map(|_| entry))
+}
+
+/// Without its topic-partition.
+pub(super) fn write_gap(writer: &mut Writer, gap: &Gap) {
+    writer.byte(match gap.cause {
+        GapCause::Retention => 0,
+        GapCause::Recreated => 1,
+        GapCause::OffsetForgotten => 2,
+    });
+    writer.signed(gap.expected);
+    writer.signed(gap.found);
+    writer.fixed(gap.topic_id);
+}
+
+pub(super) fn read_gap(reader: &mut Reader<'_>) -> Result<Gap, WireError> {
+    let cause = match reader.byte()? {
+        0 => GapCause::Retention,
+        1 => GapCause::Recreated,
+        2 => GapCause::OffsetForgotten,
+        _ => return Err(reader.damaged("a gap has an unknown cause")),
+    };
+    let (expected, found, topic_id) = (reader.signed()?, reader.signed()?, reader.fixed()?);
+    Ok(Gap { topic_partition: 0, cause, expected, found, topic_id })
+}
+
+pub(super) fn write_proof(writer: &mut Writer, proof: Proof, last: &mut Last) {
+    write_position(writer, proof.position, last);
+    write_run(writer, proof.run, last);
+}
+
+pub(super) fn read_proof(reader: &mut Reader<'_>, last: &mut Last) -> Result<Proof, WireError> {
+    Ok(Proof { position: read_position(reader, last)?, run: read_run(reader, last)? })
 }
 
 pub(super) fn read_change(

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use super::block::{
-    DELETE, Last, SourceMap, UPSERT, read_change, read_column, read_origin, write_change, write_column, write_origin,
+    DELETE, Last, SourceMap, UPSERT, read_change, read_column, read_gap, read_origin, read_proof, write_change,
+    write_column, write_gap, write_origin, write_proof,
 };
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
-use crate::domain::change::{Key, Origin, Position, TopicPartition};
+use crate::domain::change::{Key, Mark, Origin, Position, TopicPartition};
 use crate::domain::flow::{Flow, Place};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Reason, Row};
@@ -399,6 +400,13 @@ fn write_lane(writer: &mut Writer, lane: &Lane) {
     writer.option(lane.mark, Writer::instant);
     write_place(writer, lane.proved);
     writer.option(lane.baseline, Writer::instant);
+    writer.option(lane.gap.as_ref(), write_gap);
+    writer.option(lane.halted, |writer, withheld| {
+        writer.option(withheld, |writer, mark| {
+            writer.instant(mark.time);
+            writer.option(mark.proof, |writer, proof| write_proof(writer, proof, &mut Last::new(0)));
+        });
+    });
 }
 
 fn read_lane(reader: &mut Reader<'_>) -> Result<Lane, WireError> {
@@ -416,7 +424,15 @@ fn read_lane(reader: &mut Reader<'_>) -> Result<Lane, WireError> {
         mark: reader.option(Reader::instant)?,
         proved: read_place(reader)?,
         baseline: reader.option(Reader::instant)?,
+        gap: reader.option(read_gap)?,
+        halted: reader.option(|reader| reader.option(read_withheld))?,
     })
+}
+
+fn read_withheld(reader: &mut Reader<'_>) -> Result<Mark, WireError> {
+    let time = reader.instant()?;
+    let proof = reader.option(|reader| read_proof(reader, &mut Last::new(0)))?;
+    Ok(Mark { topic_partition: 0, time, proof })
 }
 
 /// Writes consecutive waiting changes of one lane.

@@ -12,7 +12,8 @@ use super::state::{
 };
 use crate::domain::catalog::{Catalog, Column, LookupTable, SourceTable};
 use crate::domain::change::{
-    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, Reject, TopicPartition, Topology,
+    Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, TopicPartition,
+    Topology,
 };
 use crate::domain::flow::{Flow, Place};
 use crate::domain::instant::Instant;
@@ -101,6 +102,8 @@ fn block() -> Block {
                 time: Instant(6),
                 proof: Some(Proof { position: Position { transaction: u64::MAX, row: 0 }, run: 98 }),
             }),
+            Entry::Gap(Gap { topic_partition: 0, cause: GapCause::Retention, expected: -1, found: 9, topic_id: 0 }),
+            Entry::Acknowledge { topic_partition: 0 },
             Entry::Stall { topic_partition: 0, after_us: 60_000_000 },
             Entry::Reject(Reject {
                 topic_partition: 1,
@@ -168,6 +171,18 @@ fn memory(layouts: &Layouts) -> TaskMemory {
             proofs: [(place, Instant(23))].into(),
         }],
         lanes: vec![Lane {
+            gap: Some(Gap {
+                topic_partition: 0,
+                cause: GapCause::Recreated,
+                expected: 70,
+                found: 0,
+                topic_id: 1 << 63,
+            }),
+            halted: Some(Some(Mark {
+                topic_partition: 0,
+                time: Instant(5),
+                proof: Some(Proof { position: Position { transaction: 7, row: 0 }, run: 3 }),
+            })),
             source: 1,
             topic_partition: TopicPartition { topic: "pay.pay.payments".into(), partition: 2 },
             last_offset: 24,

@@ -1,0 +1,398 @@
+//! The real world of an ingest member: Kafka, Debezium's records, the clock.
+//!
+//! Must not know: what is made of what is read (`task::intake`), rules, states.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant as Moment};
+
+use metrics::counter;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+
+use super::StageError;
+use super::selection::{claimed_twice, missing, named, select};
+use super::settings::{HeartbeatSettings, Settings};
+use crate::adapters::clock::now;
+use crate::adapters::debezium::{Decoder, Event, RUN_HEADER, Refusal, blot, run_of};
+use crate::adapters::kafka::changes::{self, ChangesWriter, TopicReader};
+use crate::adapters::kafka::group::{self, Member};
+use crate::adapters::kafka::offsets::{Commit, Offsets};
+use crate::adapters::kafka::reader::Reader;
+use crate::adapters::kafka::topics::Description;
+use crate::adapters::kafka::{KafkaFailure, Properties, TICK};
+use crate::adapters::telemetry;
+use crate::domain::change::{Block, Gap, Operation, Reject, SourceIndex, TopicPartition};
+use crate::domain::instant::Instant;
+use crate::domain::rule::ConnectorIndex;
+use crate::task::ingest::Reading as Read;
+use crate::task::intake::{Beat, Committed, Movement, Sources, Taken, Topic};
+use crate::task::wire::block;
+
+/// How long is waited before brokers that did not answer are asked again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub struct KafkaSources {
+    settings: Arc<Settings>,
+    began: Moment,
+    stop: Arc<AtomicBool>,
+    /// Knows what is to be read here.
+    member: Member,
+    reader: Reader,
+    pub offsets: Offsets,
+    writer: ChangesWriter,
+    decoders: Vec<Decoder>,
+    /// For each connector with a heartbeat table whose topic exists, who reads it.
+    heartbeats: Vec<Option<HeartbeatReader>>,
+    /// The topics read, each with its source.
+    topics: BTreeMap<Arc<str>, SourceIndex>,
+    /// Sources of which updates came without their before images since this was last asked.
+    incomplete: BTreeSet<SourceIndex>,
+    /// The topics that the configuration names and that do not exist yet, by what waits for them.
+    missing: BTreeMap<String, Vec<String>>,
+    /// True from when topics could not be looked up, which was said, until they are.
+    is_blind: bool,
+}
+
+/// Reads every partition of a heartbeat topic. A table of one row has its rows in one of them.
+struct HeartbeatReader {
+    reader: TopicReader,
+    partitions: i32,
+    decoder: Decoder,
+}
+
+impl KafkaSources {
+    pub fn join(settings: &Arc<Settings>, stop: &Arc<AtomicBool>) -> Result<KafkaSources, StageError> {
+        let properties = Properties::new(settings.kafka.clone());
+        let group = &settings.topics.ingest_group;
+        Ok(KafkaSources {
+            began: Moment::now(),
+            stop: Arc::clone(stop),
+            member: Member::join(&properties, group)?,
+            reader: Reader::open(&properties, settings.limits.fetch_bytes / 2)?,
+            offsets: Offsets::new(&properties, group)?,
+            writer: ChangesWriter::new(&properties, &settings.topics.changes)?,
+            decoders: settings.sources.iter().map(|_| Decoder::new()).collect(),
+            heartbeats: settings.connectors.iter().map(|_| None).collect(),
+            topics: BTreeMap::new(),
+            incomplete: BTreeSet::new(),
+            missing: BTreeMap::new(),
+            is_blind: false,
+            settings: Arc::clone(settings),
+        })
+    }
+
+    /// Sources of which updates came without their before images since this was last asked.
+    pub fn take_incomplete(&mut self) -> BTreeSet<SourceIndex> {
+        std::mem::take(&mut self.incomplete)
+    }
+
+    /// Begins to read heartbeat topics that have appeared, or whose partitions have become more.
+    fn watch_heartbeats(&mut self, present: &BTreeMap<String, i32>) -> Result<(), StageError> {
+        for (connector, settings) in self.settings.connectors.iter().enumerate() {
+            let Some(HeartbeatSettings { topic, .. }) = &settings.heartbeat else { continue };
+            let Some(partitions) = present.get(topic).copied() else { continue };
+            if self.heartbeats[connector].as_ref().is_some_and(|known| known.partitions == partitions) {
+                continue;
+            }
+            let reader = TopicReader::open(&Properties::new(self.settings.kafka.clone()), topic, 1 << 20)?;
+            let all: Vec<(String, i32)> = (0..partitions).map(|partition| (topic.clone(), partition)).collect();
+            let committed = self.offsets.committed(&all)?;
+            let mut from = Vec::new();
+            for partition in 0..partitions {
+                let (start, end) = reader.bounds(partition)?;
+                let known = committed.iter().find(|commit| commit.partition == partition);
+                from.push((partition, known.map_or(start, |commit| commit.offset.clamp(start, end))));
+            }
+            reader.seek(&from)?;
+            self.heartbeats[connector] = Some(HeartbeatReader { reader, partitions, decoder: Decoder::new() });
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> Result<BTreeMap<String, Description>, KafkaFailure> {
+        match named(&self.settings) {
+            Some(named) => self.offsets.describe(&named),
+            None => {
+                let names = self.offsets.names()?;
+                let all = names.iter().map(|name| (name.clone(), 1)).collect();
+                let selected = select(&self.settings, &all).into_iter().flatten().map(|(topic, _)| topic);
+                let heartbeats =
+                    self.settings.connectors.iter().filter_map(|one| Some(one.heartbeat.as_ref()?.topic.clone()));
+                let wanted: BTreeSet<String> = selected.chain(heartbeats).collect();
+                self.offsets.describe(&wanted.iter().map(String::as_str).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// Asks until the brokers answer, or it is told to stop.
+    fn insist<T>(&self, ask: impl Fn(&Offsets) -> Result<T, KafkaFailure>) -> Result<T, StageError> {
+        loop {
+            match ask(&self.offsets) {
+                Err(failure) if failure.is_passing() && !self.stop.load(Ordering::Relaxed) => {
+                    tracing::warn!(%failure, "the brokers are asked again");
+                    std::thread::sleep(PAUSE);
+                }
+                asked => return Ok(asked?),
+            }
+        }
+    }
+
+    fn id(&self, topic: &str, partition: i32) -> TopicPartition {
+        let topic = self.topics.get_key_value(topic).map_or_else(|| topic.into(), |(topic, _)| Arc::clone(topic));
+        TopicPartition { topic, partition }
+    }
+}
+
+impl Sources for KafkaSources {
+    type Error = StageError;
+
+    fn clock_us(&mut self) -> i64 {
+        i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+
+    fn now(&mut self) -> Instant {
+        now()
+    }
+
+    fn is_stopped(&mut self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn movements(&mut self) -> Result<Vec<Movement>, StageError> {
+        self.member.poll(Duration::ZERO)?;
+        let movement = |movement| match movement {
+            group::Movement::Assigned { topic, partition } => Movement::Assigned(self.id(&topic, partition)),
+            group::Movement::Revoked { topic, partition, .. } => Movement::Revoked(self.id(&topic, partition)),
+        };
+        let movements: Vec<Movement> = self.member.movements().into_iter().map(movement).collect();
+        let assigned = movements.iter().filter(|movement| matches!(movement, Movement::Assigned(_))).count();
+        if assigned > 0 {
+            tracing::info!(partitions = assigned, "source partitions assigned");
+        }
+        let revoked = movements.iter().filter_map(|movement| match movement {
+            Movement::Revoked(id) => Some((id.topic.to_string(), id.partition)),
+            Movement::Assigned(_) => None,
+        });
+        self.reader.leave(&revoked.collect::<Vec<_>>())?;
+        Ok(movements)
+    }
+
+    fn go_on(&mut self, from: &[(TopicPartition, i64)]) -> Result<(), StageError> {
+        let from: Vec<_> = from.iter().map(|(id, offset)| (id.topic.to_string(), id.partition, *offset)).collect();
+        Ok(self.reader.go_on(&from)?)
+    }
+
+    fn read(&mut self, wait_us: i64) -> Result<Option<Taken>, StageError> {
+        // The message borrows the reader, so the rest is borrowed beside it.
+        let KafkaSources { reader, decoders, settings, topics, incomplete, .. } = self;
+        let Some(message) = reader.poll(Duration::from_micros(wait_us.unsigned_abs()))? else { return Ok(None) };
+        let known = topics.get_key_value(message.topic());
+        let (topic, source) = known.expect("nothing is read of a topic that is not known");
+        let reading = understand(settings, *source, &mut decoders[*source], &message);
+        if matches!(&reading, Read::Change(decoded) if decoded.incomplete) {
+            incomplete.insert(*source);
+        }
+        Ok(Some(Taken {
+            source: *source,
+            topic_partition: TopicPartition { topic: Arc::clone(topic), partition: message.partition() },
+            offset: message.offset(),
+            reading,
+            bytes: message.payload_len() + message.key_len(),
+        }))
+    }
+
+    fn positions(&mut self) -> Result<Vec<(TopicPartition, i64)>, StageError> {
+        let positions = self.reader.positions()?.into_iter();
+        Ok(positions.map(|(topic, partition, offset)| (self.id(&topic, partition), offset)).collect())
+    }
+
+    fn beats(&mut self) -> Result<Vec<Beat>, StageError> {
+        let mut beats = Vec::new();
+        for (connector, reader) in self.heartbeats.iter_mut().enumerate() {
+            let settings = &self.settings.connectors[connector];
+            let (Some(HeartbeatReader { reader, decoder, .. }), Some(heartbeat)) = (reader, &settings.heartbeat)
+            else {
+                continue;
+            };
+            while let changes::Reading::Message(message) = reader.poll(Duration::ZERO)? {
+                match decoder.heartbeat(&heartbeat.shape, message.payload(), run(&message)) {
+                    Ok(Some(beat)) => {
+                        let stand = (message.partition(), message.offset());
+                        beats.push(Beat { connector, time: beat.time, proof: beat.proof, stand });
+                    }
+                    Ok(None) => {}
+                    Err(Refusal { reason, detail }) => {
+                        let labels = [("connector", settings.name.clone()), ("reason", reason.to_owned())];
+                        counter!(telemetry::HEARTBEATS_REFUSED, &labels).increment(1);
+                        tracing::warn!(topic = heartbeat.topic, reason, detail, "a heartbeat row was not understood");
+                    }
+                }
+            }
+        }
+        Ok(beats)
+    }
+
+    fn committed(&mut self, of: &[TopicPartition]) -> Result<Vec<Committed>, StageError> {
+        let list = list(of);
+        let committed = self.insist(|offsets| offsets.committed(&list))?.into_iter();
+        let committed = committed.map(|commit| Committed {
+            topic_partition: self.id(&commit.topic, commit.partition),
+            offset: commit.offset,
+            // An offset that somebody reset by hand has none.
+            topic_id: u64::from_str_radix(&commit.metadata, 16).unwrap_or(0),
+        });
+        Ok(committed.collect())
+    }
+
+    fn bounds(&mut self, of: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64, i64)>, StageError> {
+        let list = list(of);
+        let starts = self.insist(|offsets| offsets.starts(&list))?;
+        let ends = self.insist(|offsets| offsets.ends(&list))?;
+        let bounds = |(topic, partition, start): (String, i32, i64)| {
+            let end = ends.iter().find(|(other, number, _)| *other == topic && *number == partition);
+            (self.id(&topic, partition), start, end.map_or(start, |(.., end)| *end))
+        };
+        Ok(starts.into_iter().map(bounds).collect())
+    }
+
+    fn ends(&mut self, of: &[TopicPartition]) -> Vec<(TopicPartition, i64)> {
+        match self.offsets.ends(&list(of)) {
+            Ok(ends) => ends.into_iter().map(|(topic, partition, end)| (self.id(&topic, partition), end)).collect(),
+            Err(failure) => {
+                tracing::warn!(%failure, "end offsets are not known; promises wait for the next heartbeat");
+                Vec::new()
+            }
+        }
+    }
+
+    fn look_up(&mut self) -> Result<Option<Vec<Topic>>, StageError> {
+        let described = match self.describe() {
+            Ok(described) => described,
+            Err(failure) => {
+                if !self.is_blind {
+                    tracing::warn!(%failure, "which topics there are is not known; promises wait");
+                }
+                self.is_blind = true;
+                return Ok(None);
+            }
+        };
+        self.is_blind = false;
+        let present = described.iter().map(|(topic, description)| (topic.clone(), description.partitions)).collect();
+        let selected = select(&self.settings, &present);
+        if let Some((topic, sources)) = claimed_twice(&selected) {
+            let [one, other] = sources.map(|source| self.settings.sources[source].name.clone());
+            return Err(StageError::ClaimedTwice { topic: topic.to_owned(), one, other });
+        }
+        let missing = missing(&self.settings, &present, &selected);
+        for (of, topics) in missing.iter().filter(|(of, topics)| self.missing.get(*of) != Some(*topics)) {
+            tracing::warn!(?topics, "{of}: a topic does not exist; verdicts are held");
+        }
+        self.missing = missing;
+        self.watch_heartbeats(&present)?;
+        let mut topics = Vec::new();
+        for (source, selected) in selected.into_iter().enumerate() {
+            for (name, partitions) in selected {
+                let id = described.get(&name).map_or(0, |description| description.id);
+                let name: Arc<str> = name.into();
+                self.topics.insert(Arc::clone(&name), source);
+                topics.push(Topic { source, name, partitions, id });
+            }
+        }
+        self.member.subscribe(self.topics.keys().map(|topic| &**topic).collect())?;
+        Ok(Some(topics))
+    }
+
+    fn lost(&mut self, source: SourceIndex, id: &TopicPartition, gap: &Gap) {
+        let source = self.settings.sources[source].name.clone();
+        let (topic, partition, Gap { cause, expected, found, .. }) = (&id.topic, id.partition, *gap);
+        tracing::error!(
+            source, %topic, partition, cause = cause.name(), expected, found,
+            "input gap: records were lost, and verdicts are held. Re-snapshot the table, then say so: evenkeel acknowledge"
+        );
+        counter!(telemetry::INPUT_GAPS, "source" => source, "cause" => cause.name()).increment(1);
+    }
+
+    fn write(&mut self, round: &[(i32, Block)]) -> Result<u64, StageError> {
+        let catalog = &self.settings.plan.catalog;
+        let encode = |(partition, block): &(i32, Block)| (*partition, block::encode(block, catalog));
+        Ok(self.writer.write(&round.iter().map(encode).collect::<Vec<_>>())?)
+    }
+
+    fn written(&mut self, wait: bool) -> Result<Option<u64>, StageError> {
+        Ok(self.writer.acknowledged(if wait { TICK } else { Duration::ZERO })?)
+    }
+
+    fn in_flight(&mut self) -> usize {
+        self.writer.in_flight()
+    }
+
+    fn commit(&mut self, read: &[Committed], beats: &[(ConnectorIndex, i32, i64)], at_once: bool) {
+        let read = read.iter().map(|committed| Commit {
+            topic: committed.topic_partition.topic.to_string(),
+            partition: committed.topic_partition.partition,
+            offset: committed.offset,
+            metadata: format!("{:016x}", committed.topic_id),
+        });
+        let beats = beats.iter().filter_map(|(connector, partition, offset)| {
+            let topic = self.settings.connectors[*connector].heartbeat.as_ref()?.topic.clone();
+            Some(Commit { topic, partition: *partition, offset: *offset, metadata: String::new() })
+        });
+        self.member.commit(&read.chain(beats).collect::<Vec<_>>(), at_once);
+    }
+}
+
+fn list(of: &[TopicPartition]) -> Vec<(String, i32)> {
+    of.iter().map(|id| (id.topic.to_string(), id.partition)).collect()
+}
+
+fn run(message: &BorrowedMessage<'_>) -> u64 {
+    let headers = message.headers();
+    run_of(headers.and_then(|headers| headers.iter().find(|header| header.key == RUN_HEADER)?.value))
+}
+
+fn understand(
+    settings: &Settings,
+    source: SourceIndex,
+    decoder: &mut Decoder,
+    message: &BorrowedMessage<'_>,
+) -> Read {
+    let shape = &settings.sources[source].shape;
+    match decoder.decode(shape, message.payload(), run(message)) {
+        Ok(Event::Nothing) => Read::Nothing,
+        Ok(Event::Change(mut decoded)) => {
+            decoded.change.offset = message.offset();
+            if decoded.incomplete {
+                counter!(telemetry::INCOMPLETE, "source" => settings.sources[source].name.clone()).increment(1);
+            }
+            let belongs = decoded.change.key.is_some() || decoded.change.key_before.is_some();
+            if !belongs && matches!(decoded.change.operation, Operation::Upsert { .. }) {
+                counter!(telemetry::UNASSIGNED, "source" => settings.sources[source].name.clone()).increment(1);
+            }
+            Read::Change(decoded)
+        }
+        Err(Refusal { reason, detail }) => {
+            let name = settings.sources[source].name.clone();
+            counter!(telemetry::QUARANTINED, "source" => name, "reason" => reason).increment(1);
+            let bytes = |bytes: Option<&[u8]>| match bytes {
+                Some(bytes) => match blot(shape, bytes) {
+                    Some(blotted) => (Some(blotted.into_boxed_slice()), true),
+                    None => (Some(bytes.into()), false),
+                },
+                None => (None, false),
+            };
+            let (key, key_masked) = bytes(message.key());
+            let (value, value_masked) = bytes(message.payload());
+            Read::Reject(Box::new(Reject {
+                topic_partition: 0,
+                offset: message.offset(),
+                timestamp: Instant(message.timestamp().to_millis().unwrap_or(0).saturating_mul(1000)),
+                key,
+                value,
+                masked: key_masked || value_masked,
+                reason: reason.into(),
+                detail: detail.into(),
+            }))
+        }
+    }
+}

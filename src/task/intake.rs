@@ -1,0 +1,480 @@
+//! An ingest member's work: reads its share of the sources' topics, writes the changes log, commits what is safe there.
+//! Finds out what was lost on the way.
+//!
+//! Must not know: Kafka, formats, clocks, threads. All of them are its [`Sources`]', of which there are two: the real ones
+//! (`app::sources`), and the simulator's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::ingest::{Ingest, Reading};
+use crate::domain::change::{Block, Gap, GapCause, Proof, SourceIndex, TopicPartition, Topology};
+use crate::domain::instant::Instant;
+use crate::domain::rule::ConnectorIndex;
+
+/// How often topics and partition counts are looked up where no promise waits for it, microseconds.
+const LOOK_UP_US: i64 = 2_000_000;
+
+/// How often end offsets may be asked for, and topics looked up that promises wait for, microseconds.
+const ASK_US: i64 = 200_000;
+
+/// Looking up may take no more than one part in so many of the time, for a cluster may have many topics; though it is
+/// never put off for longer than that, microseconds.
+const LOOK_UP_SHARE: i64 = 10;
+const LOOK_UP_LATEST_US: i64 = 5_000_000;
+
+/// How often offsets are committed, microseconds. What a restart reads again is dropped by its offset.
+const COMMIT_US: i64 = 1_000_000;
+
+/// How long is waited for a record where there is none, microseconds.
+const WAIT_US: i64 = 20_000;
+
+/// Rounds that may be on their way to the changes log; then reading waits.
+const ROUNDS_IN_FLIGHT: usize = 8;
+
+/// What an ingest member does all its work with.
+pub trait Sources {
+    type Error;
+
+    /// Microseconds since any moment; never runs backwards.
+    fn clock_us(&mut self) -> i64;
+
+    /// The machine's time.
+    fn now(&mut self) -> Instant;
+
+    fn is_stopped(&mut self) -> bool;
+
+    /// Topic-partitions that the group has given to this member or taken from it since this was last asked, in order.
+    fn movements(&mut self) -> Result<Vec<Movement>, Self::Error>;
+
+    /// Begins to read topic-partitions, or goes on with them, from these offsets.
+    fn go_on(&mut self, from: &[(TopicPartition, i64)]) -> Result<(), Self::Error>;
+
+    /// The next record of what was begun, if one comes in time.
+    fn read(&mut self, wait_us: i64) -> Result<Option<Taken>, Self::Error>;
+
+    /// How far each topic-partition has been handed out: behind its last record, or behind the transaction marker that
+    /// follows it, which is never handed out.
+    fn positions(&mut self) -> Result<Vec<(TopicPartition, i64)>, Self::Error>;
+
+    /// The heartbeats that have come.
+    fn beats(&mut self) -> Result<Vec<Beat>, Self::Error>;
+
+    /// What the group has committed; topic-partitions of which it has nothing are left out.
+    fn committed(&mut self, of: &[TopicPartition]) -> Result<Vec<Committed>, Self::Error>;
+
+    /// The offset of the first record that each has, and the one behind the last.
+    fn bounds(&mut self, of: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64, i64)>, Self::Error>;
+
+    /// The offsets behind the last records; those that are not known now are left out.
+    fn ends(&mut self, of: &[TopicPartition]) -> Vec<(TopicPartition, i64)>;
+
+    /// The sources' topics as the brokers tell of them now; `None` where they do not answer.
+    fn look_up(&mut self) -> Result<Option<Vec<Topic>>, Self::Error>;
+
+    /// Hears of something that was lost.
+    fn lost(&mut self, source: SourceIndex, topic_partition: &TopicPartition, gap: &Gap);
+
+    /// Hands a round of blocks, each with its partition, to whoever writes them; each partition's in order, none left out
+    /// before a later one. Gives its number.
+    fn write(&mut self, round: &[(i32, Block)]) -> Result<u64, Self::Error>;
+
+    /// The last round up to which everything is written, where that is news; waits for news a moment where told.
+    fn written(&mut self, wait: bool) -> Result<Option<u64>, Self::Error>;
+
+    /// How many rounds are on their way.
+    fn in_flight(&mut self) -> usize;
+
+    /// Commits how far the sources are read, and from where heartbeats are still needed: connector, partition, offset.
+    /// Does not wait, unless `at_once`.
+    fn commit(&mut self, read: &[Committed], beats: &[(ConnectorIndex, i32, i64)], at_once: bool);
+}
+
+/// A topic-partition that came or went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Movement {
+    Assigned(TopicPartition),
+    Revoked(TopicPartition),
+}
+
+/// A record as it was read.
+#[derive(Debug)]
+pub struct Taken {
+    pub source: SourceIndex,
+    pub topic_partition: TopicPartition,
+    pub offset: i64,
+    pub reading: Reading,
+    pub bytes: usize,
+}
+
+/// A streamed row of a connector's heartbeat table.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    pub connector: ConnectorIndex,
+    pub time: Instant,
+    pub proof: Proof,
+    /// Partition of the heartbeat topic, and offset.
+    pub stand: (i32, i64),
+}
+
+/// Where a group goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub topic_partition: TopicPartition,
+    pub offset: i64,
+    /// Of the topic that was read; 0 where it was not known.
+    pub topic_id: u64,
+}
+
+/// A topic of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    pub source: SourceIndex,
+    pub name: Arc<str>,
+    pub partitions: i32,
+    /// Tells it from others that had its name, or will; 0 where the brokers do not say, or it does not exist.
+    pub id: u64,
+}
+
+/// How much is written at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    pub linger_us: i64,
+    /// Bytes of what is read.
+    pub bytes: usize,
+}
+
+/// When something was last done, by [`Sources::clock_us`].
+#[derive(Default)]
+struct Times {
+    round: i64,
+    ask: i64,
+    commit: i64,
+    look_up: i64,
+    /// How long the last look took.
+    look_up_took: i64,
+}
+
+/// An ingest member.
+pub struct Intake<S: Sources> {
+    sources: S,
+    ingest: Ingest,
+    rounds: Rounds,
+    times: Times,
+    topics: BTreeMap<Arc<str>, Topic>,
+    /// True where the changes log held something before this process wrote to it: the group has committed offsets then,
+    /// since each member commits where it begins before it writes.
+    has_history: bool,
+    /// For each topic-partition assigned here, the offset that comes next.
+    expected: BTreeMap<TopicPartition, i64>,
+    /// For each round that is on its way, how far the sources are read once it is written.
+    to_commit: VecDeque<(u64, Vec<Committed>)>,
+    /// What the last written round allows to commit, until it is.
+    written: Option<Vec<Committed>>,
+    bytes_taken: usize,
+}
+
+impl<S: Sources> Intake<S> {
+    pub fn begin(mut sources: S, ingest: Ingest, rounds: Rounds, has_history: bool) -> Result<Intake<S>, S::Error> {
+        let clock = sources.clock_us();
+        let times = Times { round: clock, ask: clock, commit: clock, look_up: clock, look_up_took: 0 };
+        let mut intake = Intake {
+            sources,
+            ingest,
+            rounds,
+            times,
+            topics: BTreeMap::new(),
+            has_history,
+            expected: BTreeMap::new(),
+            to_commit: VecDeque::new(),
+            written: None,
+            bytes_taken: 0,
+        };
+        intake.look_up()?;
+        Ok(intake)
+    }
+
+    pub fn ingest(&self) -> &Ingest {
+        &self.ingest
+    }
+
+    pub fn sources(&mut self) -> &mut S {
+        &mut self.sources
+    }
+
+    /// Reads what has come, and writes where it is time. After an error the member must be dropped.
+    pub fn step(&mut self) -> Result<(), S::Error> {
+        self.follow_movements()?;
+        let waited_us = self.sources.clock_us() - self.times.round;
+        self.read((self.rounds.linger_us - waited_us).clamp(0, WAIT_US))?;
+        for Beat { connector, time, proof, stand } in self.sources.beats()? {
+            let now = self.sources.now();
+            self.ingest.heartbeat(connector, (time, proof), stand, now);
+        }
+        let clock = self.sources.clock_us();
+        if clock - self.times.ask >= ASK_US {
+            self.times.ask = clock;
+            self.follow_positions()?;
+            self.ask_ends();
+        }
+        if clock - self.times.commit >= COMMIT_US {
+            self.times.commit = clock;
+            self.commit();
+        }
+        let pause = if self.ingest.wants_topologies() { ASK_US } else { LOOK_UP_US };
+        if clock - self.times.look_up >= pause.max((self.times.look_up_took * LOOK_UP_SHARE).min(LOOK_UP_LATEST_US)) {
+            self.look_up()?;
+        }
+        if clock - self.times.round >= self.rounds.linger_us || self.bytes_taken >= self.rounds.bytes {
+            self.times.round = clock;
+            self.write_round()?;
+        }
+        self.hear(false)?;
+        while self.sources.in_flight() > ROUNDS_IN_FLIGHT && !self.sources.is_stopped() {
+            self.hear(true)?;
+        }
+        Ok(())
+    }
+
+    /// Writes and commits what was read. Gives the sources back.
+    pub fn end(mut self) -> Result<S, S::Error> {
+        self.write_round()?;
+        while self.sources.in_flight() > 0 {
+            self.hear(true)?;
+        }
+        self.hear(false)?;
+        self.commit();
+        Ok(self.sources)
+    }
+
+    /// Reads what has come, for as long as a round may take.
+    fn read(&mut self, wait_us: i64) -> Result<(), S::Error> {
+        let mut wait_us = wait_us;
+        while self.bytes_taken < self.rounds.bytes {
+            let Some(Taken { source, topic_partition: id, offset, reading, bytes }) = self.sources.read(wait_us)?
+            else {
+                break;
+            };
+            self.bytes_taken += bytes;
+            wait_us = 0;
+            if self.follow(&id, offset)? {
+                let now = self.sources.now();
+                self.ingest.take(source, &id, (offset, reading), now);
+            }
+        }
+        Ok(())
+    }
+
+    fn source_of(&self, id: &TopicPartition) -> SourceIndex {
+        self.topics.get(&id.topic).expect("nothing is read of a topic that is not known").source
+    }
+
+    fn follow_movements(&mut self) -> Result<(), S::Error> {
+        let mut assigned: Vec<TopicPartition> = Vec::new();
+        for movement in self.sources.movements()? {
+            match movement {
+                Movement::Assigned(id) => assigned.push(id),
+                Movement::Revoked(id) => {
+                    assigned.retain(|other| *other != id);
+                    self.ingest.revoke(self.source_of(&id), &id);
+                    self.expected.remove(&id);
+                }
+            }
+        }
+        if assigned.is_empty() { Ok(()) } else { self.assign(&assigned) }
+    }
+
+    /// Begins to read topic-partitions: where the group has committed, or at the first record that is there.
+    fn assign(&mut self, assigned: &[TopicPartition]) -> Result<(), S::Error> {
+        // The group may know of partitions that were just added before this member does.
+        if assigned.iter().any(|id| id.partition >= self.topics[&id.topic].partitions) {
+            self.look_up()?;
+        }
+        let all = self.topics.values().flat_map(|topic| {
+            (0..topic.partitions).map(|partition| TopicPartition { topic: Arc::clone(&topic.name), partition })
+        });
+        // Nor is it sure that the brokers have just told of them.
+        let mut all: Vec<TopicPartition> = all.chain(assigned.iter().cloned()).collect();
+        all.sort_unstable();
+        all.dedup();
+        let committed = self.sources.committed(&all)?;
+        let is_forgotten = self.has_history && committed.is_empty();
+        let known = |id: &TopicPartition| committed.iter().find(|committed| committed.topic_partition == *id);
+        let (mut from, mut new, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, start, end) in self.sources.bounds(assigned)? {
+            let topic_id = self.topics[&id.topic].id;
+            let gap = match known(&id) {
+                Some(committed) => lost_since(committed, topic_id, (start, end)),
+                None if is_forgotten && start > 0 => Some((GapCause::OffsetForgotten, -1)),
+                None => None,
+            };
+            let offset = match (gap, known(&id)) {
+                (None, Some(committed)) => committed.offset,
+                _ => start,
+            };
+            if known(&id).is_none() {
+                new.push(Committed { topic_partition: id.clone(), offset, topic_id });
+            }
+            gaps.extend(gap.map(|(cause, expected)| (id.clone(), cause, expected, offset)));
+            from.push((id, offset));
+        }
+        if !new.is_empty() {
+            self.sources.commit(&new, &[], true);
+        }
+        for (id, offset) in &from {
+            let now = self.sources.now();
+            self.ingest.assign(self.source_of(id), id.clone(), *offset, now);
+            self.expected.insert(id.clone(), *offset);
+        }
+        for (id, cause, expected, found) in gaps {
+            self.lose(&id, cause, expected, found);
+        }
+        self.sources.go_on(&from)
+    }
+
+    /// Something of a topic-partition was lost. It is read on from `found`.
+    fn lose(&mut self, id: &TopicPartition, cause: GapCause, expected: i64, found: i64) {
+        let Topic { source, id: topic_id, .. } = self.topics[&id.topic];
+        let gap = Gap { topic_partition: 0, cause, expected, found, topic_id };
+        self.sources.lost(source, id, &gap);
+        let now = self.sources.now();
+        self.ingest.lose(source, id, gap, now);
+        self.expected.insert(id.clone(), found);
+    }
+
+    /// Checks that an offset is what comes next. Offsets may jump over control records and compacted ones, never over
+    /// what retention has deleted; and they never fall within a topic's life. False where it comes again.
+    fn follow(&mut self, id: &TopicPartition, offset: i64) -> Result<bool, S::Error> {
+        let expected = self.expected.get_mut(id).expect("nothing is read of what was not begun");
+        let next = *expected;
+        if offset == next {
+            *expected += 1;
+            return Ok(true);
+        }
+        if offset < next {
+            self.look_up()?;
+            if self.expected[id] != next {
+                return Ok(false);
+            }
+            // The brokers do not say that it is another topic.
+            self.lose(id, GapCause::Recreated, next, offset);
+        } else {
+            let bounds = self.sources.bounds(std::slice::from_ref(id))?;
+            if let Some((_, start, _)) = bounds.first().filter(|(_, start, _)| *start > next) {
+                self.lose(id, GapCause::Retention, next, *start);
+            }
+        }
+        self.expected.insert(id.clone(), offset + 1);
+        Ok(true)
+    }
+
+    /// A topic that is written in transactions ends with a marker that nobody is given.
+    fn follow_positions(&mut self) -> Result<(), S::Error> {
+        for (id, position) in self.sources.positions()? {
+            if self.expected.get(&id).is_some_and(|next| position > *next) {
+                self.follow(&id, position - 1)?;
+                self.ingest.reached_end(self.source_of(&id), &id, position);
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_ends(&mut self) {
+        let asked_at = self.sources.now();
+        let wanted = self.ingest.wants_ends(asked_at);
+        if wanted.is_empty() {
+            return;
+        }
+        let ids: Vec<TopicPartition> = wanted.iter().map(|(_, id)| id.clone()).collect();
+        let ends = self.sources.ends(&ids);
+        let answer = |(source, id): (SourceIndex, TopicPartition)| {
+            let (_, end) = ends.iter().find(|(of, _)| *of == id)?;
+            Some(((source, id), *end))
+        };
+        let ends: Vec<_> = wanted.into_iter().filter_map(answer).collect();
+        self.ingest.ends(asked_at, &ends);
+    }
+
+    /// Learns which topics and partitions there are. A topic that is another one than before was created anew.
+    fn look_up(&mut self) -> Result<(), S::Error> {
+        let begun = self.sources.clock_us();
+        let found = self.sources.look_up()?;
+        self.times.look_up = self.sources.clock_us();
+        self.times.look_up_took = self.times.look_up - begun;
+        let Some(found) = found else { return Ok(()) };
+        let mut topologies: BTreeMap<SourceIndex, Vec<(Arc<str>, i32)>> = BTreeMap::new();
+        for mut topic in found {
+            topologies.entry(topic.source).or_default().push((Arc::clone(&topic.name), topic.partitions));
+            let known = self.topics.get(&topic.name).cloned();
+            if let Some(known) = known {
+                topic.partitions = topic.partitions.max(known.partitions);
+                let is_another = topic.id != 0 && known.id != 0 && topic.id != known.id;
+                // One that is gone may come again as another.
+                topic.id = if topic.id == 0 { known.id } else { topic.id };
+                self.topics.insert(Arc::clone(&topic.name), topic.clone());
+                if is_another {
+                    self.begin_anew(&topic.name)?;
+                }
+            } else {
+                self.topics.insert(Arc::clone(&topic.name), topic);
+            }
+        }
+        // Promises wait for this, so that none rests on a topic that is not the one it was.
+        self.ingest.learn(topologies.into_iter().map(|(source, topics)| Topology { source, topics }));
+        Ok(())
+    }
+
+    fn begin_anew(&mut self, topic: &Arc<str>) -> Result<(), S::Error> {
+        let ids: Vec<TopicPartition> = self.expected.keys().filter(|id| id.topic == *topic).cloned().collect();
+        let bounds = self.sources.bounds(&ids)?;
+        let mut from = Vec::new();
+        for (id, start, _) in bounds {
+            self.lose(&id, GapCause::Recreated, self.expected[&id], start);
+            from.push((id, start));
+        }
+        self.sources.go_on(&from)
+    }
+
+    fn write_round(&mut self) -> Result<(), S::Error> {
+        self.bytes_taken = 0;
+        let now = self.sources.now();
+        let round = self.ingest.collect(now);
+        let number = self.sources.write(&round.blocks)?;
+        let committed = |(topic_partition, offset): (TopicPartition, i64)| {
+            let topic_id = self.topics[&topic_partition.topic].id;
+            Committed { topic_partition, offset, topic_id }
+        };
+        self.to_commit.push_back((number, round.read_to.into_iter().map(committed).collect()));
+        Ok(())
+    }
+
+    fn hear(&mut self, wait: bool) -> Result<(), S::Error> {
+        let Some(written) = self.sources.written(wait)? else { return Ok(()) };
+        while self.to_commit.front().is_some_and(|(round, _)| *round <= written) {
+            self.written = self.to_commit.pop_front().map(|(_, offsets)| offsets);
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        let Some(mut read) = self.written.take() else { return };
+        read.retain(|committed| self.ingest.holds(&committed.topic_partition));
+        let mut beats = Vec::new();
+        for connector in 0..self.ingest.connectors() {
+            let from = self.ingest.heartbeats_from(connector).into_iter();
+            beats.extend(from.map(|(partition, offset)| (connector, partition, offset)));
+        }
+        self.sources.commit(&read, &beats, false);
+    }
+}
+
+/// What was lost between a commit and now: why, and from which offset on.
+fn lost_since(committed: &Committed, topic_id: u64, (start, end): (i64, i64)) -> Option<(GapCause, i64)> {
+    let is_another = committed.topic_id != 0 && topic_id != 0 && committed.topic_id != topic_id;
+    let cause = match committed.offset {
+        offset if is_another || offset > end => GapCause::Recreated,
+        offset if offset < start => GapCause::Retention,
+        _ => return None,
+    };
+    Some((cause, committed.offset))
+}

@@ -1,0 +1,94 @@
+//! What must hold of the whole output, whatever the oracle says of orders.
+
+use evenkeel::domain::change::TopicPartition;
+use evenkeel::domain::instant::Instant;
+use evenkeel::domain::record::{Content, SourceNews};
+
+use super::delivery::{Lane, Record};
+use super::outside::Outlet;
+use super::product::{Product, STALL_AFTER};
+use super::world::{DATABASE, LINES, Micros, ORDERS, PAYMENTS};
+
+impl Product {
+    /// Everything that was not understood is in quarantine, once.
+    pub fn check_quarantine(&self) {
+        let outside = self.outside();
+        let published = outside.outlets.iter().flat_map(|outlet| &outlet.visible);
+        let mut quarantined: Vec<(usize, i64)> = published
+            .filter_map(|record| match &record.content {
+                Content::Quarantine(one) => {
+                    let id = TopicPartition { topic: one.topic.clone(), partition: one.partition };
+                    Some((outside.group.lane(&id), one.offset))
+                }
+                _ => None,
+            })
+            .collect();
+        quarantined.sort_unstable();
+        let delivery = outside.delivery.borrow();
+        let garbage = |(lane, of): (usize, &Lane)| {
+            let records = of.records.iter().enumerate().filter(|(_, record)| matches!(record, Record::Garbage));
+            records.map(move |(offset, _)| (lane, offset as i64)).collect::<Vec<_>>()
+        };
+        let all: Vec<(usize, i64)> = delivery.lanes.iter().enumerate().flat_map(garbage).collect();
+        // What retention deleted may have been read before, or not.
+        let must = all.iter().filter(|(lane, offset)| *offset as usize >= delivery.lanes[*lane].start);
+        assert!(quarantined.is_sorted_by(|a, b| a < b), "each is in quarantine once: {quarantined:?}");
+        assert!(
+            must.clone().all(|one| quarantined.contains(one)),
+            "not all is in quarantine: {quarantined:?}, {all:?}"
+        );
+        assert!(quarantined.iter().all(|one| all.contains(one)), "what could be understood is in quarantine");
+    }
+
+    fn notices(&self) -> Vec<(usize, bool)> {
+        let outside = self.outside();
+        let records = outside.outlets.iter().flat_map(|outlet| &outlet.visible);
+        let notices = records.filter_map(|record| match &record.content {
+            Content::Source(notice) => match notice.news {
+                SourceNews::Stalled => Some((notice.source, true)),
+                SourceNews::Recovered => Some((notice.source, false)),
+                _ => None,
+            },
+            _ => None,
+        });
+        notices.collect()
+    }
+
+    pub fn stalls(&self) -> u64 {
+        self.notices().iter().filter(|(_, stalled)| *stalled).count() as u64
+    }
+
+    /// Each source that stood still for longer than the limit is said to have stalled once and to have recovered
+    /// once; no other source is. Where members are killed, or topic-partitions moved, their time begins anew: nobody may
+    /// notice, or one topic-partition may be said to have stalled when the others have recovered.
+    pub fn check_notices(&self, stall: Option<(usize, Micros, Micros)>) {
+        let notices = self.notices();
+        for source in [LINES, ORDERS, PAYMENTS] {
+            let said: Vec<bool> =
+                notices.iter().filter(|(of, _)| *of == source).map(|(_, stalled)| *stalled).collect();
+            let long = |(database, from, until)| database == DATABASE[source] && until - from > STALL_AFTER;
+            let expected: &[bool] = if stall.is_some_and(long) { &[true, false] } else { &[] };
+            let outside = self.outside();
+            let speaks = |outlet: &&Outlet| {
+                let mut contents = outlet.visible.iter().map(|record| &record.content);
+                contents.any(|content| matches!(content, Content::Source(notice) if notice.source == source))
+            };
+            assert!(outside.outlets.iter().filter(speaks).count() <= 1, "one partition speaks for source {source}");
+            let disturbed = self.disturbances > 0 && !expected.is_empty();
+            let in_pairs = said.chunks(2).all(|pair| pair == expected);
+            assert!(
+                said == expected || disturbed && in_pairs,
+                "{said:?} was said of source {source}, not {expected:?}"
+            );
+        }
+        for outlet in &self.outside().outlets {
+            let settled = outlet.visible.iter().filter_map(|record| match record.content {
+                Content::Heartbeat { settled } => Some(settled),
+                _ => None,
+            });
+            let heartbeats: Vec<Instant> = settled.collect();
+            assert!(heartbeats.is_sorted_by(|a, b| a < b), "heartbeats rise");
+            assert!(!heartbeats.is_empty(), "an idle partition still says how far it has looked");
+        }
+    }
+}

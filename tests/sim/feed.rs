@@ -1,0 +1,276 @@
+//! The world of an ingest member, played: topics, the group over them, the changes log's writer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use evenkeel::domain::change::{Block, Entry, Gap, SourceIndex, TopicPartition, Topology};
+use evenkeel::domain::instant::Instant;
+use evenkeel::domain::rule::ConnectorIndex;
+use evenkeel::task::intake::{Beat, Committed, Movement, Sources, Taken, Topic};
+use evenkeel::task::wire::block;
+
+use super::delivery::Record;
+use super::events::{proof, read, run_of};
+use super::oracle::{self, Line};
+use super::outside::{Crash, Fuse, Logged, Outside, Shared};
+use super::seat::Fault;
+
+/// A block on its way to the changes log.
+struct Flying {
+    round: u64,
+    partition: usize,
+    logged: Logged,
+}
+
+pub struct SimSources {
+    outside: Shared<Outside>,
+    fuse: Rc<Fuse>,
+    process: usize,
+    /// Lanes that are read, each with the next offset.
+    reading: BTreeMap<usize, usize>,
+    /// For each database, the next heartbeat.
+    beats: [usize; 2],
+    /// False until it knows of any topic to subscribe to.
+    subscribed: bool,
+    flying: VecDeque<Flying>,
+    rounds: u64,
+    /// Rounds below are written.
+    written: u64,
+}
+
+impl SimSources {
+    pub fn join(outside: &Shared<Outside>, fuse: &Rc<Fuse>, process: usize) -> SimSources {
+        let beats = outside.borrow().group.beats.map(|offset| offset as usize);
+        SimSources {
+            outside: Rc::clone(outside),
+            fuse: Rc::clone(fuse),
+            process,
+            reading: BTreeMap::new(),
+            beats,
+            subscribed: false,
+            flying: VecDeque::new(),
+            rounds: 0,
+            written: 0,
+        }
+    }
+}
+
+impl Sources for SimSources {
+    type Error = Fault;
+
+    fn clock_us(&mut self) -> i64 {
+        self.outside.borrow().now
+    }
+
+    fn now(&mut self) -> Instant {
+        Instant(self.outside.borrow().now)
+    }
+
+    fn is_stopped(&mut self) -> bool {
+        false
+    }
+
+    fn movements(&mut self) -> Result<Vec<Movement>, Fault> {
+        let outside = &mut *self.outside.borrow_mut();
+        if !self.subscribed || outside.dice.once_in(3) {
+            return Ok(Vec::new());
+        }
+        let movements = std::mem::take(&mut outside.group.movements[self.process]);
+        for movement in &movements {
+            if let Movement::Revoked(id) = movement {
+                self.reading.remove(&outside.group.lane(id));
+            }
+        }
+        Ok(movements)
+    }
+
+    fn go_on(&mut self, from: &[(TopicPartition, i64)]) -> Result<(), Fault> {
+        let outside = self.outside.borrow();
+        let lanes = from.iter().map(|(id, offset)| (outside.group.lane(id), *offset as usize));
+        Ok(self.fuse.call(|| self.reading.extend(lanes))?)
+    }
+
+    fn read(&mut self, _: i64) -> Result<Option<Taken>, Fault> {
+        let outside = &mut *self.outside.borrow_mut();
+        let (world, delivery) = (outside.world.borrow(), outside.delivery.borrow());
+        let has_more = |(lane, next): &(&usize, &mut usize)| {
+            **next < delivery.lanes[**lane].records.len() && delivery.can_be_read(**lane, outside.now)
+        };
+        let mut ready: Vec<_> = self.reading.iter_mut().filter(has_more).collect();
+        if ready.is_empty() || outside.dice.once_in(8) {
+            return Ok(None);
+        }
+        let (lane, next) = ready.swap_remove(outside.dice.below(ready.len() as u64) as usize);
+        let offset = (*next).max(delivery.lanes[*lane].start);
+        let record = delivery.lanes[*lane].records.get(offset).copied();
+        *next = offset;
+        // Retention may have left nothing.
+        let Some(record) = record else { return Ok(None) };
+        *next = offset + 1;
+        let (source, id) = outside.group.topics[*lane].clone();
+        let source = source.expect("nobody subscribes to heartbeats");
+        let reading = read(&world, &delivery, *lane, record, offset as i64);
+        let taken = Taken { source, topic_partition: id, offset: offset as i64, reading, bytes: 100 };
+        Ok(self.fuse.call(|| Some(taken))?)
+    }
+
+    fn positions(&mut self) -> Result<Vec<(TopicPartition, i64)>, Fault> {
+        let outside = self.outside.borrow();
+        let position = |(lane, next): (&usize, &usize)| (outside.group.topics[*lane].1.clone(), *next as i64);
+        Ok(self.fuse.call(|| self.reading.iter().map(position).collect())?)
+    }
+
+    fn beats(&mut self) -> Result<Vec<Beat>, Fault> {
+        let outside = self.outside.borrow();
+        let (world, delivery) = (outside.world.borrow(), outside.delivery.borrow());
+        let mut beats = Vec::new();
+        for connector in 0..2 {
+            let records = &delivery.heartbeats(connector).records;
+            let from = std::mem::replace(&mut self.beats[connector], records.len());
+            for (offset, record) in (from as i64..).zip(&records[from..]) {
+                let Record::Heartbeat { transaction, run } = *record else { continue };
+                let transaction = &world.databases[connector].log[transaction];
+                let time = Instant(transaction.heartbeat.expect("it is a heartbeat"));
+                beats.push(Beat { connector, time, proof: proof(connector, transaction, run), stand: (0, offset) });
+            }
+        }
+        Ok(self.fuse.call(|| beats)?)
+    }
+
+    fn committed(&mut self, of: &[TopicPartition]) -> Result<Vec<Committed>, Fault> {
+        let outside = self.outside.borrow();
+        let committed = of.iter().filter_map(|id| {
+            let offset = outside.group.committed[outside.group.lane(id)]?;
+            Some(Committed { topic_partition: id.clone(), offset, topic_id: 1 })
+        });
+        Ok(self.fuse.call(|| committed.collect())?)
+    }
+
+    fn bounds(&mut self, of: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64, i64)>, Fault> {
+        let outside = self.outside.borrow();
+        let delivery = outside.delivery.borrow();
+        let bounds = of.iter().map(|id| {
+            let lane = &delivery.lanes[outside.group.lane(id)];
+            (id.clone(), lane.start as i64, lane.records.len() as i64)
+        });
+        Ok(self.fuse.call(|| bounds.collect())?)
+    }
+
+    fn ends(&mut self, of: &[TopicPartition]) -> Vec<(TopicPartition, i64)> {
+        let outside = &mut *self.outside.borrow_mut();
+        let delivery = outside.delivery.borrow();
+        if self.fuse.is_burnt() || outside.dice.once_in(8) {
+            return Vec::new();
+        }
+        let mut ends = Vec::new();
+        for id in of {
+            let lane = outside.group.lane(id);
+            // Two answers on end are needed: if they are rarer, a source seems to stand still.
+            if delivery.can_be_read(lane, outside.now) && !outside.dice.once_in(40) {
+                ends.push((id.clone(), delivery.lanes[lane].records.len() as i64));
+            }
+        }
+        ends
+    }
+
+    fn look_up(&mut self) -> Result<Option<Vec<Topic>>, Fault> {
+        let outside = &mut *self.outside.borrow_mut();
+        if outside.hazards.look_up > 0 && !outside.dice.once_in(outside.hazards.look_up) {
+            return Ok(None);
+        }
+        let delivery = outside.delivery.borrow();
+        let topic = |source: SourceIndex| {
+            let known = outside.group.topics.iter().find(|(of, _)| *of == Some(source));
+            let name = Arc::clone(&known.expect("every source has a topic").1.topic);
+            let partitions = delivery.lanes.iter().filter(|lane| lane.source == Some(source) && lane.exists).count();
+            Topic { source, name, partitions: partitions as i32, id: 1 }
+        };
+        let topics = self.fuse.call(|| (0..3).map(topic).collect())?;
+        self.subscribed = true;
+        Ok(Some(topics))
+    }
+
+    fn lost(&mut self, _: SourceIndex, _: &TopicPartition, _: &Gap) {
+        self.outside.borrow_mut().happened.gaps += 1;
+    }
+
+    fn write(&mut self, round: &[(i32, Block)]) -> Result<u64, Fault> {
+        let outside = self.outside.borrow();
+        let number = self.rounds;
+        self.rounds += 1;
+        for (partition, block) in round {
+            let logged =
+                Logged { lines: lines(&outside, block), bytes: block::encode(block, &outside.plans[0].catalog) };
+            self.flying.push_back(Flying { round: number, partition: *partition as usize, logged });
+        }
+        Ok(number)
+    }
+
+    fn written(&mut self, wait: bool) -> Result<Option<u64>, Fault> {
+        let outside = &mut *self.outside.borrow_mut();
+        let count = match wait || outside.dice.once_in(2) {
+            true => self.flying.len(),
+            false => outside.dice.below(3) as usize,
+        };
+        for _ in 0..count.min(self.flying.len()) {
+            let next = self.flying.pop_front().expect("there are so many");
+            self.fuse.call(|| outside.log[next.partition].blocks.push(next.logged))?;
+        }
+        let before = self.written;
+        self.written = self.flying.front().map_or(self.rounds, |next| next.round);
+        Ok((self.written > before).then(|| self.written - 1))
+    }
+
+    fn in_flight(&mut self) -> usize {
+        (self.rounds - self.written) as usize
+    }
+
+    fn commit(&mut self, read: &[Committed], beats: &[(ConnectorIndex, i32, i64)], at_once: bool) {
+        let outside = &mut *self.outside.borrow_mut();
+        if !at_once && outside.dice.once_in(8) {
+            return;
+        }
+        // Whether the process is still there, its next call will tell.
+        let _: Result<(), Crash> = self.fuse.call(|| {
+            for committed in read {
+                let lane = outside.group.lane(&committed.topic_partition);
+                // Of a lane that was taken away the coordinator takes nothing.
+                if outside.group.owners[lane] == self.process {
+                    outside.group.committed[lane] = Some(committed.offset);
+                }
+            }
+            for (connector, _, offset) in beats {
+                outside.group.beats[*connector] = *offset;
+            }
+        });
+    }
+}
+
+/// What the oracle is shown of a block.
+fn lines(outside: &Outside, block: &Block) -> Vec<Line> {
+    let lane = |index: usize| outside.group.lane(&block.topic_partitions[index].1);
+    let line = |entry: &Entry| match entry {
+        Entry::Change(change) => Some(Line::Change { lane: lane(change.topic_partition), offset: change.offset }),
+        Entry::Mark(mark) => Some(Line::Mark {
+            lane: lane(mark.topic_partition),
+            time: mark.time.0,
+            proof: mark.proof.map(|proof| oracle::Proof {
+                begin: (proof.position.transaction, proof.position.row),
+                run: run_of(proof.run),
+            }),
+        }),
+        Entry::Rules(set) => {
+            let book = outside.plans.iter().position(|plan| plan.rule_set() == *set);
+            Some(Line::Rules { book: book.expect("it is a plan's") })
+        }
+        Entry::Gap(gap) => Some(Line::Gap { lane: lane(gap.topic_partition), gap: (gap.expected, gap.found) }),
+        Entry::Acknowledge { topic_partition } => Some(Line::Acknowledge { lane: lane(*topic_partition) }),
+        Entry::Stall { .. } | Entry::Reject(_) => None,
+    };
+    let topics = block.topologies.iter().map(|Topology { source, topics }| {
+        let partitions = topics.iter().map(|(_, partitions)| *partitions).sum();
+        Line::Topics { table: *source, partitions }
+    });
+    topics.chain(block.entries.iter().filter_map(line)).collect()
+}
