@@ -265,7 +265,12 @@ fn compare(
         assert_eq!(settled[partition], verdict.settled, "seed {seed}: settled");
         let (expected, got) = (verdict.epochs, counted.epochs);
         let counted_again = counted.opened > 1 && got > expected;
-        assert!(counted_again || got == expected, "seed {seed}: positions began anew {got} times, not {expected}");
+        // What was lost may have been what would have told.
+        let not_heard = outside.happened.gaps > 0 && got < expected;
+        assert!(
+            counted_again || not_heard || got == expected,
+            "seed {seed}: positions began anew {got} times, not {expected}"
+        );
         sums.said += verdict.said.values().map(|said| said.len() as u64).sum::<u64>();
         sums.open += verdict.open.len() as u64;
         sums.late += verdict.late;
