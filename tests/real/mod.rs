@@ -10,6 +10,7 @@
 
 mod anew;
 mod binary;
+mod chaos;
 mod conformance;
 mod connect;
 mod error;

@@ -152,6 +152,26 @@ impl Service {
         Ok(())
     }
 
+    /// Sends a signal, if the process runs.
+    pub fn signal(&self, signal: &str) -> Result {
+        self.lock().as_ref().map_or(Ok(()), |child| send_signal(child, signal))
+    }
+
+    /// True where nothing runs: it was never started, was killed or stopped.
+    pub fn is_idle(&self) -> bool {
+        self.lock().is_none()
+    }
+
+    /// How the process ended, where it has by itself; told once, and then it can be started again.
+    pub fn ended(&self) -> Result<Option<ExitStatus>> {
+        let mut child = self.lock();
+        let status = child.as_mut().map_or(Ok(None), Child::try_wait)?;
+        if status.is_some() {
+            *child = None;
+        }
+        Ok(status)
+    }
+
     /// An orderly end by `signal` ("TERM", "INT"), or kill -9 when it takes longer than `limit`. An end is orderly
     /// when the process chose it: by exiting with 0, or, as a JVM always does, with 128 + the signal.
     pub fn stop(&self, signal: &str, limit: Duration) -> Result {
