@@ -37,18 +37,24 @@ pub const BEYOND_GRACES: u32 = 9;
 impl Shipped {
     /// `file` is one of deploy/; it reads the topics of both sources.
     pub fn read(file: &str, name: &str, shop: &Source, pay: &Source) -> Result<Shipped> {
-        let deploy = Path::new("deploy");
-        let mut text = std::fs::read_to_string(deploy.join(file))?;
-        let old = text.lines().find(|line| line.starts_with("reconciliation: ")).expect("it has a name").to_owned();
-        text = text.replace(&old, &format!("reconciliation: {name}"));
+        let mut shipped = Shipped::with_own_topics(file, name)?;
         for (from, to) in [
             ("shop.shop.heartbeat", shop.heartbeat_topic()),
             ("shop.shop.orders", shop.topic("orders")),
             ("pay.pay.heartbeat", pay.heartbeat_topic()),
             ("pay.pay.payments", pay.topic("payments")),
         ] {
-            text = text.replace(from, &to);
+            shipped.text = shipped.text.replace(from, &to);
         }
+        Ok(shipped)
+    }
+
+    /// The same with the topics that the file itself names.
+    pub fn with_own_topics(file: &str, name: &str) -> Result<Shipped> {
+        let deploy = Path::new("deploy");
+        let mut text = std::fs::read_to_string(deploy.join(file))?;
+        let old = text.lines().find(|line| line.starts_with("reconciliation: ")).expect("it has a name").to_owned();
+        text = text.replace(&old, &format!("reconciliation: {name}"));
         // A member that was killed is not waited for so long.
         text = text
             .replace("\nkafka:\n", "\nkafka:\n  session.timeout.ms: \"3000\"\n  heartbeat.interval.ms: \"500\"\n");
@@ -119,6 +125,11 @@ impl Shipped {
 
     /// Writes it to a folder and makes a process of it.
     pub fn binary(&self, stack: &Stack, folder: &Path) -> Result<Binary> {
+        self.binary_at(&stack.bootstrap(), folder)
+    }
+
+    /// The same at a broker that is no part of a stack.
+    pub fn binary_at(&self, bootstrap: &str, folder: &Path) -> Result<Binary> {
         let [http] = free_ports()?;
         std::fs::create_dir_all(folder.join("rules"))?;
         for (name, text) in &self.rules {
@@ -131,7 +142,7 @@ impl Shipped {
             log: folder.join("evenkeel.log"),
             config,
             state: folder.join("state"),
-            bootstrap: stack.bootstrap(),
+            bootstrap: bootstrap.to_owned(),
             http,
         })
     }

@@ -31,17 +31,20 @@ impl SmallDisk {
         Ok(SmallDisk { mount: mount.to_owned(), watchdog })
     }
 
-    /// Takes all the room that is left.
+    /// Takes all the room that is left, to the last page.
     pub fn fill(&self) -> Result {
         let mut ballast = File::create(self.ballast())?;
-        let piece = vec![0; 1 << 16];
-        loop {
-            match ballast.write_all(&piece) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(()),
-                Err(error) => return Err(error.into()),
+        for size in [1 << 20, 4096] {
+            let piece = vec![0; size];
+            loop {
+                match ballast.write_all(&piece) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
+        Ok(())
     }
 
     pub fn make_room(&self) -> Result {
