@@ -184,6 +184,11 @@ impl Binary {
         self.ask("readyz").is_ok()
     }
 
+    /// True while it answers at all.
+    pub fn is_alive(&self) -> bool {
+        self.ask("livez").is_ok()
+    }
+
     pub fn signal(&self, signal: &str) -> Result {
         self.service.signal(signal)
     }

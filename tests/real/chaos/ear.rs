@@ -198,7 +198,7 @@ impl Ear {
         let began = Instant::now();
         let waited = wait_until(what, limit, || {
             let is_settled = self.settled().is_some_and(|settled| settled > beyond);
-            Ok((is_settled && also()?).then_some(()))
+            Ok((also()? && is_settled).then_some(()))
         });
         waited.map_err(|error| {
             let settled = self.with(|heard| format!("{:?}", heard.settled));

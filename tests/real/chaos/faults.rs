@@ -197,21 +197,21 @@ impl Ground<'_> {
     fn kill_member(&self, member: &Member) -> Result<Outcome> {
         let at = jiff::Timestamp::now();
         member.kill()?;
-        self.recovered(Fault::KillMember, member.name, at, || Ok(member.binary.is_ready()))
+        self.recovered(Fault::KillMember, member.name, at, || Ok(member.binary.is_alive()))
     }
 
     fn freeze(&self, member: &Member, hold: Duration) -> Result<Outcome> {
         member.binary.signal("STOP")?;
         self.linger(hold);
         member.binary.signal("CONT")?;
-        self.recovered(Fault::FreezeMember, member.name, jiff::Timestamp::now(), || Ok(member.binary.is_ready()))
+        self.recovered(Fault::FreezeMember, member.name, jiff::Timestamp::now(), || Ok(member.binary.is_alive()))
     }
 
     fn restart(&self, member: &Member) -> Result<Outcome> {
         let at = jiff::Timestamp::now();
         member.stop()?;
         member.want();
-        self.recovered(Fault::RestartMember, member.name, at, || Ok(member.binary.is_ready()))
+        self.recovered(Fault::RestartMember, member.name, at, || Ok(member.binary.is_alive()))
     }
 
     fn erase(&self, member: &Member) -> Result<Outcome> {
@@ -219,7 +219,7 @@ impl Ground<'_> {
         member.dismiss()?;
         member.binary.erase()?;
         member.want();
-        self.recovered(Fault::EraseDisk, member.name, at, || Ok(member.binary.is_ready()))
+        self.recovered(Fault::EraseDisk, member.name, at, || Ok(member.binary.is_alive()))
     }
 
     fn fill_disk(&self, hold: Duration) -> Result<Outcome> {
@@ -239,7 +239,7 @@ impl Ground<'_> {
         disk.make_room()?;
         let at = jiff::Timestamp::now();
         let ends = self.crew.ends_since(before, member.name);
-        let outcome = self.recovered(Fault::FillDisk, member.name, at, || Ok(member.binary.is_ready()))?;
+        let outcome = self.recovered(Fault::FillDisk, member.name, at, || Ok(member.binary.is_alive()))?;
         Ok(Outcome { note: Some(format!("it ended {ends} times meanwhile")), ..outcome })
     }
 
@@ -251,7 +251,7 @@ impl Ground<'_> {
             return self.recovered(Fault::RemoveMember, guest.name, at, || Ok(true));
         }
         guest.want();
-        self.recovered(Fault::AddMember, guest.name, at, || Ok(guest.binary.is_ready()))
+        self.recovered(Fault::AddMember, guest.name, at, || Ok(guest.binary.is_alive()))
     }
 
     fn kill_broker(&self) -> Result<Outcome> {
