@@ -22,6 +22,7 @@ mod postgres;
 mod process;
 mod product;
 mod publishing;
+mod released;
 mod selftest;
 mod shipped;
 mod source;

@@ -2,6 +2,7 @@
 //!
 //! Must not know: why a member ended.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -144,15 +145,20 @@ impl Crew {
         ends[count..].iter().filter(|(who, _)| *who == name).count()
     }
 
-    /// True where each partition that runs has written a checkpoint since a moment.
-    pub fn has_checkpoints_since(&self, moment: Instant) -> Result<bool> {
-        let mut oldest: f64 = 0.0;
+    /// True where each partition's last checkpoint was written since a moment. Who has lost a partition shows its age for
+    /// a while still, so the least counts.
+    pub fn has_checkpoints_since(&self, moment: Instant, partitions: usize) -> Result<bool> {
+        let mut ages: BTreeMap<String, f64> = BTreeMap::new();
         for member in self.members.iter().filter(|member| member.is_wanted()) {
             let metrics = member.binary.metrics()?;
-            let ages = metrics.lines().filter(|line| line.starts_with("evenkeel_checkpoint_age_seconds"));
-            oldest = ages.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).fold(oldest, f64::max);
+            let told = metrics.lines().filter_map(|line| line.strip_prefix("evenkeel_checkpoint_age_seconds"));
+            for (labels, age) in told.filter_map(|line| line.rsplit_once(' ')) {
+                let least = ages.entry(labels.to_owned()).or_insert(f64::MAX);
+                *least = least.min(age.parse()?);
+            }
         }
-        Ok(oldest < moment.elapsed().as_secs_f64())
+        let since = moment.elapsed().as_secs_f64();
+        Ok(ages.len() == partitions && ages.values().all(|age| *age < since))
     }
 
     /// Waits until all who should run are ready.

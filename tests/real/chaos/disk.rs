@@ -31,9 +31,9 @@ impl SmallDisk {
         Ok(SmallDisk { mount: mount.to_owned(), watchdog })
     }
 
-    /// Takes all the room that is left, to the last page.
+    /// Takes all the room that is left, to the last page; again and again, for who works there gives some back.
     pub fn fill(&self) -> Result {
-        let mut ballast = File::create(self.ballast())?;
+        let mut ballast = File::options().create(true).append(true).open(self.ballast())?;
         for size in [1 << 20, 4096] {
             let piece = vec![0; size];
             loop {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::PARTITIONS;
 use super::crew::{Crew, GUEST, Member, SMALL};
 use super::ear::Ear;
 use crate::real::{Result, Stack};
@@ -76,11 +77,11 @@ pub const LANES: [Lane; 3] = [
             Fault::AddMember,
             Fault::AddMember,
         ],
-        pause: (100, 1500),
+        pause: (50, 800),
     },
     // Without the broker nothing goes on: the others would see little else.
-    Lane { deck: &[Fault::KillBroker, Fault::KillDebezium], pause: (10_000, 20_000) },
-    Lane { deck: &[Fault::BreakStore], pause: (500, 4000) },
+    Lane { deck: &[Fault::KillBroker, Fault::KillDebezium], pause: (8_000, 16_000) },
+    Lane { deck: &[Fault::BreakStore], pause: (200, 3000) },
 ];
 
 /// One fault to come.
@@ -229,13 +230,17 @@ impl Ground<'_> {
             return Ok(Outcome { fault: Fault::FillDisk, who: member.name, recovery: None, note });
         };
         let before = self.crew.count_ends();
-        disk.fill()?;
-        // What is written first may still find room in a file that has it.
+        // Room that was set aside before lasts for a while.
         let noticed = Instant::now() + NOTICED;
         while self.crew.ends_since(before, member.name) == 0 && Instant::now() < noticed && !self.is_over() {
+            disk.fill()?;
             std::thread::park_timeout(Duration::from_millis(25));
         }
-        self.linger(hold);
+        let end = Instant::now() + hold;
+        while Instant::now() < end && !self.is_over() {
+            disk.fill()?;
+            std::thread::park_timeout(Duration::from_millis(25));
+        }
         disk.make_room()?;
         let at = jiff::Timestamp::now();
         let ends = self.crew.ends_since(before, member.name);
@@ -303,7 +308,7 @@ impl Ground<'_> {
             fs::remove_dir_all(&self.store)?;
         }
         let (at, ended) = (jiff::Timestamp::now(), Instant::now());
-        self.recovered(Fault::BreakStore, "store", at, || self.crew.has_checkpoints_since(ended))
+        self.recovered(Fault::BreakStore, "store", at, || self.crew.has_checkpoints_since(ended, PARTITIONS))
     }
 
     fn recovered(
