@@ -101,6 +101,12 @@ impl Shipped {
         self
     }
 
+    /// Further properties for every Kafka client of it.
+    pub fn with_kafka(self, properties: &[(String, String)]) -> Shipped {
+        let lines: String = properties.iter().map(|(name, value)| format!("\n  {name}: \"{value}\"")).collect();
+        self.replace("\nkafka:\n", &format!("\nkafka:{lines}\n"))
+    }
+
     /// Another grace for one of its rules, which has the four seconds of all.
     pub fn with_grace(mut self, rule: &str, grace: &str) -> Shipped {
         let file = self.rules.iter_mut().find(|(name, _)| *name == format!("{rule}.yaml")).expect("it has the rule");

@@ -1,7 +1,10 @@
-//! Partitions that are paused from their assignment until they are resumed, as a member of a group holds and releases
-//! them: whether all of them are read then. With librdkafka 2.12.1 they are not, always: a resume takes its version, the
-//! client's main thread starts the fetcher with a later one, and the resume that is enqueued after that is dropped as
-//! outdated, without an error. The partition stays paused for ever.
+//! Partitions that are paused when they are assigned and resumed when there is an offset to begin at, as a member of a
+//! group holds and releases them: whether all of them are read then. With librdkafka 2.12.1 they are not, always.
+//!
+//! Each of its operations on a partition takes a version, then is put into a queue; one that comes out behind a later
+//! version is dropped as outdated, without an error (`rd_kafka_toppar_op_serve`). A resume takes place while the main
+//! thread, the committed offsets having arrived, starts the fetcher. Where the two cross, the resume is dropped, and the
+//! partition is paused for ever; or the start is, and no second resume helps.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +55,9 @@ fn never_read(consumer: &BaseConsumer, mut missing: BTreeSet<i32>) -> BTreeSet<i
 
 fn list(partitions: impl IntoIterator<Item = i32>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
-    partitions.into_iter().for_each(|partition| drop(list.add_partition("many", partition)));
+    for partition in partitions {
+        list.add_partition("many", partition);
+    }
     list
 }
 
@@ -66,7 +71,9 @@ fn assign_again_and_again(consumer: &BaseConsumer) -> Result<(usize, usize)> {
         consumer.incremental_assign(&all)?;
         consumer.pause(&all)?;
         let released = Instant::now() + Duration::from_micros(dice.below(7000));
-        while Instant::now() < released {}
+        while Instant::now() < released {
+            std::hint::spin_loop();
+        }
         consumer.resume(&all)?;
         let missing = never_read(consumer, (0..PARTITIONS).collect());
         if !missing.is_empty() {
@@ -92,7 +99,11 @@ fn on_busy_cores() -> Result<(usize, usize)> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         // Threads are interrupted anywhere.
-        let spin = || while !stop.load(Ordering::Relaxed) {};
+        let spin = || {
+            while !stop.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        };
         (0..3).for_each(|_| drop(scope.spawn(spin)));
         let lost = assign_again_and_again(&consumer);
         stop.store(true, Ordering::Relaxed);
@@ -101,9 +112,8 @@ fn on_busy_cores() -> Result<(usize, usize)> {
 }
 
 #[test]
-#[ignore = "shows that librdkafka loses a resume now and then, and that a second one helps"]
-fn shows_that_a_resume_can_be_lost() {
+#[ignore = "fails: librdkafka loses a resume, or the start of a fetcher, once in some ten thousand"]
+fn released_partitions_are_read() {
     let (lost, lost_again) = on_busy_cores().expect("the broker works");
-    println!("partitions that a resume did not reach: {lost}; of these, a second one: {lost_again}");
-    assert_eq!(lost_again, 0);
+    assert_eq!((lost, lost_again), (0, 0), "partitions of which nothing came after a resume, and after a second one");
 }

@@ -1,4 +1,4 @@
-//! What is done to members, broker, Debezium and the checkpoint store: three lanes of faults at a time, each a plan from
+//! What is done to members, broker, Debezium and the checkpoint store: four lanes of faults at a time, each a plan from
 //! a seed, and for each fault how long until all history up to it was judged.
 //!
 //! Must not know: what is wrong in the databases, what is said of it.
@@ -58,13 +58,15 @@ impl Fault {
 pub struct Lane {
     /// As they are dealt, again and again: every kind comes before any comes too often.
     deck: &'static [Fault],
+    /// Whom its members' faults may befall.
+    members: &'static [usize],
     pause: (i64, i64),
 }
 
-pub const LANES: [Lane; 3] = [
+pub const LANES: [Lane; 4] = [
+    // Two lanes of members' faults, so that two members may fail at once, though never one in two ways.
     Lane {
         deck: &[
-            Fault::KillMember,
             Fault::KillMember,
             Fault::KillMember,
             Fault::KillMember,
@@ -74,14 +76,26 @@ pub const LANES: [Lane; 3] = [
             Fault::EraseDisk,
             Fault::EraseDisk,
             Fault::FillDisk,
+        ],
+        members: &[0, SMALL],
+        pause: (50, 1500),
+    },
+    Lane {
+        deck: &[
+            Fault::KillMember,
+            Fault::KillMember,
+            Fault::FreezeMember,
+            Fault::RestartMember,
+            Fault::EraseDisk,
             Fault::AddMember,
             Fault::AddMember,
         ],
-        pause: (50, 800),
+        members: &[1],
+        pause: (50, 1500),
     },
     // Without the broker nothing goes on: the others would see little else.
-    Lane { deck: &[Fault::KillBroker, Fault::KillDebezium], pause: (8_000, 16_000) },
-    Lane { deck: &[Fault::BreakStore], pause: (200, 3000) },
+    Lane { deck: &[Fault::KillBroker, Fault::KillDebezium], members: &[0], pause: (8_000, 16_000) },
+    Lane { deck: &[Fault::BreakStore], members: &[0], pause: (200, 3000) },
 ];
 
 /// One fault to come.
@@ -116,7 +130,7 @@ impl Plan {
         let milliseconds = |dice: &mut Dice, low, high| Duration::from_millis(dice.between(low, high).unsigned_abs());
         Planned {
             fault,
-            member: self.dice.below(SMALL as u64 + 1) as usize,
+            member: self.dice.pick(self.lane.members),
             pause: milliseconds(&mut self.dice, self.lane.pause.0, self.lane.pause.1),
             // A session lasts three seconds.
             hold: milliseconds(&mut self.dice, 3500, 8000),

@@ -2,7 +2,8 @@
 //! databases change thousands of times a second; at the end, what was said is what was done to them.
 //!
 //! `make chaos` runs all of it, the suite a short version. EVENKEEL_CHAOS_SECONDS is how long faults go on,
-//! EVENKEEL_CHAOS_SEED their plan, EVENKEEL_CHAOS_RATE the most changes a second.
+//! EVENKEEL_CHAOS_SEED their plan, EVENKEEL_CHAOS_RATE the most changes a second; EVENKEEL_CHAOS_KAFKA, as in
+//! `name=value,name=value`, is what members' Kafka clients are told besides.
 
 mod crew;
 mod disk;
@@ -42,9 +43,16 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// What members' Kafka clients are told besides.
+fn kafka() -> Vec<(String, String)> {
+    let told = std::env::var("EVENKEEL_CHAOS_KAFKA").unwrap_or_default();
+    told.split(',').filter_map(|one| one.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
+}
+
 /// The shipped configuration with shorter graces, more partitions and a checkpoint store.
 fn configuration(name: &str, shop: &Source, pay: &Source, store: &Path) -> Result<Shipped> {
     let mut shipped = Shipped::read("evenkeel.yaml", name, shop, pay)?
+        .with_kafka(&kafka())
         .replace("partitions: 2,", &format!("partitions: {PARTITIONS},"))
         .replace("\nslack: 1s\n", &format!("\ncheckpoints: {{url: \"{}\", every: 3s}}\nslack: 1s\n", store.display()))
         .with_grace("stuck-pending", &format!("{}s", STUCK_GRACE.as_secs()));

@@ -16,7 +16,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::ear::Ear;
-use super::setting;
+use super::{kafka, setting};
 use crate::real::binary::{Binary, Shipped};
 use crate::real::{Broker, Result, wait_until};
 
@@ -169,6 +169,7 @@ fn restarts(orders: i64) -> Result {
     crate::real::create_topics(&broker.bootstrap(), &topics)?;
     let folder = tempfile::tempdir()?;
     let shipped = Shipped::with_own_topics("evenkeel.yaml", "restart")?
+        .with_kafka(&kafka())
         .replace("partitions: 2,", &format!("partitions: {PARTITIONS},"));
     let member = shipped.binary_at(&broker.bootstrap(), folder.path())?;
     let past = now().0 - orders * ARRIVAL - 2_000_000;

@@ -86,7 +86,7 @@ fn chaos_oracle_notices_what_is_lost_repeated_and_false() {
             wrong(2, Kind::Short, Fate::Lasting),
             wrong(3, Kind::Orphan, Fate::Brief),
         ],
-        doubtful: vec![7..9],
+        doubtful: vec![7..8, 8..9],
         ..Book::default()
     };
     let pair = |rule: &str, key: &str| (rule.to_owned(), key.to_owned());
