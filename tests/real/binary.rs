@@ -249,6 +249,12 @@ impl Binary {
         self.service.stop("TERM", Duration::from_secs(20))
     }
 
+    /// Waits for the clean end of one that was sent SIGTERM.
+    pub fn end(&self) -> Result {
+        let ended = self.service.wait_end(Duration::from_secs(20))?;
+        if ended.success() { Ok(()) } else { Err(self.service.failure(&format!("ended in disorder ({ended})"))) }
+    }
+
     /// What `/metrics` says.
     pub fn metrics(&self) -> Result<String> {
         self.ask("metrics")

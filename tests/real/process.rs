@@ -172,6 +172,12 @@ impl Service {
         Ok(status)
     }
 
+    /// Waits until the process has ended; it can be started again then.
+    pub fn wait_end(&self, limit: Duration) -> Result<ExitStatus> {
+        let ended = wait_until(&format!("the end of {}", self.name), limit, || self.ended());
+        ended.map_err(|error| self.failure(&error.to_string()))
+    }
+
     /// An orderly end by `signal` ("TERM", "INT"), or kill -9 when it takes longer than `limit`. An end is orderly
     /// when the process chose it: by exiting with 0, or, as a JVM always does, with 128 + the signal.
     pub fn stop(&self, signal: &str, limit: Duration) -> Result {

@@ -12,6 +12,7 @@ mod faults;
 mod report;
 mod restart;
 mod shop;
+mod stops;
 mod verdict;
 mod wrongs;
 

@@ -20,7 +20,7 @@ use super::{kafka, setting};
 use crate::real::binary::{Binary, Shipped};
 use crate::real::{Broker, Result, wait_until};
 
-const TOPICS: [(&str, i32); 4] = [(ORDERS, 4), (PAYMENTS, 3), (SHOP_HEARTBEAT, 1), (PAY_HEARTBEAT, 1)];
+pub const TOPICS: [(&str, i32); 4] = [(ORDERS, 4), (PAYMENTS, 3), (SHOP_HEARTBEAT, 1), (PAY_HEARTBEAT, 1)];
 
 /// As many as a configuration has that does not say.
 const PARTITIONS: usize = 8;
