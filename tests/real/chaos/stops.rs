@@ -11,7 +11,7 @@ use crate::real::{Broker, Result, wait_until};
 
 const MEMBERS: usize = 3;
 
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 14;
 
 /// Long enough for a member to start, and to end.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ fn stops() -> Result {
         for member in &members {
             member.signal("TERM")?;
             // Its partitions are on their way to the next one, which is told to stop a moment later.
-            std::thread::park_timeout(Duration::from_millis(100 * round as u64));
+            std::thread::park_timeout(Duration::from_millis(60 * round as u64));
         }
         members.iter().try_for_each(Binary::end)?;
     }
