@@ -190,11 +190,20 @@ impl Service {
             Ok(status) if status.success() || status.code() == java_exit_code(signal) => Ok(()),
             Ok(status) => Err(self.failure(&format!("SIG{signal} did not end it in order ({status})"))),
             Err(error) => {
+                self.write_stacks(&child);
                 child.kill()?;
                 child.wait()?;
                 Err(self.failure(&format!("SIG{signal} did not end it, killed: {error}")))
             }
         }
+    }
+
+    /// Where each thread of a process stands that does not end, beside its log, on machines that have gdb.
+    fn write_stacks(&self, child: &Child) {
+        let Ok(file) = File::create(self.log.with_extension("stacks")) else { return };
+        let mut gdb = Command::new("gdb");
+        gdb.args(["-batch", "-ex", "set pagination off", "-ex", "thread apply all bt 30", "-p"]);
+        let _ = gdb.arg(child.id().to_string()).stdin(Stdio::null()).stdout(file).stderr(Stdio::null()).status();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {

@@ -237,9 +237,11 @@ fn keep_logs(stack: &Stack, folder: &Path) -> Result<PathBuf> {
     }
     for entry in std::fs::read_dir(folder)? {
         let member = entry?;
-        let log = member.path().join("evenkeel.log");
-        if log.exists() {
-            std::fs::copy(log, kept.join(format!("{}.log", member.file_name().to_string_lossy())))?;
+        for kind in ["log", "stacks"] {
+            let file = member.path().join("evenkeel").with_extension(kind);
+            if file.exists() {
+                std::fs::copy(file, kept.join(format!("{}.{kind}", member.file_name().to_string_lossy())))?;
+            }
         }
     }
     Ok(kept)
