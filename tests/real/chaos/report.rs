@@ -23,7 +23,7 @@ const SAMPLES: usize = 12;
 
 pub fn faults(outcomes: &[Outcome]) -> String {
     let mut text = format!(
-        "{:<26} {:>5} {:>8} {:>8}  {:<10} {}\n",
+        "{:<28} {:>5} {:>8} {:>8}  {:<10} {}\n",
         "fault", "count", "p50", "max", "worst", "caught up, counted from"
     );
     let mut kinds: BTreeMap<Fault, Vec<(Duration, &str)>> = BTreeMap::new();
@@ -47,10 +47,10 @@ pub fn faults(outcomes: &[Outcome]) -> String {
 }
 
 fn row(name: &str, times: &[(Duration, &str)], measured_from: &str) -> String {
-    let Some((max, worst)) = times.last() else { return format!("{name:<26} {:>5}\n", 0) };
+    let Some((max, worst)) = times.last() else { return format!("{name:<28} {:>5}\n", 0) };
     let (p50, _) = times[times.len() / 2];
     let line = format!(
-        "{name:<26} {:>5} {:>6.1} s {:>6.1} s  {worst:<10} {measured_from}",
+        "{name:<28} {:>5} {:>6.1} s {:>6.1} s  {worst:<10} {measured_from}",
         times.len(),
         p50.as_secs_f64(),
         max.as_secs_f64()
@@ -62,6 +62,8 @@ fn row(name: &str, times: &[(Duration, &str)], measured_from: &str) -> String {
 pub fn ends(ends: &[(&'static str, String)]) -> String {
     let mut by_words: BTreeMap<String, usize> = BTreeMap::new();
     for (name, words) in ends {
+        // The same but for a number is the same.
+        let words = words.replace(|letter: char| letter.is_ascii_digit(), "#");
         *by_words.entry(format!("{name}, {words}")).or_default() += 1;
     }
     let mut text = format!("members that ended by themselves and were started again: {}\n", ends.len());
@@ -74,7 +76,7 @@ pub fn ends(ends: &[(&'static str, String)]) -> String {
 
 pub fn totals(totals: &Totals, verdict: &Verdict) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| writeln!(text, "{name:<26} {value:>9}").expect("text takes text");
+    let mut line = |name: &str, value: String| writeln!(text, "{name:<28} {value:>9}").expect("text takes text");
     line("seed", totals.seed.to_string());
     line("seconds under load", format!("{:.0}", totals.lasted.as_secs_f64()));
     line("changes", totals.changes.to_string());
