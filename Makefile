@@ -5,8 +5,9 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/evenkeel/target
 
 SECONDS_OF_DEMO ?= 60
 SEEDS ?= 20000
+SECONDS_OF_CHAOS ?= 420
 
-.PHONY: help demo test test-real simulate mutate bench lint docs packages stack
+.PHONY: help demo test test-real chaos simulate mutate bench lint docs packages stack
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +34,9 @@ test: lint ## everything: lint, unit tests, stories, simulation, embedded broker
 
 test-real: stack ## the real stack: PostgreSQL, MariaDB, Kafka, Debezium
 	cargo test --test it -- --ignored --nocapture --test-threads=1 real_
+
+chaos: stack ## the real stack while it fails in every way, 10 minutes; then the restart figure
+	EVENKEEL_CHAOS_SECONDS=$(SECONDS_OF_CHAOS) cargo test --test it -- --ignored --nocapture --test-threads=1 full_chaos
 
 simulate: packages ## the simulator against its oracle: make simulate SEEDS=100000
 	EVENKEEL_SEEDS=$(SEEDS) cargo test --test it -- --nocapture sim_

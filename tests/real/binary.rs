@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use evenkeel::app::config;
@@ -16,10 +16,14 @@ use super::{Result, Source, Stack};
 pub struct Binary {
     service: Service,
     config: PathBuf,
+    log: PathBuf,
     state: PathBuf,
     bootstrap: String,
     http: u16,
 }
+
+/// How long a member may take to answer a request: one that is stopped never does.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// A shipped configuration, made fit for a test: its topics, small counts, graces of seconds.
 pub struct Shipped {
@@ -33,18 +37,24 @@ pub const BEYOND_GRACES: u32 = 9;
 impl Shipped {
     /// `file` is one of deploy/; it reads the topics of both sources.
     pub fn read(file: &str, name: &str, shop: &Source, pay: &Source) -> Result<Shipped> {
-        let deploy = Path::new("deploy");
-        let mut text = std::fs::read_to_string(deploy.join(file))?;
-        let old = text.lines().find(|line| line.starts_with("reconciliation: ")).expect("it has a name").to_owned();
-        text = text.replace(&old, &format!("reconciliation: {name}"));
+        let mut shipped = Shipped::with_own_topics(file, name)?;
         for (from, to) in [
             ("shop.shop.heartbeat", shop.heartbeat_topic()),
             ("shop.shop.orders", shop.topic("orders")),
             ("pay.pay.heartbeat", pay.heartbeat_topic()),
             ("pay.pay.payments", pay.topic("payments")),
         ] {
-            text = text.replace(from, &to);
+            shipped.text = shipped.text.replace(from, &to);
         }
+        Ok(shipped)
+    }
+
+    /// The same with the topics that the file itself names.
+    pub fn with_own_topics(file: &str, name: &str) -> Result<Shipped> {
+        let deploy = Path::new("deploy");
+        let mut text = std::fs::read_to_string(deploy.join(file))?;
+        let old = text.lines().find(|line| line.starts_with("reconciliation: ")).expect("it has a name").to_owned();
+        text = text.replace(&old, &format!("reconciliation: {name}"));
         // A member that was killed is not waited for so long.
         text = text
             .replace("\nkafka:\n", "\nkafka:\n  session.timeout.ms: \"3000\"\n  heartbeat.interval.ms: \"500\"\n");
@@ -91,6 +101,19 @@ impl Shipped {
         self
     }
 
+    /// Further properties for every Kafka client of it.
+    pub fn with_kafka(self, properties: &[(String, String)]) -> Shipped {
+        let lines: String = properties.iter().map(|(name, value)| format!("\n  {name}: \"{value}\"")).collect();
+        self.replace("\nkafka:\n", &format!("\nkafka:{lines}\n"))
+    }
+
+    /// Another grace for one of its rules, which has the four seconds of all.
+    pub fn with_grace(mut self, rule: &str, grace: &str) -> Shipped {
+        let file = self.rules.iter_mut().find(|(name, _)| *name == format!("{rule}.yaml")).expect("it has the rule");
+        file.1 = file.1.replace("    grace: 4s", &format!("    grace: {grace}"));
+        self
+    }
+
     /// The rule files that the configuration names, as YAML.
     pub fn rule_files(&self) -> Vec<serde_json::Value> {
         let named = self.rules.iter().filter(|(name, _)| self.text.contains(&format!("rules/{name}")));
@@ -108,6 +131,11 @@ impl Shipped {
 
     /// Writes it to a folder and makes a process of it.
     pub fn binary(&self, stack: &Stack, folder: &Path) -> Result<Binary> {
+        self.binary_at(&stack.bootstrap(), folder)
+    }
+
+    /// The same at a broker that is no part of a stack.
+    pub fn binary_at(&self, bootstrap: &str, folder: &Path) -> Result<Binary> {
         let [http] = free_ports()?;
         std::fs::create_dir_all(folder.join("rules"))?;
         for (name, text) in &self.rules {
@@ -117,9 +145,10 @@ impl Shipped {
         std::fs::write(&config, format!("{}http: {{listen: \"127.0.0.1:{http}\"}}\n", self.text))?;
         Ok(Binary {
             service: Service::new("evenkeel", folder.join("evenkeel.log")),
+            log: folder.join("evenkeel.log"),
             config,
             state: folder.join("state"),
-            bootstrap: stack.bootstrap(),
+            bootstrap: bootstrap.to_owned(),
             http,
         })
     }
@@ -139,12 +168,62 @@ impl Binary {
         command
     }
 
+    /// The same with its state in another folder, which may be a disk of its own.
+    pub fn with_state(mut self, state: PathBuf) -> Binary {
+        self.state = state;
+        self
+    }
+
     /// Starts `evenkeel run` and waits until it is ready.
     pub fn start(&self) -> Result {
-        self.service.start(self.command("run"))?;
-        self.service.wait_ready(Duration::from_secs(60), || {
-            Ok(ureq::get(&self.url("readyz")).call().is_ok_and(|answer| answer.status() == 200))
-        })
+        self.launch()?;
+        self.service.wait_ready(Duration::from_secs(60), || Ok(self.is_ready()))
+    }
+
+    /// Starts `evenkeel run` and waits for nothing.
+    pub fn launch(&self) -> Result {
+        self.service.start(self.command("run"))
+    }
+
+    /// True once every partition assigned to it has caught up.
+    pub fn is_ready(&self) -> bool {
+        self.ask("readyz").is_ok()
+    }
+
+    /// True while it answers at all.
+    pub fn is_alive(&self) -> bool {
+        self.ask("livez").is_ok()
+    }
+
+    pub fn signal(&self, signal: &str) -> Result {
+        self.service.signal(signal)
+    }
+
+    /// True where it does not run, and was not found to have ended by itself.
+    pub fn is_idle(&self) -> bool {
+        self.service.is_idle()
+    }
+
+    /// How it ended, where it has by itself; told once.
+    pub fn ended(&self) -> Result<Option<ExitStatus>> {
+        self.service.ended()
+    }
+
+    /// The error that it said last, if any.
+    pub fn last_error(&self) -> Option<String> {
+        let log = std::fs::read_to_string(&self.log).ok()?;
+        log.lines().rfind(|line| line.starts_with("error: ")).map(str::to_owned)
+    }
+
+    /// Loses its disk. It must not run.
+    pub fn erase(&self) -> Result {
+        assert!(self.is_idle(), "a disk is erased while nobody writes to it");
+        // The folder itself may be a mount.
+        for entry in std::fs::read_dir(&self.state).into_iter().flatten() {
+            let path = entry?.path();
+            if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+        }
+        Ok(())
     }
 
     /// Runs it until it ends, which must be with an error; gives the end of its log.
@@ -170,13 +249,21 @@ impl Binary {
         self.service.stop("TERM", Duration::from_secs(20))
     }
 
-    /// What `/metrics` says.
-    pub fn metrics(&self) -> Result<String> {
-        Ok(ureq::get(&self.url("metrics")).call()?.body_mut().read_to_string()?)
+    /// Waits for the clean end of one that was sent SIGTERM.
+    pub fn end(&self) -> Result {
+        let ended = self.service.wait_end(Duration::from_secs(20))?;
+        if ended.success() { Ok(()) } else { Err(self.service.failure(&format!("ended in disorder ({ended})"))) }
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}/{path}", self.http)
+    /// What `/metrics` says.
+    pub fn metrics(&self) -> Result<String> {
+        self.ask("metrics")
+    }
+
+    fn ask(&self, path: &str) -> Result<String> {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().timeout_global(Some(ANSWER)).proxy(None).build().into();
+        Ok(agent.get(&format!("http://127.0.0.1:{}/{path}", self.http)).call()?.body_mut().read_to_string()?)
     }
 
     /// `evenkeel acknowledge`: what it prints.

@@ -129,6 +129,13 @@ impl Connect {
         self.get(&format!("connectors/{name}/status"))
     }
 
+    /// True where the connector or a task of it has given up: Connect does not start it again.
+    pub fn has_failed(&self, name: &str) -> Result<bool> {
+        let status = self.status(name)?.unwrap_or_default();
+        let tasks = status["tasks"].as_array().map_or(&[][..], Vec::as_slice);
+        Ok(status["connector"]["state"] == "FAILED" || tasks.iter().any(|task| task["state"] == "FAILED"))
+    }
+
     /// The source's own position as Connect has stored it.
     pub fn offsets(&self, name: &str) -> Result<Value> {
         self.get(&format!("connectors/{name}/offsets"))?

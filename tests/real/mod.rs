@@ -10,6 +10,7 @@
 
 mod anew;
 mod binary;
+mod chaos;
 mod conformance;
 mod connect;
 mod error;
@@ -21,6 +22,7 @@ mod postgres;
 mod process;
 mod product;
 mod publishing;
+mod released;
 mod selftest;
 mod shipped;
 mod source;

@@ -152,6 +152,32 @@ impl Service {
         Ok(())
     }
 
+    /// Sends a signal, if the process runs.
+    pub fn signal(&self, signal: &str) -> Result {
+        self.lock().as_ref().map_or(Ok(()), |child| send_signal(child, signal))
+    }
+
+    /// True where nothing runs: it was never started, was killed or stopped.
+    pub fn is_idle(&self) -> bool {
+        self.lock().is_none()
+    }
+
+    /// How the process ended, where it has by itself; told once, and then it can be started again.
+    pub fn ended(&self) -> Result<Option<ExitStatus>> {
+        let mut child = self.lock();
+        let status = child.as_mut().map_or(Ok(None), Child::try_wait)?;
+        if status.is_some() {
+            *child = None;
+        }
+        Ok(status)
+    }
+
+    /// Waits until the process has ended; it can be started again then.
+    pub fn wait_end(&self, limit: Duration) -> Result<ExitStatus> {
+        let ended = wait_until(&format!("the end of {}", self.name), limit, || self.ended());
+        ended.map_err(|error| self.failure(&error.to_string()))
+    }
+
     /// An orderly end by `signal` ("TERM", "INT"), or kill -9 when it takes longer than `limit`. An end is orderly
     /// when the process chose it: by exiting with 0, or, as a JVM always does, with 128 + the signal.
     pub fn stop(&self, signal: &str, limit: Duration) -> Result {
@@ -164,11 +190,20 @@ impl Service {
             Ok(status) if status.success() || status.code() == java_exit_code(signal) => Ok(()),
             Ok(status) => Err(self.failure(&format!("SIG{signal} did not end it in order ({status})"))),
             Err(error) => {
+                self.write_stacks(&child);
                 child.kill()?;
                 child.wait()?;
                 Err(self.failure(&format!("SIG{signal} did not end it, killed: {error}")))
             }
         }
+    }
+
+    /// Where each thread of a process stands that does not end, beside its log, on machines that have gdb.
+    fn write_stacks(&self, child: &Child) {
+        let Ok(file) = File::create(self.log.with_extension("stacks")) else { return };
+        let mut gdb = Command::new("gdb");
+        gdb.args(["-batch", "-ex", "set pagination off", "-ex", "thread apply all bt 30", "-p"]);
+        let _ = gdb.arg(child.id().to_string()).stdin(Stdio::null()).stdout(file).stderr(Stdio::null()).status();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {

@@ -192,6 +192,10 @@ impl Stack {
         self.connect.restart_connector(name)
     }
 
+    pub fn connector_has_failed(&self, name: &str) -> Result<bool> {
+        self.connect.has_failed(name)
+    }
+
     pub fn delete_connector(&self, name: &str) -> Result {
         self.connect.delete_connector(name)
     }

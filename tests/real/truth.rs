@@ -24,10 +24,12 @@ pub fn truth(stack: &Stack, files: &[Json], lookups: &[LookupTable]) -> Result<T
         Some(text) => format!("'{}'", text.replace('\'', "''")),
         None => "null".to_owned(),
     };
-    for row in stack.maria("select id, order_id, kind, status, amount, currency from pay.payments")? {
-        let values: Vec<String> = row.iter().map(quoted).collect();
-        stack.pg(&format!("insert into truth.payments values ({})", values.join(", ")))?;
+    for rows in stack.maria("select id, order_id, kind, status, amount, currency from pay.payments")?.chunks(1000) {
+        let row = |row: &Vec<Option<String>>| format!("({})", row.iter().map(quoted).collect::<Vec<_>>().join(", "));
+        let values: Vec<String> = rows.iter().map(row).collect();
+        stack.pg(&format!("insert into truth.payments values {}", values.join(", ")))?;
     }
+    stack.pg("create index on truth.payments (order_id); analyze truth.orders; analyze truth.payments")?;
     for LookupTable { name, columns, rows } in lookups {
         let columns: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name, column.ty)).collect();
         stack.pg(&format!("create table truth.{name} ({})", columns.join(", ")))?;
