@@ -37,8 +37,7 @@ impl IngestStage {
         let plan = Arc::clone(&settings.plan);
         let ingest = Ingest::new(plan, partitions, commit_time, key_may_change, settings.patience);
         let sources = KafkaSources::join(&settings, stop)?;
-        let changes: Vec<_> = (0..partitions).map(|partition| (settings.topics.changes.clone(), partition)).collect();
-        let has_history = sources.offsets.ends(&changes)?.iter().any(|(.., end)| *end > 0);
+        let has_history = sources.has_history()?;
         let linger_us = i64::try_from(settings.limits.linger_ms * 1000).unwrap_or(i64::MAX);
         let rounds = Rounds { linger_us, bytes: settings.limits.block_bytes };
         let intake = Intake::begin(sources, ingest, rounds, has_history)?;

@@ -212,7 +212,15 @@ impl World for Seat {
     }
 
     fn bounds(&mut self) -> Result<(i64, i64), StageError> {
-        Ok(self.reader.bounds(self.given.partition)?)
+        loop {
+            match self.reader.bounds(self.given.partition) {
+                Err(failure) if failure.is_passing() && self.tenure() == Tenure::Held => {
+                    tracing::warn!(%failure, partition = self.given.partition, "the brokers are asked again");
+                    std::thread::sleep(PAUSE);
+                }
+                bounds => return Ok(bounds?),
+            }
+        }
     }
 
     fn seek(&mut self, offset: i64) -> Result<(), StageError> {
@@ -228,8 +236,7 @@ impl World for Seat {
                 let block = block.map_err(|source| StageError::Block { partition, offset, source })?;
                 Ok(Reading::Block { offset, block, fingerprint: block::fingerprint(payload) })
             }
-            changes::Reading::End => Ok(Reading::End),
-            changes::Reading::Nothing => Ok(Reading::Nothing),
+            changes::Reading::End | changes::Reading::Nothing => Ok(Reading::Nothing),
         }
     }
 

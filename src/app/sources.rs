@@ -82,6 +82,13 @@ impl KafkaSources {
         })
     }
 
+    /// True where the changes log holds something.
+    pub fn has_history(&self) -> Result<bool, StageError> {
+        let topics = &self.settings.topics;
+        let all: Vec<_> = (0..topics.partitions).map(|partition| (topics.changes.clone(), partition)).collect();
+        Ok(self.insist(|offsets| offsets.ends(&all))?.iter().any(|(.., end)| *end > 0))
+    }
+
     /// Sources of which updates came without their before images since this was last asked.
     pub fn take_incomplete(&mut self) -> BTreeSet<SourceIndex> {
         std::mem::take(&mut self.incomplete)

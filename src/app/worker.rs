@@ -93,7 +93,7 @@ impl Bench {
         seconds(telemetry::PUBLISH_SECONDS, step.published_us);
         seconds(telemetry::FLUSH_SECONDS, step.flushed_us);
         step.events.into_iter().for_each(|(rule, event)| count(rule, event));
-        if step.at_end {
+        if self.worker.has_caught_up() {
             self.worker.world().given.status.phase.store(1, Ordering::Relaxed);
         }
         if step.blocks > 0 {

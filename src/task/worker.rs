@@ -121,8 +121,6 @@ pub enum Reading {
         block: Block,
         fingerprint: u64,
     },
-    /// Everything that is there has been read.
-    End,
     Nothing,
 }
 
@@ -161,8 +159,6 @@ pub enum Misfit {
 pub struct Step {
     /// Blocks that were applied.
     pub blocks: usize,
-    /// True where the end of the changes log was reached.
-    pub at_end: bool,
     /// How long judging took, publishing, and writing the state, microseconds; 0 for what was not done.
     pub settled_us: i64,
     pub published_us: i64,
@@ -186,6 +182,8 @@ pub struct Worker<W: World> {
     is_void: bool,
     /// The block before the first one to apply, where it is to be looked at: its offset and fingerprint.
     before: Option<(i64, u64)>,
+    /// Where the changes log ended when it began.
+    end: i64,
 }
 
 /// What a worker may take.
@@ -232,6 +230,7 @@ impl<W: World> Worker<W> {
             is_dirty: false,
             is_void: false,
             before,
+            end,
             world,
         }))
     }
@@ -242,6 +241,11 @@ impl<W: World> Worker<W> {
 
     pub fn world(&mut self) -> &mut W {
         &mut self.world
+    }
+
+    /// True once everything is applied that was in the changes log when it began.
+    pub fn has_caught_up(&self) -> bool {
+        self.task.next_offset() >= self.end
     }
 
     /// The cause of the last record that readers can see.
@@ -294,10 +298,6 @@ impl<W: World> Worker<W> {
                     if self.is_void || self.task.wants_flush() {
                         break;
                     }
-                }
-                Reading::End => {
-                    step.at_end = true;
-                    break;
                 }
                 Reading::Nothing => break,
             }

@@ -22,7 +22,6 @@ mod postgres;
 mod process;
 mod product;
 mod publishing;
-mod released;
 mod selftest;
 mod shipped;
 mod source;

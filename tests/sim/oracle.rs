@@ -122,11 +122,12 @@ impl Oracle<'_> {
         let mut baseline = None;
         let mut settled_by: Vec<Option<Micros>> = Vec::new();
         let mut turns: Vec<Turn> = Vec::new();
-        let mut newest = [0; 2];
+        // Whoever has heard of no other takes the first one for the beginning.
+        let mut newest: [Option<u32>; 2] = [None; 2];
         let mut topics = [0; 3];
         let mut hear = |database: usize, (epoch, _): Place, verdict: &mut Verdict| {
-            verdict.epochs += u64::from(epoch > newest[database]);
-            newest[database] = newest[database].max(epoch);
+            verdict.epochs += u64::from(newest[database].is_some_and(|newest| epoch > newest));
+            newest[database] = newest[database].max(Some(epoch));
         };
         let mut promises: Vec<(usize, Micros, Option<Proof>)> = Vec::new();
         for (cause, lines) in (0..).zip(log) {

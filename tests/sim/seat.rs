@@ -177,7 +177,7 @@ impl World for SimSeat {
             // What librdkafka says where `auto.offset.reset` is `error`.
             return Err(Fault::Brokers(Severity::Unknown));
         }
-        let Some(logged) = log.blocks.get(self.next) else { return Ok(Reading::End) };
+        let Some(logged) = log.blocks.get(self.next) else { return Ok(Reading::Nothing) };
         let block = block::decode(&logged.bytes, &outside.plans[0].catalog).expect("what was encoded can be decoded");
         let reading =
             Reading::Block { offset: self.next as i64, block, fingerprint: block::fingerprint(&logged.bytes) };

@@ -151,8 +151,22 @@ pub struct TopicReader {
 impl TopicReader {
     /// `fetch_bytes` bounds what is fetched ahead, over all partitions.
     pub fn open(properties: &Properties, topic: &str, fetch_bytes: usize) -> Result<TopicReader, KafkaFailure> {
+        TopicReader::begin(properties, topic, fetch_bytes, &[])
+    }
+
+    /// One that is to say soon that there is nothing more: a broker holds its answer back for that long, milliseconds.
+    pub fn hurried(properties: &Properties, topic: &str, fetch_bytes: usize) -> Result<TopicReader, KafkaFailure> {
+        TopicReader::begin(properties, topic, fetch_bytes, &[("fetch.wait.max.ms", "20")])
+    }
+
+    fn begin(
+        properties: &Properties,
+        topic: &str,
+        fetch_bytes: usize,
+        more: &[(&str, &str)],
+    ) -> Result<TopicReader, KafkaFailure> {
         let fetch_kbytes = (fetch_bytes / 1024).max(64).to_string();
-        let config = properties.with(&[
+        let mut config = properties.with(&[
             // librdkafka asks for a group even where none is joined.
             ("group.id", "evenkeel-reader"),
             ("enable.auto.commit", "false"),
@@ -165,6 +179,9 @@ impl TopicReader {
             ("fetch.message.max.bytes", "1048576"),
             ("allow.auto.create.topics", "false"),
         ]);
+        for (name, value) in more {
+            config.set(*name, *value);
+        }
         let consumer = config.create_with_context(Quiet).context(|| format!("consumer of {topic}"))?;
         Ok(TopicReader { consumer, topic: topic.to_owned() })
     }

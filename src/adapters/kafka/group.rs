@@ -33,6 +33,8 @@ struct GroupContext {
     movements: Mutex<Vec<Movement>>,
     /// True once the group has given an assignment, be it an empty one.
     joined: AtomicBool,
+    /// True once the member is about to leave.
+    leaving: AtomicBool,
 }
 
 impl ClientContext for GroupContext {
@@ -60,8 +62,11 @@ impl ConsumerContext for GroupContext {
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
             self.joined.store(true, Ordering::Relaxed);
-            if let Err(error) = consumer.pause(partitions) {
-                tracing::error!(%error, "newly assigned partitions could not be paused");
+            // A client that is being closed may wait for the answer for ever. What is read in spite of it is dropped.
+            if !self.leaving.load(Ordering::Relaxed)
+                && let Err(error) = consumer.pause(partitions)
+            {
+                tracing::warn!(%error, "newly assigned partitions could not be paused");
             }
             self.note(partitions, |topic, partition| Movement::Assigned { topic, partition });
         }
@@ -80,6 +85,12 @@ pub struct Member {
     consumer: BaseConsumer<GroupContext>,
     group: String,
     topics: Vec<String>,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.consumer.context().leaving.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Member {

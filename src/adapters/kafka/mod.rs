@@ -118,6 +118,8 @@ impl Properties {
         config.set("client.id", "evenkeel");
         // A topic that is created later, and a partition that is added, are found soon; the default is five minutes.
         config.set("topic.metadata.refresh.interval.ms", "10000");
+        // A broker that is back is found soon; the default is ten seconds.
+        config.set("reconnect.backoff.max.ms", "1000");
         for (name, value) in &self.0 {
             config.set(name, value);
         }

@@ -109,7 +109,7 @@ impl Offsets {
         for (topic, partition) in partitions {
             list.add_partition_offset(topic, *partition, place).context(what)?;
         }
-        let offsets = self.client.offsets_for_times(list, ANSWER).context(what)?;
+        let offsets = self.client.offsets_for_times(list, SOON).context(what)?;
         Ok(offsets_of(&offsets))
     }
 }

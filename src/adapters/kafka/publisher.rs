@@ -196,8 +196,11 @@ fn begin(properties: &Properties, transactional_id: &str) -> Result<BaseProducer
 
 /// Reads back from the end of a partition until a record with a cause is found: the last one of ours.
 fn last_record(properties: &Properties, topic: &str, partition: i32) -> Result<Option<Last>, KafkaFailure> {
-    let reader = TopicReader::open(properties, topic, 1 << 20)?;
+    let reader = TopicReader::hurried(properties, topic, 1 << 20)?;
     let (start, end) = reader.bounds(partition)?;
+    if start == end {
+        return Ok(None);
+    }
     let mut back = 64;
     loop {
         let from = (end - back).max(start);
