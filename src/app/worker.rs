@@ -4,7 +4,7 @@
 //! said is forgotten and what is said again on replay is dropped by its cause.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::time::{Duration, Instant as Moment};
@@ -15,7 +15,7 @@ use rdkafka::message::Message as _;
 use super::StageError;
 use super::checkpointer::Checkpointer;
 use super::settings::Settings;
-use crate::adapters::checkpoints::{self, About, CheckpointError, Checkpoints, Manifest};
+use crate::adapters::checkpoints::{About, Checkpoints, Home, Manifest, Refused};
 use crate::adapters::clock::now;
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::changes::{Reading, TopicReader};
@@ -82,55 +82,26 @@ fn renderer(settings: &Settings, plan: &Plan) -> Renderer {
     Renderer::new(plan, masks, settings.mask_key.clone())
 }
 
-/// Opens the partition's state: this disk's, or a checkpoint's where that goes further. Also says why a checkpoint could
-/// not be read, where that is so.
-fn open_furthest(seat: &Seat, path: &Path) -> Result<(Task<RocksStore>, Option<CheckpointError>), StageError> {
+/// Opens the partition's state: this disk's, or a checkpoint's where that goes further. Also gives those that were refused.
+fn open_furthest(seat: &Seat, home: &Home) -> Result<(Task<RocksStore>, Refused), StageError> {
     let Seat { settings, partition, stop, .. } = seat;
-    let open = || {
-        let store = RocksStore::open(path, &seat.memory)?;
+    let open = |folder: &Path| {
+        let store = RocksStore::open(folder, &seat.memory)?;
         let share = settings.limits.cache_bytes / settings.topics.partitions.max(1) as usize;
         let ownership = Ownership { partition: *partition, partitions: settings.topics.partitions };
         Ok::<_, StageError>(Task::open(Arc::clone(&settings.plan), ownership, store, Limits::memory(share))?)
     };
-    let task = open()?;
-    let own = task.next_offset();
-    let Some(checkpoints) = &seat.checkpoints else { return Ok((task, None)) };
-    let unread = |task, error: CheckpointError| {
-        tracing::warn!(partition, own, %error, "no checkpoint could be read; this disk's state goes on");
-        Ok((task, Some(error)))
-    };
-    match checkpoints.list(*partition, stop) {
-        Ok(listed) if listed.iter().any(|listed| listed.next_offset > own) => drop(task),
-        Ok(_) => return Ok((task, None)),
-        Err(error) => return unread(task, error),
-    }
-    let began = Moment::now();
-    let refused = |error: &CheckpointError| tracing::warn!(partition, %error, "a checkpoint is refused");
-    let Manifest { next_offset, files, .. } = match checkpoints.restore(*partition, own, path, stop, refused) {
-        Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok((open()?, None)),
-        Err(error) => return unread(open()?, error),
-    };
-    match open() {
-        Ok(task) if task.next_offset() == next_offset => {
-            let (bytes, took) = (files.iter().map(|file| file.bytes).sum::<u64>(), began.elapsed());
-            tracing::info!(partition, own, next_offset, bytes, ?took, "state restored from a checkpoint");
-            checkpoints::keep(path)?;
-            Ok((task, None))
-        }
-        result => {
-            let error = result.err().map(|error| error.to_string());
-            tracing::error!(
-                partition,
-                own,
-                next_offset,
-                error,
-                "a checkpoint's state cannot be opened here; this disk's goes on"
-            );
-            checkpoints::undo(path)?;
-            Ok((open()?, None))
-        }
-    }
+    let task = open(home.folder())?;
+    let (began, own) = (Moment::now(), task.next_offset());
+    let Some(checkpoints) = &seat.checkpoints else { return Ok((task, Refused::default())) };
+    let opens = |folder: &Path| open(folder).map(|task| task.next_offset());
+    let (fetched, refused) = checkpoints.fetch(*partition, own, home, stop, opens);
+    let Some(fetched) = fetched else { return Ok((task, refused)) };
+    drop(task);
+    let Manifest { next_offset, files, .. } = fetched.install()?;
+    let (bytes, took) = (files.iter().map(|file| file.bytes).sum::<u64>(), began.elapsed());
+    tracing::info!(partition, own, next_offset, bytes, ?took, "state restored from a checkpoint");
+    Ok((open(home.folder())?, refused))
 }
 
 /// One partition's work.
@@ -143,6 +114,8 @@ pub struct Worker {
     /// Writes records about the rules of `plan`.
     renderer: Renderer,
     plan: Arc<Plan>,
+    /// Dropped after all that works in it.
+    _home: Arc<Home>,
     counted: Counts,
     /// By rule id, how often its answer had been uncertain when it was last reported.
     uncertain: BTreeMap<Box<str>, u64>,
@@ -154,11 +127,9 @@ impl Worker {
     pub fn open(seat: Seat) -> Result<Option<Worker>, StageError> {
         let Seat { settings, properties, partition, .. } = &seat;
         let topics = &settings.topics;
-        let path: PathBuf = settings.state_dir.join(&*settings.plan.reconciliation).join(partition.to_string());
-        checkpoints::recover(&path)?;
-        let create = std::fs::create_dir_all(&path);
-        create.map_err(|source| StageError::StateFolder { path: path.clone(), source })?;
-        let (task, unread) = open_furthest(&seat, &path)?;
+        let path = settings.state_dir.join(&*settings.plan.reconciliation).join(partition.to_string());
+        let home = Arc::new(Home::lock(&path)?);
+        let (task, refused) = open_furthest(&seat, &home)?;
         let outputs = OutputTopics {
             discrepancies: topics.discrepancies.clone(),
             open: topics.open.clone(),
@@ -180,12 +151,11 @@ impl Worker {
         let (start, end) = reader.bounds(*partition)?;
         let next = task.next_offset();
         if next < start {
-            // It may go further than this disk's state.
-            if let Some(error) = unread {
-                return Err(error.into());
-            }
-            let topic = topics.changes.clone();
-            return Err(StageError::ChangesOvertaken { topic, partition: *partition, next, start });
+            let (topic, partition) = (topics.changes.clone(), *partition);
+            return Err(match refused.hope(start) {
+                Some(why) => StageError::ChangesOvertakenHere { topic, partition, next, start, why },
+                None => StageError::ChangesOvertaken { topic, partition, next, start },
+            });
         }
         if next > end {
             return Err(StageError::ChangesGap {
@@ -204,13 +174,14 @@ impl Worker {
         tracing::info!(partition, next, end, published = ?publisher.published(), "partition opened");
         let checkpointer = seat.checkpoints.clone().zip(settings.checkpoints.as_ref()).map(|(checkpoints, given)| {
             let every = Duration::from_millis(given.every_ms);
-            Checkpointer::begin(checkpoints, *partition, every, (&path, next))
+            Checkpointer::begin(checkpoints, *partition, every, (Arc::clone(&home), next))
         });
         let worker = Worker {
             checkpointer,
             uncertain: task.cannot_compare().clone(),
             renderer: renderer(settings, task.plan()),
             plan: Arc::clone(task.plan()),
+            _home: home,
             counted: Counts::default(),
             complained: Moment::now(),
             seat,
