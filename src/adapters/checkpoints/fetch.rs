@@ -30,7 +30,7 @@ impl Fetched<'_> {
 
 /// What was not taken, the furthest first: where it goes on, and why. What could not even be listed may go anywhere.
 #[derive(Debug, Default)]
-pub struct Refused(Vec<(i64, CheckpointError)>);
+pub struct Refused(pub(super) Vec<(i64, CheckpointError)>);
 
 impl Refused {
     /// Why a state that goes on at `offset` or later cannot be had now, where it may be later: with another evenkeel, or

@@ -51,7 +51,8 @@ impl Store {
     }
 
     /// A store that is there already.
-    pub fn of(store: Arc<dyn ObjectStore>, runtime: Handle) -> Store {
+    #[cfg(test)]
+    pub(super) fn of(store: Arc<dyn ObjectStore>, runtime: Handle) -> Store {
         Store { store, root: Key::default(), runtime }
     }
 

@@ -1,11 +1,15 @@
 //! Checkpoints in a folder: what is written comes back to the byte, or is refused with a reason.
 
+mod faults;
+mod toxic;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
 
+use self::toxic::{Fate, Request, Shelf, Toxic};
 use super::digests::paths;
 use super::home::clear;
 use super::*;
@@ -35,7 +39,7 @@ impl Place {
         let url = url::Url::from_directory_path(self.store()).expect("a path");
         let runtime = self.runtime.handle().clone();
         let store = Store::open(&url, &BTreeMap::new(), runtime).expect("it opens");
-        Checkpoints::new(store, of(partitions), VERSION, 2)
+        Checkpoints::new(store, identity(partitions), VERSION, 2)
     }
 
     /// A state's files, as `(name, content)`, and one that says where it goes on.
@@ -70,7 +74,7 @@ impl Place {
 
     /// Where the store has what is of partition 1.
     fn partition(&self) -> PathBuf {
-        self.store().join("shop").join(of(4).hash()).join("1")
+        self.store().join("shop").join(identity(4).hash()).join("1")
     }
 
     fn objects(&self) -> Vec<PathBuf> {
@@ -79,7 +83,7 @@ impl Place {
     }
 }
 
-fn of(partitions: i32) -> Identity {
+fn identity(partitions: i32) -> Identity {
     let [reconciliation, cluster, topic] = ["shop", "kafka-1", "changes"].map(str::to_owned);
     Identity { reconciliation, cluster, topic, partitions }
 }
@@ -457,4 +461,45 @@ fn old_checkpoints_are_collected_with_their_files_though_never_one_that_is_being
     assert!(!lease.exists());
     assert_eq!(files().len(), 5, "shared, and four of their own");
     assert_eq!(place.restore(0).0.map(|(next, files)| (next, files.len())), Some((50, 2)));
+}
+
+/// A large state takes longer to come than a lease lasts.
+#[test]
+fn a_lease_is_renewed_while_it_is_restored() {
+    let place = Place::new();
+    let shelf = Arc::new(Shelf::default());
+    let of = |toxic: Toxic| {
+        let store = Store::of(Arc::new(toxic), place.runtime.handle().clone());
+        Checkpoints::new(store, identity(4), VERSION, 1)
+    };
+    let others = of(Toxic::new(&shelf, |_| Fate::Served));
+    let write = |next_offset, files: &[(&str, &str)]| {
+        let (state, digests) = (place.state(next_offset, files), &mut Digests::default());
+        others.upload(1, &state, &about(next_offset), digests, &GO).map(|_| state).expect("it is written")
+    };
+    write(10, &SECOND);
+    let (clock, writer) = (Arc::clone(&shelf), others.clone());
+    let newer = place.state(20, &FIRST);
+    // Before each file a newer checkpoint is written, and what is old collected; then the lease grows old.
+    let meanwhile = move |request: Request<'_>| {
+        if let Request::Get(key) = request
+            && key.as_ref().contains("/files/")
+        {
+            let write = || writer.upload(1, &newer, &about(20), &mut Digests::default(), &GO).map(drop);
+            std::thread::scope(|scope| scope.spawn(write).join().expect("it ends")).expect("it is written");
+            clock.pass(2 * PATIENCE);
+        }
+        Fate::Served
+    };
+    let mut slow = of(Toxic::new(&shelf, meanwhile));
+    // As though every piece took a quarter of it.
+    slow.patience = Duration::ZERO;
+    let home = place.home();
+    let (fetched, refused) = slow.fetch(1, 0, &home, &GO, opens);
+    assert_eq!(refused.reasons(), [""; 0]);
+    assert_eq!(fetched.expect("it is whole").install().expect("it can be renamed").next_offset, 10);
+    assert_eq!(content(home.folder()), owned(&SECOND));
+    shelf.pass(2 * PATIENCE);
+    write(30, &FIRST);
+    assert!(shelf.keys().iter().all(|key| !key.as_ref().contains("/restoring/")), "it was given back");
 }
