@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use evenkeel::adapters::checkpoints::{About, Checkpoints, Digests, Identity, Store};
+use evenkeel::adapters::checkpoints::{About, Checkpoints, Digests, Home, HomeError, Identity, Store};
 use evenkeel::adapters::clock::now;
 use evenkeel::adapters::kafka::Properties;
 use evenkeel::adapters::kafka::admin::Admin;
+use evenkeel::app::StageError;
 use evenkeel::app::run::Runtime;
 use evenkeel::app::settings::{CheckpointSettings, Settings};
 use evenkeel::task::wire::state;
@@ -106,4 +107,18 @@ fn embedded_a_checkpoint_that_cannot_be_opened_costs_nothing() {
     product.stop().expect("it stops cleanly");
     let summary = theatre.judge.summary();
     assert!(summary.is_right() && summary.injected() >= 2, "{summary}");
+}
+
+#[test]
+fn embedded_a_state_that_another_process_works_on_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let other = Home::lock(&folder.path().join("demo").join("0")).expect("it is free");
+    let cluster = cluster(&TOPICS);
+    let mut theatre = Theatre::new(&cluster.bootstrap_servers(), &[]);
+    let product = theatre.product(folder.path());
+    theatre.play(true, LIMIT, |_| !product.is_running());
+    match product.stop() {
+        Err(StageError::Home(HomeError::Taken { folder })) => assert_eq!(folder, other.folder()),
+        ended => panic!("{ended:?}"),
+    }
 }

@@ -202,7 +202,7 @@ fn a_home_clears_up_after_whoever_was_killed_there() {
         assert_eq!(content(place.home().folder()), owned(&[("own", expected)]));
         let mut left: Vec<_> = paths(place.folder.path()).expect("it is there");
         left.retain(|path| path.is_dir());
-        assert_eq!(left, [folder.clone()], "nothing else stays");
+        assert_eq!(left, std::slice::from_ref(&folder), "nothing else stays");
     };
     write("", "old");
     write(".fresh", "half");

@@ -18,7 +18,7 @@ use self::dice::Dice;
 use super::toxic::{Fate, Request, Shelf, Toxic};
 use super::*;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 const ROUNDS: i64 = 6;
 const PARTITION: i32 = 1;
 const OWNER: usize = 0;
@@ -329,4 +329,58 @@ fn whatever_fails_a_restore_gives_the_furthest_intact_state() {
         }
         play.end();
     }
+}
+
+/// A writer of a state of its own, on a store that does as it is told.
+fn writer(
+    folder: &Path,
+    shelf: &Arc<Shelf>,
+    runtime: &Handle,
+    ask: impl Fn(Request<'_>) -> Fate + Send + Sync + 'static,
+) -> Writer {
+    let store = Store::of(Arc::new(Toxic::new(shelf, ask)), runtime.clone());
+    let checkpoints = Checkpoints::new(store, identity(4), VERSION, 1);
+    Writer { who: OWNER, folder: folder.to_owned(), next_offset: 0, checkpoints, digests: Digests::default() }
+}
+
+/// Wherever an upload ends, what is listed is whole.
+#[test]
+fn a_manifest_comes_after_what_it_names() {
+    let place = Place::new();
+    let mut is_done = false;
+    for served in 0..100 {
+        let (folder, shelf) = (folder(), Arc::default());
+        let left = Mutex::new(served);
+        let fails = move |_: Request<'_>| {
+            let mut left = left.lock().expect("nobody panics with it");
+            *left -= 1;
+            if *left < 0 { Fate::Refused } else { Fate::Served }
+        };
+        let mut writer = writer(folder.path(), &shelf, place.runtime.handle(), fails);
+        writer.grow(2);
+        is_done = writer.upload().is_ok();
+        let manifests = shelf.keys().iter().filter(|key| key.as_ref().contains("/checkpoints/")).count();
+        assert_eq!(intact(&shelf).len(), manifests, "after {served} requests");
+    }
+    assert!(is_done, "in the end all are served");
+}
+
+/// Nobody names it before, and it may be as old as a checkpoint that is gone.
+#[test]
+fn a_file_that_is_collected_before_it_is_named_is_written_again() {
+    let place = Place::new();
+    let (folder, shelf) = (folder(), Arc::<Shelf>::default());
+    let (others, is_collected) = (Arc::clone(&shelf), AtomicBool::new(false));
+    let collects = move |request: Request<'_>| {
+        let names = matches!(request, Request::Put(key) if key.as_ref().contains("/checkpoints/"));
+        if names && !is_collected.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            let keys = others.keys().into_iter().filter(|key| key.as_ref().contains("/files/"));
+            keys.for_each(|key| others.remove(&key));
+        }
+        Fate::Served
+    };
+    let mut writer = writer(folder.path(), &shelf, place.runtime.handle(), collects);
+    writer.grow(2);
+    writer.upload().expect("the store works");
+    assert_eq!(intact(&shelf).len(), 1);
 }

@@ -64,7 +64,7 @@ impl Shelf {
 }
 
 pub enum Request<'r> {
-    Put,
+    Put(&'r Key),
     Get(&'r Key),
     Delete(&'r Key),
     List,
@@ -122,7 +122,7 @@ impl Display for Toxic {
 #[async_trait::async_trait]
 impl ObjectStore for Toxic {
     async fn put_opts(&self, key: &Key, payload: PutPayload, _: PutOptions) -> Result<PutResult> {
-        match (self.ask)(Request::Put) {
+        match (self.ask)(Request::Put(key)) {
             Fate::Refused => Err(fault()),
             Fate::Unheard => self.shelf.write(key, payload).await.and(Err(fault())),
             Fate::Torn => {
