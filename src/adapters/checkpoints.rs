@@ -10,32 +10,35 @@
 //! Every name but a lease's says what is in it, so that a byte that has changed is found, and two writers cannot spoil
 //! each other's: a state is a function of the changes log, whoever writes it down.
 
+mod digests;
+mod fetch;
+mod home;
 mod manifest;
 mod store;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use object_store::path::Path as Key;
 use object_store::{Error as StoreError, ObjectMeta};
-use sha2::{Digest, Sha256};
-use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use self::digests::Digests;
+pub use self::fetch::{Fetched, Refused};
+pub use self::home::{DiskError, Home, HomeError};
 pub use self::manifest::{About, File, Identity, Manifest, Unfit};
-use self::store::Store;
-pub use self::store::refused_store;
+pub use self::store::{Store, refused_store};
 
 /// Files that no manifest names are kept for so long: somebody may be about to name them. So are leases.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// How much of a file is in memory at once.
-const PIECE: usize = 1 << 20;
+/// So many checkpoints of one process are written at once: all of its partitions share its network and its disk.
+const AT_ONCE: usize = 2;
 
 /// A checkpoint that could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +47,8 @@ pub enum CheckpointError {
     Store { what: String, source: StoreError },
     #[error("the checkpoint store does not answer: {what}")]
     Silent { what: String },
-    #[error("{}: {source}", path.display())]
-    Disk { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error("checkpoint {name} cannot be used: {why}")]
     Unfit { name: String, why: Unfit },
     #[error("told to stop")]
@@ -62,6 +65,12 @@ pub struct Listed {
     pub written_at: SystemTime,
 }
 
+impl Listed {
+    fn unfit(&self, why: Unfit) -> CheckpointError {
+        CheckpointError::Unfit { name: self.name.clone(), why }
+    }
+}
+
 /// What an upload came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uploaded {
@@ -71,28 +80,37 @@ pub struct Uploaded {
     pub new_bytes: u64,
 }
 
+/// Leave to write a checkpoint, until it is dropped.
+pub struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
 /// All checkpoints of one reconciliation.
 #[derive(Clone)]
 pub struct Checkpoints {
     store: Store,
     root: Key,
     identity: Arc<Identity>,
+    /// The format of the states that are written here, and the newest that can be read.
+    state_version: u32,
     /// How many checkpoints of a partition are kept.
     keep: usize,
+    patience: Duration,
+    turns: Arc<Semaphore>,
 }
 
 impl Checkpoints {
-    /// `options` are those of the `object_store` crate for the URL's scheme. Connects to nothing yet.
-    pub fn new(
-        url: &url::Url,
-        options: &BTreeMap<String, String>,
-        identity: Identity,
-        keep: usize,
-        runtime: Handle,
-    ) -> Result<Checkpoints, CheckpointError> {
-        let (store, root) = Store::open(url, options, runtime)?;
-        let root = root.join(identity.reconciliation.as_str()).join(identity.hash());
-        Ok(Checkpoints { store, root, identity: Arc::new(identity), keep })
+    /// Clones share their turns.
+    pub fn new(store: Store, identity: Identity, state_version: u32, keep: usize) -> Checkpoints {
+        let root = store.root.clone().join(identity.reconciliation.as_str()).join(identity.hash());
+        let (identity, turns) = (Arc::new(identity), Arc::new(Semaphore::new(AT_ONCE)));
+        Checkpoints { store, root, identity, state_version, keep, patience: PATIENCE, turns }
+    }
+
+    /// `None` while as many checkpoints as may be are being written: ask again later.
+    pub fn turn(&self) -> Option<Turn> {
+        let permit = Arc::clone(&self.turns).try_acquire_owned().ok()?;
+        Some(Turn { _permit: permit })
     }
 
     /// The checkpoints of a partition, the one that goes furthest first.
@@ -104,25 +122,19 @@ impl Checkpoints {
     }
 
     /// Writes what lies in a folder as a checkpoint: files that the store lacks, then the manifest. Then collects what is
-    /// too old. `stop` ends it early with nothing visible.
+    /// too old. `stop` ends it early with nothing visible. `digests` are those of the uploads before, of the same state.
     pub fn upload(
         &self,
         partition: i32,
         folder: &Path,
         about: &About,
+        digests: &mut Digests,
         stop: &AtomicBool,
     ) -> Result<Uploaded, CheckpointError> {
-        let mut uploaded = Uploaded::default();
-        let (mut sources, mut files) = (Vec::new(), Vec::new());
-        for path in paths(folder)? {
-            let (sha256, bytes) = digest(&path, stop)?;
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            files.push(File { name, bytes, sha256 });
-            sources.push(path);
-        }
-        uploaded.files = files.len();
+        let (sources, files): (Vec<_>, Vec<_>) = digests.files(folder, stop)?.into_iter().unzip();
+        let mut uploaded = Uploaded { files: files.len(), ..Uploaded::default() };
         self.put_lacking(partition, &files, &sources, &mut uploaded, stop)?;
-        let manifest = Manifest::new(&self.identity, partition, about, files);
+        let manifest = Manifest::new(&self.identity, partition, self.state_version, about, files);
         let (name, text) = manifest.encode();
         self.store.put(&self.folder(partition, CHECKPOINTS).join(name.as_str()), text, stop)?;
         // Nothing named them before, so somebody may have collected some of them meanwhile.
@@ -157,132 +169,9 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Puts the furthest checkpoint that is fit, and that goes further than `beyond`, into a folder. What was there is
-    /// kept beside it until [`keep`] or [`undo`]. Each that is not fit, or cannot be read now, is said to `refused`; the
-    /// next older one is taken then.
-    pub fn restore(
-        &self,
-        partition: i32,
-        beyond: i64,
-        folder: &Path,
-        stop: &AtomicBool,
-        mut refused: impl FnMut(&CheckpointError),
-    ) -> Result<Option<Manifest>, CheckpointError> {
-        let candidates = self.list(partition, stop)?;
-        let mut unread = None;
-        for listed in candidates.iter().take_while(|listed| listed.next_offset > beyond) {
-            let leases = self.folder(partition, RESTORING).join(listed.name.as_str());
-            let lease = leases.join(uuid::Uuid::new_v4().to_string());
-            let leased = self.store.put(&lease, Vec::new(), stop);
-            let fetched = leased.and_then(|()| self.fetch(partition, listed, folder, stop));
-            // Where it cannot be given back it is forgotten after a while.
-            let _ = self.store.delete(&lease, stop);
-            match fetched {
-                Ok(manifest) => return Ok(Some(manifest)),
-                Err(error @ (CheckpointError::Disk { .. } | CheckpointError::Stopped)) => return Err(error),
-                Err(error) => {
-                    refused(&error);
-                    unread = unread.or((!matches!(error, CheckpointError::Unfit { .. })).then_some(error));
-                }
-            }
-        }
-        unread.map_or(Ok(None), Err)
-    }
-
-    /// Reads a checkpoint whole, every byte of it, and keeps nothing.
-    pub fn verify(&self, partition: i32, listed: &Listed, stop: &AtomicBool) -> Result<Manifest, CheckpointError> {
-        let manifest = self.manifest(partition, listed, stop)?;
-        for file in &manifest.files {
-            self.get_file(partition, listed, file, &mut std::io::sink(), stop)?;
-        }
-        Ok(manifest)
-    }
-
     /// Removes a checkpoint. Its files go with the next collection.
     pub fn drop(&self, partition: i32, listed: &Listed, stop: &AtomicBool) -> Result<(), CheckpointError> {
         self.store.delete(&self.folder(partition, CHECKPOINTS).join(listed.name.as_str()), stop)
-    }
-
-    fn fetch(
-        &self,
-        partition: i32,
-        listed: &Listed,
-        folder: &Path,
-        stop: &AtomicBool,
-    ) -> Result<Manifest, CheckpointError> {
-        let manifest = self.manifest(partition, listed, stop)?;
-        let [fresh, stale] = [FRESH, STALE].map(|word| beside(folder, word));
-        let fetched = self.fetch_files(partition, listed, &manifest, &fresh, stop);
-        if let Err(error) = fetched {
-            clear(&fresh)?;
-            if let CheckpointError::Unfit { why: Unfit::Damaged { file }, .. } = &error {
-                self.forget(partition, &manifest, file, stop);
-            }
-            return Err(error);
-        }
-        clear(&stale)?;
-        // A process that is killed in between finds the one or the other again.
-        if folder.exists() {
-            std::fs::rename(folder, &stale).map_err(|source| disk_error(folder, source))?;
-        }
-        std::fs::rename(&fresh, folder).map_err(|source| disk_error(&fresh, source))?;
-        Ok(manifest)
-    }
-
-    fn fetch_files(
-        &self,
-        partition: i32,
-        listed: &Listed,
-        manifest: &Manifest,
-        fresh: &Path,
-        stop: &AtomicBool,
-    ) -> Result<(), CheckpointError> {
-        clear(fresh)?;
-        std::fs::create_dir_all(fresh).map_err(|source| disk_error(fresh, source))?;
-        for file in &manifest.files {
-            let path = fresh.join(&file.name);
-            let created = std::fs::File::create(&path);
-            let mut out = created.map_err(|source| disk_error(&path, source))?;
-            self.get_file(partition, listed, file, &mut out, stop)?;
-            out.sync_all().map_err(|source| disk_error(&path, source))?;
-        }
-        let folder = std::fs::File::open(fresh).and_then(|folder| folder.sync_all());
-        folder.map_err(|source| disk_error(fresh, source))
-    }
-
-    /// Removes a file that is not what its name says, so that whoever has it still writes it again.
-    fn forget(&self, partition: i32, manifest: &Manifest, name: &str, stop: &AtomicBool) {
-        for file in manifest.files.iter().filter(|file| file.name == name) {
-            if let Err(error) = self.store.delete(&self.file(partition, file), stop) {
-                tracing::warn!(partition, %error, "a damaged file of a checkpoint stays");
-            }
-        }
-    }
-
-    fn manifest(&self, partition: i32, listed: &Listed, stop: &AtomicBool) -> Result<Manifest, CheckpointError> {
-        let unfit = |why| CheckpointError::Unfit { name: listed.name.clone(), why };
-        let text = self.store.get(&self.folder(partition, CHECKPOINTS).join(listed.name.as_str()), stop)?;
-        let text = text.ok_or_else(|| unfit(Unfit::Gone { file: listed.name.clone() }))?;
-        let manifest = Manifest::decode(&listed.name, &text).map_err(unfit)?;
-        manifest.must_be(&self.identity, partition, listed.next_offset).map_err(unfit)?;
-        Ok(manifest)
-    }
-
-    fn get_file(
-        &self,
-        partition: i32,
-        listed: &Listed,
-        file: &File,
-        out: &mut dyn std::io::Write,
-        stop: &AtomicBool,
-    ) -> Result<(), CheckpointError> {
-        let got = self.store.get_file(&self.file(partition, file), file.bytes, out, stop)?;
-        let why = match got {
-            Some((bytes, sha256)) if bytes == file.bytes && sha256 == file.sha256 => return Ok(()),
-            Some(_) => Unfit::Damaged { file: file.name.clone() },
-            None => Unfit::Gone { file: file.name.clone() },
-        };
-        Err(CheckpointError::Unfit { name: listed.name.clone(), why })
     }
 
     /// Removes checkpoints beyond those that are kept, and files that none names any more.
@@ -290,21 +179,17 @@ impl Checkpoints {
         let began = SystemTime::now();
         // Listed first: what is named later than it was listed is not among them.
         let files = self.files(partition, stop)?;
-        let leases = self.store.list(&self.folder(partition, RESTORING), stop)?;
-        let is_leased = |listed: &Listed| {
-            let is_its = |lease: &ObjectMeta| lease.location.parts().any(|part| part.as_ref() == listed.name);
-            leases.iter().any(|lease| is_its(lease) && is_young(lease, began))
-        };
-        let (mut named, mut kept) = (BTreeSet::new(), 0);
+        let leased = self.leased(partition, began, stop)?;
+        let (mut kept, mut named) = (BTreeSet::new(), BTreeSet::new());
         for listed in self.list(partition, stop)? {
-            if kept >= self.keep && !is_leased(&listed) {
+            if kept.len() >= self.keep && !leased.contains(&listed.name) {
                 self.drop(partition, &listed, stop)?;
                 continue;
             }
             match self.manifest(partition, &listed, stop) {
                 Ok(manifest) => {
                     named.extend(manifest.files.into_iter().map(|file| file.sha256));
-                    kept += 1;
+                    kept.insert(listed.name);
                 }
                 Err(CheckpointError::Unfit { why: Unfit::Damaged { .. } | Unfit::Gone { .. }, .. }) => {
                     self.drop(partition, &listed, stop)?;
@@ -314,17 +199,41 @@ impl Checkpoints {
                 Err(error) => return Err(error),
             }
         }
-        for lease in leases.iter().filter(|lease| !is_young(lease, began)) {
-            self.store.delete(&lease.location, stop)?;
+        // Whoever leased one before it was dropped has read what it names, and needs it still.
+        if !self.leased(partition, began, stop)?.is_subset(&kept) {
+            return Ok(());
         }
-        for (_, meta) in files.iter().filter(|(name, meta)| !named.contains(name) && !is_young(meta, began)) {
+        for (_, meta) in files.iter().filter(|(name, meta)| !named.contains(name) && !self.is_young(meta, began)) {
             // Whoever was suspended for long does not know any more what others name.
-            if began.elapsed().is_ok_and(|took| took > PATIENCE / 4) {
+            if began.elapsed().is_ok_and(|took| took > self.patience / 4) {
                 break;
             }
             self.store.delete(&meta.location, stop)?;
         }
         Ok(())
+    }
+
+    /// The names of the checkpoints that somebody is restoring. Leases that were forgotten are removed.
+    fn leased(
+        &self,
+        partition: i32,
+        now: SystemTime,
+        stop: &AtomicBool,
+    ) -> Result<BTreeSet<String>, CheckpointError> {
+        let folder = self.folder(partition, RESTORING);
+        let mut leased = BTreeSet::new();
+        for lease in self.store.list(&folder, stop)? {
+            match self.is_young(&lease, now) {
+                true => leased.extend(lease.location.as_ref().rsplit('/').nth(1).map(str::to_owned)),
+                false => self.store.delete(&lease.location, stop)?,
+            }
+        }
+        Ok(leased)
+    }
+
+    /// A clock that runs ahead of this one makes nothing older.
+    fn is_young(&self, meta: &ObjectMeta, now: SystemTime) -> bool {
+        now.duration_since(meta.last_modified.into()).map_or(true, |age| age < self.patience)
     }
 
     fn files(&self, partition: i32, stop: &AtomicBool) -> Result<Vec<(String, ObjectMeta)>, CheckpointError> {
@@ -341,31 +250,6 @@ impl Checkpoints {
     }
 }
 
-/// Before anything is opened: brings back what a process that was killed while it restored had laid aside.
-pub fn recover(folder: &Path) -> Result<(), CheckpointError> {
-    clear(&beside(folder, FRESH))?;
-    let stale = beside(folder, STALE);
-    match folder.exists() {
-        true => clear(&stale),
-        false if stale.exists() => std::fs::rename(&stale, folder).map_err(|source| disk_error(&stale, source)),
-        false => Ok(()),
-    }
-}
-
-/// What was restored is good: what was there before goes.
-pub fn keep(folder: &Path) -> Result<(), CheckpointError> {
-    clear(&beside(folder, STALE))
-}
-
-/// What was restored is not good: what was there before comes back.
-pub fn undo(folder: &Path) -> Result<(), CheckpointError> {
-    clear(folder)?;
-    recover(folder)
-}
-
-const FRESH: &str = "fresh";
-const STALE: &str = "stale";
-
 const FILES: &str = "files";
 const CHECKPOINTS: &str = "checkpoints";
 const RESTORING: &str = "restoring";
@@ -376,67 +260,6 @@ fn listed_as(meta: &ObjectMeta) -> Option<Listed> {
     Some(Listed { next_offset, name, written_at: meta.last_modified.into() })
 }
 
-/// A clock that runs ahead of this one makes nothing older.
-fn is_young(meta: &ObjectMeta, now: SystemTime) -> bool {
-    now.duration_since(meta.last_modified.into()).map_or(true, |age| age < PATIENCE)
-}
-
-fn beside(folder: &Path, word: &str) -> PathBuf {
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{word}"));
-    folder.with_file_name(name)
-}
-
-/// Removes a folder and what is in it, if it is there.
-pub fn clear(folder: &Path) -> Result<(), CheckpointError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(disk_error(folder, source)),
-        _ => Ok(()),
-    }
-}
-
-/// The files of a folder, by name.
-fn paths(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
-    let entries = std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-    let mut paths: Vec<PathBuf> = entries.map_err(|source| disk_error(folder, source))?;
-    paths.sort();
-    Ok(paths)
-}
-
-fn digest(path: &Path, stop: &AtomicBool) -> Result<(String, u64), CheckpointError> {
-    let (mut sha256, mut bytes) = (Sha256::new(), 0);
-    pieces(path, stop, |piece| {
-        sha256.update(piece);
-        bytes += piece.len() as u64;
-        Ok(())
-    })?;
-    Ok((hex(&sha256.finalize()), bytes))
-}
-
-/// Gives a file piece by piece.
-fn pieces(
-    path: &Path,
-    stop: &AtomicBool,
-    mut take: impl FnMut(&[u8]) -> Result<(), CheckpointError>,
-) -> Result<(), CheckpointError> {
-    let mut file = std::fs::File::open(path).map_err(|source| disk_error(path, source))?;
-    let mut piece = vec![0; PIECE];
-    loop {
-        let read = file.read(&mut piece).map_err(|source| disk_error(path, source))?;
-        if read == 0 {
-            return Ok(());
-        }
-        if stop.load(Ordering::Relaxed) {
-            return Err(CheckpointError::Stopped);
-        }
-        take(&piece[..read])?;
-    }
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn disk_error(path: &Path, source: std::io::Error) -> CheckpointError {
-    CheckpointError::Disk { path: path.to_owned(), source }
 }

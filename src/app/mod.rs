@@ -18,10 +18,9 @@ pub mod settings;
 mod sources;
 mod worker;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::adapters::checkpoints::CheckpointError;
+use crate::adapters::checkpoints::{CheckpointError, DiskError, HomeError};
 use crate::adapters::kafka::KafkaFailure;
 use crate::adapters::rocksdb::RocksError;
 use crate::task::cache::StateError;
@@ -41,8 +40,10 @@ pub enum StageError {
     State(#[from] StateError<RocksError>),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    #[error("the state folder {} cannot be made: {source}", path.display())]
-    StateFolder { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error("changes log, partition {partition}, offset {offset}: {source}")]
     Block { partition: i32, offset: i64, source: WireError },
     #[error(
@@ -62,6 +63,11 @@ pub enum StageError {
          begins anew from what the sources' topics hold"
     )]
     ChangesOfAnother { topic: String, partition: i32, offset: i64 },
+    #[error(
+        "changes log {topic}:{partition} begins at offset {start} now, this disk's state goes on at {next}, and a checkpoint \
+         that may go further was not taken: {why}. Nothing is lost: mend that, then start again"
+    )]
+    ChangesOvertakenHere { topic: String, partition: i32, next: i64, start: i64, why: CheckpointError },
     #[error(
         "changes log {topic}:{partition} ends at offset {end}, but what follows from offset {published} was published: the \
          topic was deleted and created anew, or its brokers lost what they had acknowledged. Give the reconciliation a new \

@@ -15,13 +15,14 @@ use tokio::runtime::Handle;
 use super::StageError;
 use super::seat::{Given, Leave, PartitionStatus};
 use super::settings::Settings;
-use crate::adapters::checkpoints::{Checkpoints, Identity};
+use crate::adapters::checkpoints::{Checkpoints, Identity, Store};
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::group::{Member, Movement};
 use crate::adapters::kafka::offsets::{Commit, Offsets};
 use crate::adapters::rocksdb::SharedMemory;
 use crate::adapters::telemetry;
+use crate::task::wire::state;
 
 /// How long a fenced partition is left to whoever took it, if it is not revoked: the group may have moved it, and the
 /// news be on its way; or a former owner fenced the new one with its last breath.
@@ -90,7 +91,8 @@ impl ReconcileStage {
                 topic: settings.topics.changes.clone(),
                 partitions: settings.topics.partitions,
             };
-            Ok::<_, StageError>(Checkpoints::new(&given.url, &given.options, identity, given.keep, runtime)?)
+            let store = Store::open(&given.url, &given.options, runtime)?;
+            Ok::<_, StageError>(Checkpoints::new(store, identity, state::VERSION.into(), given.keep))
         });
         let mut member = Member::join(&properties, &settings.topics.reconcile_group)?;
         member.subscribe(vec![&settings.topics.changes])?;

@@ -2,7 +2,7 @@
 //!
 //! Must not know: in what order they are used (`task::worker`), the group.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::time::{Duration, Instant as Moment};
@@ -12,7 +12,7 @@ use rdkafka::message::Message as _;
 use super::StageError;
 use super::checkpointer::Checkpointer;
 use super::settings::Settings;
-use crate::adapters::checkpoints::{self, About, CheckpointError, Checkpoints, Manifest};
+use crate::adapters::checkpoints::{About, Checkpoints, Fetched, Home, Manifest, Refused};
 use crate::adapters::clock::now;
 use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::changes::{self, TopicReader};
@@ -22,7 +22,7 @@ use crate::adapters::rocksdb::{RocksStore, SharedMemory};
 use crate::domain::record::{Cause, Record};
 use crate::domain::rule::Plan;
 use crate::task::wire::block;
-use crate::task::worker::{Misfit, Reading, Restored, Severity, Standing, Tenure, Unopened, World};
+use crate::task::worker::{Misfit, Reading, Severity, Standing, Tenure, World};
 
 /// How long is waited for a block where there is none.
 const WAIT: Duration = Duration::from_millis(100);
@@ -82,7 +82,10 @@ pub struct Given {
 /// One partition's place in this process.
 pub struct Seat {
     pub given: Given,
-    folder: PathBuf,
+    home: Arc<Home>,
+    /// A checkpoint that lies ready, and those that were not taken.
+    fetched: Option<Fetched>,
+    refused: Refused,
     began: Moment,
     reader: TopicReader,
     pub output: OutputPartition,
@@ -91,14 +94,12 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Finds the state's folder, as a process that was killed may have left it.
+    /// Locks the state's folder, and brings it in order where a process was killed.
     pub fn take(given: Given) -> Result<Seat, StageError> {
         let Given { settings, properties, partition, .. } = &given;
         let topics = &settings.topics;
         let folder = settings.state_dir.join(&*settings.plan.reconciliation).join(partition.to_string());
-        checkpoints::recover(&folder)?;
-        let create = std::fs::create_dir_all(&folder);
-        create.map_err(|source| StageError::StateFolder { path: folder.clone(), source })?;
+        let home = Arc::new(Home::lock(&folder)?);
         let outputs = OutputTopics {
             discrepancies: topics.discrepancies.clone(),
             open: topics.open.clone(),
@@ -107,7 +108,9 @@ impl Seat {
         let transactional_id = format!("{}-{partition}", topics.transactional_id);
         let fetch = settings.limits.fetch_bytes / 2 / topics.partitions.max(1) as usize;
         Ok(Seat {
-            folder,
+            home,
+            fetched: None,
+            refused: Refused::default(),
             began: Moment::now(),
             reader: TopicReader::open(properties, &topics.changes, fetch)?,
             output: OutputPartition::new(properties, outputs, *partition, transactional_id),
@@ -122,7 +125,7 @@ impl Seat {
         let Given { settings, checkpoints, partition, .. } = &self.given;
         self.checkpointer = checkpoints.clone().zip(settings.checkpoints.as_ref()).map(|(checkpoints, given)| {
             let every = Duration::from_millis(given.every_ms);
-            Checkpointer::begin(checkpoints, *partition, every, (&self.folder, next))
+            Checkpointer::begin(checkpoints, *partition, every, (Arc::clone(&self.home), next))
         });
     }
 }
@@ -141,66 +144,34 @@ impl World for Seat {
     }
 
     fn open(&mut self) -> Result<RocksStore, StageError> {
-        Ok(RocksStore::open(&self.folder, &self.given.memory)?)
+        Ok(RocksStore::open(self.home.folder(), &self.given.memory)?)
     }
 
-    fn furthest(&mut self) -> Result<Option<i64>, StageError> {
-        let Given { checkpoints, partition, leave, .. } = &self.given;
-        let Some(checkpoints) = checkpoints else { return Ok(None) };
-        let listed = checkpoints.list(*partition, &leave.stop).inspect_err(|error| {
-            tracing::warn!(partition, %error, "checkpoints cannot be listed; this disk's state goes on");
-        })?;
-        Ok(listed.first().map(|furthest| furthest.next_offset))
-    }
-
-    fn restore<T>(
+    fn fetch(
         &mut self,
         beyond: i64,
-        mut open: impl FnMut(RocksStore, i64) -> Result<T, Unopened<StageError>>,
-    ) -> Result<Restored<T, StageError>, StageError> {
+        mut opens: impl FnMut(RocksStore) -> Result<i64, StageError>,
+    ) -> Result<bool, StageError> {
         let Given { checkpoints, partition, leave, memory, .. } = &self.given;
-        let Some(checkpoints) = checkpoints else { return Ok(Restored { opened: None, unread: None }) };
-        let began = Moment::now();
-        let refused = |error: &CheckpointError| tracing::warn!(partition, %error, "a checkpoint is refused");
-        let Manifest { next_offset, files, .. } =
-            match checkpoints.restore(*partition, beyond, &self.folder, &leave.stop, refused) {
-                Ok(Some(manifest)) => manifest,
-                Ok(None) => return Ok(Restored { opened: None, unread: None }),
-                Err(error) => {
-                    tracing::warn!(partition, %error, "no checkpoint could be read; this disk's state goes on");
-                    return Ok(Restored { opened: None, unread: Some(error.into()) });
-                }
-            };
-        let opened = match RocksStore::open(&self.folder, memory) {
-            Ok(store) => open(store, next_offset),
-            Err(error) => Err(Unopened::Unreadable(error.into())),
-        };
-        match opened {
-            Ok(opened) => {
-                let (bytes, took) = (files.iter().map(|file| file.bytes).sum::<u64>(), began.elapsed());
-                tracing::info!(
-                    partition,
-                    own = beyond,
-                    next_offset,
-                    bytes,
-                    ?took,
-                    "state restored from a checkpoint"
-                );
-                checkpoints::keep(&self.folder)?;
-                Ok(Restored { opened: Some(opened), unread: None })
-            }
-            Err(error) => {
-                tracing::error!(
-                    partition,
-                    own = beyond,
-                    next_offset,
-                    ?error,
-                    "a checkpoint's state cannot be opened here; this disk's goes on"
-                );
-                checkpoints::undo(&self.folder)?;
-                Ok(Restored { opened: None, unread: None })
-            }
-        }
+        let Some(checkpoints) = checkpoints else { return Ok(false) };
+        let opens = |folder: &Path| opens(RocksStore::open(folder, memory)?);
+        let (fetched, refused) = checkpoints.fetch(*partition, beyond, &self.home, &leave.stop, opens);
+        (self.fetched, self.refused) = (fetched, refused);
+        Ok(self.fetched.is_some())
+    }
+
+    fn install(&mut self) -> Result<(), StageError> {
+        let fetched = self.fetched.take().expect("it was fetched");
+        let Manifest { next_offset, files, .. } = fetched.install()?;
+        let (bytes, took) = (files.iter().map(|file| file.bytes).sum::<u64>(), self.began.elapsed());
+        tracing::info!(
+            partition = self.given.partition,
+            next_offset,
+            bytes,
+            ?took,
+            "state restored from a checkpoint"
+        );
+        Ok(())
     }
 
     fn flushed(&mut self, store: &RocksStore, standing: Standing) {
@@ -277,7 +248,10 @@ impl World for Seat {
     fn misfit(&mut self, misfit: Misfit) -> StageError {
         let (topic, partition) = (self.given.settings.topics.changes.clone(), self.given.partition);
         match misfit {
-            Misfit::Overtaken { next, start } => StageError::ChangesOvertaken { topic, partition, next, start },
+            Misfit::Overtaken { next, start } => match std::mem::take(&mut self.refused).hope(start) {
+                Some(why) => StageError::ChangesOvertakenHere { topic, partition, next, start, why },
+                None => StageError::ChangesOvertaken { topic, partition, next, start },
+            },
             Misfit::Gap { next, start, end } => StageError::ChangesGap { topic, partition, next, start, end },
             Misfit::Another { offset } => StageError::ChangesOfAnother { topic, partition, offset },
             Misfit::OutputAhead { published, end } => StageError::OutputAhead { topic, partition, published, end },

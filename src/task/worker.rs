@@ -41,17 +41,16 @@ pub trait World {
     /// The state that the disk holds; an empty one where it holds none.
     fn open(&mut self) -> Result<Self::Store, Self::Error>;
 
-    /// How far the furthest checkpoint goes: the changes-log offset to go on at; `None` where there is none, or it is not
-    /// known.
-    fn furthest(&mut self) -> Result<Option<i64>, Self::Error>;
-
-    /// Puts a checkpoint in the place of the disk's state: the furthest beyond an offset that `open` takes. It is given the
-    /// store, and the offset at which the checkpoint says that it goes on.
-    fn restore<T>(
+    /// Looks for the furthest checkpoint beyond an offset that `opens` takes, which gives where its state goes on. True where
+    /// one lies ready; the disk's state is as it was.
+    fn fetch(
         &mut self,
         beyond: i64,
-        open: impl FnMut(Self::Store, i64) -> Result<T, Unopened<Self::Error>>,
-    ) -> Result<Restored<T, Self::Error>, Self::Error>;
+        opens: impl FnMut(Self::Store) -> Result<i64, Self::Error>,
+    ) -> Result<bool, Self::Error>;
+
+    /// Puts what lies ready in the place of the disk's state, which must be closed.
+    fn install(&mut self) -> Result<(), Self::Error>;
 
     /// Hears of a state that was just flushed, or still is as it was flushed: a checkpoint may be made of it.
     fn flushed(&mut self, store: &Self::Store, standing: Standing);
@@ -79,7 +78,8 @@ pub trait World {
 
     fn severity(failure: &Self::Error) -> Severity;
 
-    /// Why the state, the changes log and the output are not each other's.
+    /// Why the state, the changes log and the output are not each other's. A state that is overtaken may be so because a
+    /// checkpoint could not be read.
     fn misfit(&mut self, misfit: Misfit) -> Self::Error;
 }
 
@@ -92,25 +92,6 @@ pub enum Tenure {
     /// It was taken away, most likely because the group had not heard of this member for too long: somebody else may
     /// have it already.
     Lost,
-}
-
-/// What came of a look at the checkpoints.
-pub struct Restored<T, E> {
-    /// What stands in the place of the disk's state now; `None` where that is as it was.
-    pub opened: Option<T>,
-    /// Why one that may go further was not taken, where it may be another time: the store did not answer, or a newer
-    /// version wrote it.
-    pub unread: Option<E>,
-}
-
-/// Why a checkpoint's state is not taken.
-#[derive(Debug)]
-pub enum Unopened<E> {
-    /// It goes on at another offset than it says.
-    Mislabelled {
-        found: i64,
-    },
-    Unreadable(E),
 }
 
 /// What a poll brought.
@@ -169,8 +150,9 @@ pub struct Step {
 
 /// One partition's work.
 pub struct Worker<W: World> {
-    world: W,
+    /// Before the world, so that its store is closed before the world lets go of it.
     task: Task<W::Store>,
+    world: W,
     /// The cause of the last record that readers can see.
     published: Option<Cause>,
     outgoing: Vec<(Cause, W::Message)>,
@@ -203,7 +185,7 @@ impl<W: World> Worker<W> {
         ownership: Ownership,
         bounds: Bounds,
     ) -> Result<Option<Worker<W>>, W::Error> {
-        let (task, unread) = open_furthest(&mut world, plan, ownership, bounds.task)?;
+        let task = open_furthest(&mut world, plan, ownership, bounds.task)?;
         // Whoever was given the partition since must not be fenced by one who has lost it.
         if world.tenure() != Tenure::Held {
             return Ok(None);
@@ -212,11 +194,7 @@ impl<W: World> Worker<W> {
         let (start, end) = world.bounds()?;
         let next = task.next_offset();
         if let Some(misfit) = misfit(next, (start, end), published) {
-            return Err(match (misfit, unread) {
-                // A checkpoint that cannot be read now may go far enough.
-                (Misfit::Overtaken { .. }, Some(unread)) => unread,
-                (misfit, _) => world.misfit(misfit),
-            });
+            return Err(world.misfit(misfit));
         }
         let before = task.fingerprint().filter(|_| next > start).map(|fingerprint| (next - 1, fingerprint));
         world.seek(before.map_or(next, |(offset, _)| offset))?;
@@ -391,33 +369,21 @@ impl<W: World> Worker<W> {
     }
 }
 
-type Opened<W> = (Task<<W as World>::Store>, Option<<W as World>::Error>);
-
-/// Opens the disk's state, or a checkpoint's where that goes further. Also gives why a checkpoint could not be read,
-/// where that is so.
+/// Opens the disk's state, or a checkpoint's where that goes further.
 fn open_furthest<W: World>(
     world: &mut W,
     plan: &Arc<Plan>,
     ownership: Ownership,
     limits: Limits,
-) -> Result<Opened<W>, W::Error> {
+) -> Result<Task<W::Store>, W::Error> {
     let open = |store| Ok::<_, W::Error>(Task::open(Arc::clone(plan), ownership, store, limits)?);
     let task = open(world.open()?)?;
-    let own = task.next_offset();
-    match world.furthest() {
-        Ok(furthest) if furthest.is_none_or(|furthest| furthest <= own) => return Ok((task, None)),
-        Ok(_) => {}
-        Err(failure) => return Ok((task, Some(failure))),
+    if !world.fetch(task.next_offset(), |store| Ok(open(store)?.next_offset()))? {
+        return Ok(task);
     }
-    // Two cannot have the same folder open.
     drop(task);
-    let restored = world.restore(own, |store, next| match open(store) {
-        Ok(task) if task.next_offset() == next => Ok(task),
-        Ok(task) => Err(Unopened::Mislabelled { found: task.next_offset() }),
-        Err(failure) => Err(Unopened::Unreadable(failure)),
-    })?;
-    let task = restored.opened.map_or_else(|| open(world.open()?), Ok)?;
-    Ok((task, restored.unread))
+    world.install()?;
+    open(world.open()?)
 }
 
 /// Fences all others. Waits for brokers that do not answer, unless it is told to stop.

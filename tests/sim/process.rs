@@ -225,6 +225,8 @@ impl Process {
             uploads: Rc::clone(&self.uploads),
             partition,
             tenure,
+            fresh: None,
+            is_unread: false,
             epoch: None,
             next: 0,
         };

@@ -8,7 +8,7 @@ use evenkeel::domain::record::{Cause, Record};
 use evenkeel::domain::rule::Plan;
 use evenkeel::task::cache::StateError;
 use evenkeel::task::wire::block;
-use evenkeel::task::worker::{Misfit, Reading, Restored, Severity, Standing, Tenure, Unopened, World};
+use evenkeel::task::worker::{Misfit, Reading, Severity, Standing, Tenure, World};
 
 use super::outside::{Checkpoint, Crash, Disk, Fuse, Health, Outside, Shared, SimStore, shared};
 use super::world::{Micros, SECOND};
@@ -57,6 +57,10 @@ pub struct SimSeat {
     pub uploads: Shared<Vec<Upload>>,
     pub partition: usize,
     pub tenure: Rc<Cell<Tenure>>,
+    /// A checkpoint that lies ready.
+    pub fresh: Option<Shared<Disk>>,
+    /// True where a checkpoint could not be read for now.
+    pub is_unread: bool,
     /// By which it may publish.
     pub epoch: Option<u64>,
     pub next: usize,
@@ -65,6 +69,12 @@ pub struct SimSeat {
 impl SimSeat {
     fn store(&self, disk: &Shared<Disk>) -> SimStore {
         SimStore { disk: Rc::clone(disk), fuse: Rc::clone(&self.fuse), outside: Rc::clone(&self.outside) }
+    }
+
+    fn vault_fails(&self) -> bool {
+        let mut outside = self.outside.borrow_mut();
+        let once_in = outside.hazards.vault;
+        outside.strikes(once_in)
     }
 
     /// True where the brokers do not do, or do not answer, what they are asked.
@@ -94,49 +104,32 @@ impl World for SimSeat {
         Ok(self.store(&disk))
     }
 
-    fn furthest(&mut self) -> Result<Option<i64>, Fault> {
-        let mut outside = self.outside.borrow_mut();
-        let once_in = outside.hazards.vault;
-        if outside.strikes(once_in) {
-            return Err(Fault::Vault);
-        }
-        let furthest = outside.vault[self.partition].last().map(|checkpoint| checkpoint.next_offset);
-        Ok(self.fuse.call(|| furthest)?)
-    }
-
-    fn restore<T>(
-        &mut self,
-        beyond: i64,
-        mut open: impl FnMut(SimStore, i64) -> Result<T, Unopened<Fault>>,
-    ) -> Result<Restored<T, Fault>, Fault> {
+    fn fetch(&mut self, beyond: i64, mut opens: impl FnMut(SimStore) -> Result<i64, Fault>) -> Result<bool, Fault> {
         let candidates = self.fuse.call(|| self.outside.borrow().vault[self.partition].clone())?;
-        let mut unread = None;
         for checkpoint in candidates.into_iter().rev().take_while(|checkpoint| checkpoint.next_offset > beyond) {
-            let fails = {
-                let mut outside = self.outside.borrow_mut();
-                let once_in = outside.hazards.vault;
-                outside.strikes(once_in)
-            };
-            unread = unread.or(fails.then_some(Fault::Vault));
-            if fails || checkpoint.health == Health::Damaged {
+            let is_silent = self.vault_fails();
+            self.is_unread |= is_silent;
+            if is_silent || checkpoint.health == Health::Damaged {
                 self.outside.borrow_mut().happened.refused += 1;
                 continue;
             }
-            let fresh = shared(Disk { state: checkpoint.state, older: None });
-            let stale = self.fuse.call(|| self.disk.replace(Some(Rc::clone(&fresh))))?;
-            match open(self.store(&fresh), checkpoint.next_offset) {
-                Ok(opened) => {
-                    self.outside.borrow_mut().happened.restored += 1;
-                    return Ok(Restored { opened: Some(opened), unread });
+            let fresh = self.fuse.call(|| shared(Disk { state: checkpoint.state, older: None }))?;
+            match opens(self.store(&fresh)) {
+                Ok(next) if next == checkpoint.next_offset => {
+                    self.fresh = Some(fresh);
+                    return Ok(true);
                 }
-                Err(Unopened::Unreadable(Fault::Crash)) => return Err(Fault::Crash),
-                Err(_) => {
-                    self.outside.borrow_mut().happened.refused += 1;
-                    self.fuse.call(|| self.disk.replace(stale))?;
-                }
+                Err(Fault::Crash) => return Err(Fault::Crash),
+                _ => self.outside.borrow_mut().happened.refused += 1,
             }
         }
-        Ok(Restored { opened: None, unread })
+        Ok(false)
+    }
+
+    fn install(&mut self) -> Result<(), Fault> {
+        self.outside.borrow_mut().happened.restored += 1;
+        let fresh = self.fresh.take();
+        Ok(self.fuse.call(|| drop(self.disk.replace(fresh)))?)
     }
 
     fn flushed(&mut self, store: &SimStore, standing: Standing) {
@@ -241,6 +234,9 @@ impl World for SimSeat {
     }
 
     fn misfit(&mut self, misfit: Misfit) -> Fault {
-        Fault::Misfit(misfit)
+        match misfit {
+            Misfit::Overtaken { .. } if self.is_unread => Fault::Vault,
+            misfit => Fault::Misfit(misfit),
+        }
     }
 }

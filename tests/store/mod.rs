@@ -1,4 +1,6 @@
-//! The two stores of the task held against each other: what one answers, the other does.
+//! The two stores of the task held against each other: what one answers, the other does. And the store of checkpoints.
+
+mod s3;
 
 use evenkeel::adapters::rocksdb::{RocksStore, SharedMemory};
 use evenkeel::task::store::{Batch, MemoryStore, Pair, Space, Store};

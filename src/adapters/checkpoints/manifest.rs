@@ -1,5 +1,7 @@
 //! What a checkpoint is made of, as JSON, format 1 (`schemas/checkpoint.schema.json`).
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -53,6 +55,8 @@ pub struct Manifest {
     pub next_offset: i64,
     pub settled: Option<String>,
     pub written_at: String,
+    /// The format of what is in the files.
+    pub state_version: u32,
     pub files: Vec<File>,
 }
 
@@ -63,10 +67,16 @@ pub enum Unfit {
     Gone { file: String },
     #[error("{file} is not what was written")]
     Damaged { file: String },
-    #[error("it has format {found}, newer than {known}, the newest that this evenkeel knows; upgrade it")]
-    Newer { found: u32, known: u32 },
+    #[error("{what} has format {found}, newer than {known}, the newest that this evenkeel knows; upgrade it")]
+    Newer { what: &'static str, found: u32, known: u32 },
     #[error("it is of {found}, not of {expected}")]
     Foreign { found: String, expected: String },
+    #[error(
+        "it cannot be opened here: {why}; another evenkeel may be able to; {} remembers it, and without that file it is \
+         tried again",
+        remembered.display()
+    )]
+    Unopened { why: String, remembered: PathBuf },
 }
 
 #[derive(Deserialize)]
@@ -75,7 +85,7 @@ struct Head {
 }
 
 impl Manifest {
-    pub fn new(identity: &Identity, partition: i32, about: &About, files: Vec<File>) -> Manifest {
+    pub fn new(identity: &Identity, partition: i32, state_version: u32, about: &About, files: Vec<File>) -> Manifest {
         Manifest {
             format: FORMAT,
             identity: identity.clone(),
@@ -83,6 +93,7 @@ impl Manifest {
             next_offset: about.next_offset,
             settled: about.settled.map(|settled| settled.to_string()),
             written_at: about.written_at.to_string(),
+            state_version,
             files,
         }
     }
@@ -108,8 +119,14 @@ impl Manifest {
                 let is_plain = |file: &File| std::path::Path::new(&file.name).file_name() == Some(file.name.as_ref());
                 if manifest.files.iter().all(is_plain) { Ok(manifest) } else { Err(damaged()) }
             }
-            found => Err(Unfit::Newer { found, known: FORMAT }),
+            found => Err(Unfit::Newer { what: "it", found, known: FORMAT }),
         }
+    }
+
+    /// Refuses a state that this evenkeel cannot read.
+    pub fn must_be_known(&self, known: u32) -> Result<(), Unfit> {
+        let found = self.state_version;
+        if found <= known { Ok(()) } else { Err(Unfit::Newer { what: "its state", found, known }) }
     }
 
     /// Refuses another reconciliation's, cluster's, changes log's, partition's, and what its name does not say.

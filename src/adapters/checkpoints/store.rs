@@ -1,7 +1,6 @@
 //! An object store as a thread uses it: each question waits, though not for ever, and not once it was told to stop.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +14,8 @@ use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt}
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
-use super::{CheckpointError, PIECE, disk_error, hex, pieces};
+use super::digests::{PIECE, pieces};
+use super::{CheckpointError, hex};
 
 /// How long one question may take. The store's client tries again by itself in the meantime.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -27,37 +27,45 @@ const TICK: Duration = Duration::from_millis(100);
 const PARTS: usize = 2;
 const PART: usize = 5 << 20;
 
+/// A store, and where in it everything is.
 #[derive(Clone)]
 pub struct Store {
     store: Arc<dyn ObjectStore>,
+    pub(super) root: Key,
     runtime: Handle,
 }
 
 impl Store {
-    /// The store of a URL, and where in it the URL points.
+    /// The store that a URL names. `options` are those of the `object_store` crate for its scheme. Connects to nothing yet.
     pub fn open(
         url: &url::Url,
         options: &BTreeMap<String, String>,
         runtime: Handle,
-    ) -> Result<(Store, Key), CheckpointError> {
+    ) -> Result<Store, CheckpointError> {
         let (store, root) = parsed(url, options).map_err(|source| store_error("its URL", source))?;
         let store: Arc<dyn ObjectStore> = match url.scheme() {
             "file" => Arc::new(LocalFileSystem::new().with_fsync(true)),
             _ => Arc::from(store),
         };
-        Ok((Store { store, runtime }, root))
+        Ok(Store { store, root, runtime })
     }
 
-    pub fn list(&self, folder: &Key, stop: &AtomicBool) -> Result<Vec<ObjectMeta>, CheckpointError> {
+    /// A store that is there already.
+    #[cfg(test)]
+    pub(super) fn of(store: Arc<dyn ObjectStore>, runtime: Handle) -> Store {
+        Store { store, root: Key::default(), runtime }
+    }
+
+    pub(super) fn list(&self, folder: &Key, stop: &AtomicBool) -> Result<Vec<ObjectMeta>, CheckpointError> {
         self.wait(folder, stop, self.store.list(Some(folder)).try_collect())
     }
 
-    pub fn put(&self, key: &Key, content: Vec<u8>, stop: &AtomicBool) -> Result<(), CheckpointError> {
+    pub(super) fn put(&self, key: &Key, content: Vec<u8>, stop: &AtomicBool) -> Result<(), CheckpointError> {
         self.wait(key, stop, self.store.put(key, content.into())).map(drop)
     }
 
     /// What an object holds; `None` where there is none.
-    pub fn get(&self, key: &Key, stop: &AtomicBool) -> Result<Option<Vec<u8>>, CheckpointError> {
+    pub(super) fn get(&self, key: &Key, stop: &AtomicBool) -> Result<Option<Vec<u8>>, CheckpointError> {
         self.wait(key, stop, async {
             match self.store.get(key).await {
                 Err(StoreError::NotFound { .. }) => Ok(None),
@@ -67,7 +75,7 @@ impl Store {
     }
 
     /// Removes an object, if it is there.
-    pub fn delete(&self, key: &Key, stop: &AtomicBool) -> Result<(), CheckpointError> {
+    pub(super) fn delete(&self, key: &Key, stop: &AtomicBool) -> Result<(), CheckpointError> {
         self.wait(key, stop, async {
             match self.store.delete(key).await {
                 Err(StoreError::NotFound { .. }) => Ok(()),
@@ -76,7 +84,7 @@ impl Store {
         })
     }
 
-    pub fn put_file(&self, path: &Path, key: &Key, stop: &AtomicBool) -> Result<(), CheckpointError> {
+    pub(super) fn put_file(&self, path: &Path, key: &Key, stop: &AtomicBool) -> Result<(), CheckpointError> {
         let mut writer =
             BufWriter::with_capacity(Arc::clone(&self.store), key.clone(), PART).with_max_concurrency(PARTS);
         let put = pieces(path, stop, |piece| self.wait(key, stop, writer.put(piece.to_vec().into())));
@@ -91,13 +99,13 @@ impl Store {
         })
     }
 
-    /// Copies an object of at most `most` bytes. Gives its size and SHA-256; `None` where there is none. A larger one is
-    /// cut behind the limit.
-    pub fn get_file(
+    /// Gives an object of at most `most` bytes piece by piece, then its size and SHA-256; `None` where there is none. A
+    /// larger one is cut behind the limit.
+    pub(super) fn get_file(
         &self,
         key: &Key,
         most: u64,
-        out: &mut dyn Write,
+        mut take: impl FnMut(&[u8]) -> Result<(), CheckpointError>,
         stop: &AtomicBool,
     ) -> Result<Option<(u64, String)>, CheckpointError> {
         let got = self.wait(key, stop, async {
@@ -116,7 +124,7 @@ impl Store {
             }
             sha256.update(&piece);
             bytes += piece.len() as u64;
-            out.write_all(&piece).map_err(|source| disk_error(Path::new(key.as_ref()), source))?;
+            take(&piece)?;
             // An object that shrinks while it is read gives empty pieces for ever.
             if bytes > most || piece.is_empty() {
                 break;

@@ -1,8 +1,17 @@
 //! Checkpoints in a folder: what is written comes back to the byte, or is refused with a reason.
 
+mod faults;
+mod toxic;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use sha2::{Digest, Sha256};
+
+use self::toxic::{Fate, Request, Shelf, Toxic};
+use super::digests::paths;
+use super::home::clear;
 use super::*;
 use crate::domain::instant::Instant;
 
@@ -19,7 +28,7 @@ static GO: AtomicBool = AtomicBool::new(false);
 impl Place {
     fn new() -> Place {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        Place { folder: tempfile::tempdir().expect("a folder"), runtime: runtime.expect("a runtime") }
+        Place { folder: folder(), runtime: runtime.expect("a runtime") }
     }
 
     fn store(&self) -> PathBuf {
@@ -29,39 +38,43 @@ impl Place {
     fn checkpoints(&self, partitions: i32) -> Checkpoints {
         let url = url::Url::from_directory_path(self.store()).expect("a path");
         let runtime = self.runtime.handle().clone();
-        Checkpoints::new(&url, &BTreeMap::new(), of(partitions), 2, runtime).expect("it opens")
+        let store = Store::open(&url, &BTreeMap::new(), runtime).expect("it opens");
+        Checkpoints::new(store, identity(partitions), VERSION, 2)
     }
 
-    /// A state's files, as `(name, content)`.
-    fn state(&self, files: &[(&str, &str)]) -> PathBuf {
+    /// A state's files, as `(name, content)`, and one that says where it goes on.
+    fn state(&self, next_offset: i64, files: &[(&str, &str)]) -> PathBuf {
         let state = self.folder.path().join("state");
         clear(&state).expect("it can be cleared");
         std::fs::create_dir(&state).expect("it can be made");
         for (name, content) in files {
             std::fs::write(state.join(name), content).expect("it can be written");
         }
+        std::fs::write(state.join(NEXT), next_offset.to_string()).expect("it can be written");
         state
     }
 
     fn upload(&self, next_offset: i64, files: &[(&str, &str)]) -> Uploaded {
-        let about = About { next_offset, settled: Some(Instant(5)), written_at: Instant(7) };
-        self.checkpoints(4).upload(1, &self.state(files), &about, &GO).expect("it is written")
+        let (state, digests) = (self.state(next_offset, files), &mut Digests::default());
+        self.checkpoints(4).upload(1, &state, &about(next_offset), digests, &GO).expect("it is written")
+    }
+
+    /// Where it is restored to.
+    fn home(&self) -> Arc<Home> {
+        Arc::new(Home::lock(&self.folder.path().join("restored")).expect("nobody else works there"))
     }
 
     /// What is restored, and what was refused before.
     fn restore(&self, beyond: i64) -> (Option<(i64, Content)>, Vec<String>) {
-        let folder = self.folder.path().join("restored");
-        clear(&folder).expect("it can be cleared");
-        let mut refused = Vec::new();
-        let said = |error: &CheckpointError| refused.push(error.to_string());
-        let manifest = self.checkpoints(4).restore(1, beyond, &folder, &GO, said).expect("the store works");
-        keep(&folder).expect("it can be cleared");
-        (manifest.map(|manifest| (manifest.next_offset, content(&folder))), refused)
+        let home = self.home();
+        let (fetched, refused) = self.checkpoints(4).fetch(1, beyond, &home, &GO, opens);
+        let manifest = fetched.map(|fetched| fetched.install().expect("it can be renamed"));
+        (manifest.map(|manifest| (manifest.next_offset, content(home.folder()))), refused.reasons())
     }
 
     /// Where the store has what is of partition 1.
     fn partition(&self) -> PathBuf {
-        self.store().join("shop").join(of(4).hash()).join("1")
+        self.store().join("shop").join(identity(4).hash()).join("1")
     }
 
     fn objects(&self) -> Vec<PathBuf> {
@@ -70,23 +83,42 @@ impl Place {
     }
 }
 
-fn of(partitions: i32) -> Identity {
+fn identity(partitions: i32) -> Identity {
     let [reconciliation, cluster, topic] = ["shop", "kafka-1", "changes"].map(str::to_owned);
     Identity { reconciliation, cluster, topic, partitions }
 }
 
+/// Where there is one, in memory: every file is synced.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    folder.expect("a folder")
+}
+
+fn about(next_offset: i64) -> About {
+    About { next_offset, settled: Some(Instant(5)), written_at: Instant(7) }
+}
+
+/// What RocksDB and the task do in earnest.
+fn opens(folder: &Path) -> Result<i64, String> {
+    let next = std::fs::read_to_string(folder.join(NEXT)).map_err(|error| error.to_string())?;
+    next.parse().map_err(|_| format!("{next} is not an offset"))
+}
+
+/// All but where it goes on.
 fn content(folder: &Path) -> Content {
     let read = |path: PathBuf| {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         (name, std::fs::read_to_string(&path).expect("it can be read"))
     };
-    paths(folder).expect("it is there").into_iter().map(read).collect()
+    paths(folder).expect("it is there").into_iter().map(read).filter(|(name, _)| name != NEXT).collect()
 }
 
 fn owned(files: &[(&str, &str)]) -> Content {
     files.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect()
 }
 
+const VERSION: u32 = 3;
+const NEXT: &str = "NEXT";
 const FIRST: [(&str, &str); 2] = [("000001.sst", "one"), ("CURRENT", "MANIFEST-1")];
 const SECOND: [(&str, &str); 3] = [("000001.sst", "one"), ("000002.sst", "two"), ("CURRENT", "MANIFEST-2")];
 
@@ -94,9 +126,9 @@ const SECOND: [(&str, &str); 3] = [("000001.sst", "one"), ("000002.sst", "two"),
 fn the_furthest_checkpoint_comes_back_and_only_what_is_new_was_written() {
     let place = Place::new();
     assert_eq!(place.restore(0), (None, vec![]));
-    assert_eq!(place.upload(10, &FIRST).new_files, 2);
+    assert_eq!(place.upload(10, &FIRST).new_files, 3);
     let second = place.upload(20, &SECOND);
-    assert_eq!((second.files, second.new_files, second.new_bytes), (3, 2, 13), "one file was there");
+    assert_eq!((second.files, second.new_files, second.new_bytes), (4, 3, 15), "one file was there");
     assert_eq!(place.restore(0), (Some((20, owned(&SECOND))), vec![]));
     assert_eq!(place.restore(19), (Some((20, owned(&SECOND))), vec![]));
     assert_eq!(place.restore(20), (None, vec![]), "whoever is as far needs none");
@@ -149,47 +181,169 @@ fn a_damaged_file_is_written_again() {
     std::fs::write(&shared, "two").expect("it can be written");
     let (restored, refused) = place.restore(0);
     assert!(restored.is_none() && refused.len() == 2, "{restored:?} {refused:?}");
-    assert_eq!(place.upload(30, &SECOND).new_files, 1);
+    assert_eq!(place.upload(30, &SECOND).new_files, 2);
     assert_eq!(place.restore(0), (Some((30, owned(&SECOND))), vec![]));
     std::fs::write(&shared, "on").expect("it can be written");
-    assert_eq!(place.upload(40, &SECOND).new_files, 1, "its size tells");
+    assert_eq!(place.upload(40, &SECOND).new_files, 2, "its size tells");
     assert_eq!(place.restore(0), (Some((40, owned(&SECOND))), vec![]));
 }
 
-/// A state that was laid aside comes back, whether what was restored was not good or the process was killed.
+/// Wherever a process is killed while a fresh state takes the place of another, the one or the other is there.
 #[test]
-fn what_was_there_before_is_kept_until_it_is_known_to_be_worse() {
+fn a_home_clears_up_after_whoever_was_killed_there() {
+    let place = Place::new();
+    let folder = place.home().folder().to_owned();
+    let write = |word: &str, content: &str| {
+        let folder = folder.with_file_name(format!("restored{word}"));
+        std::fs::create_dir_all(&folder).expect("it can be made");
+        std::fs::write(folder.join("own"), content).expect("it can be written");
+    };
+    let check = |expected: &str| {
+        assert_eq!(content(place.home().folder()), owned(&[("own", expected)]));
+        let mut left: Vec<_> = paths(place.folder.path()).expect("it is there");
+        left.retain(|path| path.is_dir());
+        assert_eq!(left, std::slice::from_ref(&folder), "nothing else stays");
+    };
+    write("", "old");
+    write(".fresh", "half");
+    write(".checkpoint", "a copy");
+    check("old");
+    clear(&folder).expect("it can be cleared");
+    write(".stale", "old");
+    write(".fresh", "new");
+    check("old");
+    clear(&folder).expect("it can be cleared");
+    write("", "new");
+    write(".stale", "old");
+    check("new");
+}
+
+/// RocksDB's own lock lies in the folder, which a restore replaces.
+#[test]
+fn nobody_else_works_on_a_state_also_while_it_is_replaced() {
     let place = Place::new();
     place.upload(10, &FIRST);
-    let folder = place.folder.path().join("restored");
-    let restore = || {
-        clear(&folder).expect("it can be cleared");
-        std::fs::create_dir(&folder).expect("it can be made");
-        std::fs::write(folder.join("own"), "own").expect("it can be written");
-        let restored = place.checkpoints(4).restore(1, 0, &folder, &GO, |_| ());
-        assert!(restored.is_ok_and(|manifest| manifest.is_some()) && content(&folder) == owned(&FIRST));
+    let home = place.home();
+    let (fetched, _) = place.checkpoints(4).fetch(1, 0, &home, &GO, opens);
+    let is_taken = || match Home::lock(home.folder()) {
+        Err(error @ HomeError::Taken { .. }) => {
+            error.to_string().contains("give each process a state.dir of its own")
+        }
+        _ => false,
     };
-    restore();
-    undo(&folder).expect("it can be undone");
-    assert_eq!(content(&folder), owned(&[("own", "own")]));
-    restore();
-    std::fs::remove_dir_all(&folder).expect("it can be lost");
-    recover(&folder).expect("it is brought back");
-    assert_eq!(content(&folder), owned(&[("own", "own")]));
-    restore();
-    keep(&folder).expect("it can be kept");
-    clear(&folder).expect("it can be lost");
-    recover(&folder).expect("there is nothing to do");
-    assert!(!folder.exists());
+    assert!(is_taken());
+    fetched.expect("it is there").install().expect("it can be renamed");
+    assert!(is_taken());
+    let folder = home.folder().to_owned();
+    drop(home);
+    assert_eq!(content(Home::lock(&folder).expect("it is free").folder()), owned(&FIRST));
+}
+
+/// Until it is known to open.
+#[test]
+fn what_was_there_before_stays_where_it_is() {
+    let place = Place::new();
+    std::fs::write(place.home().folder().join("own"), "own").expect("it can be written");
+    place.upload(10, &FIRST);
+    let home = place.home();
+    let asked = |folder: &Path| {
+        assert_eq!((content(home.folder()), content(folder)), (owned(&[("own", "own")]), owned(&FIRST)));
+        opens(folder)
+    };
+    let (fetched, refused) = place.checkpoints(4).fetch(1, 0, &home, &GO, asked);
+    assert_eq!(refused.reasons(), [""; 0]);
+    assert_eq!(content(home.folder()), owned(&[("own", "own")]));
+    fetched.expect("it is whole").install().expect("it can be renamed");
+    assert_eq!(content(home.folder()), owned(&FIRST));
+}
+
+/// Its bytes are right, so only opening it tells.
+#[test]
+fn one_that_cannot_be_opened_is_refused_once_and_the_older_one_taken() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    place.upload(20, &SECOND);
+    let mut tried = Vec::new();
+    let mut fetch = || {
+        let home = place.home();
+        let picky = |folder: &Path| {
+            let next = opens(folder)?;
+            tried.push(next);
+            if next == 20 { Err("Corruption: it is torn".to_owned()) } else { Ok(next) }
+        };
+        let (fetched, refused) = place.checkpoints(4).fetch(1, 0, &home, &GO, picky);
+        let fetched = fetched.map(|fetched| fetched.install().expect("it can be renamed").next_offset);
+        let [refused] = &refused.reasons()[..] else { panic!("{refused:?}") };
+        assert!(
+            fetched == Some(10) && refused.contains("cannot be opened here: Corruption: it is torn"),
+            "{refused}"
+        );
+        place.folder.path().join("restored.refused")
+    };
+    let remembered = fetch();
+    fetch();
+    let text = std::fs::read_to_string(&remembered).expect("it is there");
+    let others = text.replace(env!("CARGO_PKG_VERSION"), "0.0.9");
+    std::fs::write(&remembered, others).expect("it can be written");
+    fetch();
+    std::fs::write(&remembered, "torn").expect("it can be written");
+    fetch();
+    assert_eq!(tried, [20, 10, 10, 20, 10, 20, 10], "again by another evenkeel, or by one that does not remember");
+}
+
+#[test]
+fn one_that_goes_on_elsewhere_than_it_says_is_refused() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    let home = place.home();
+    let (fetched, refused) = place.checkpoints(4).fetch(1, 0, &home, &GO, |_| Ok::<_, String>(11));
+    assert!(fetched.is_none() && refused.reasons()[0].contains("it goes on at offset 11"), "{refused:?}");
+}
+
+#[test]
+fn a_state_that_only_a_newer_evenkeel_can_read_is_refused_before_it_is_fetched() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    let mut older = place.checkpoints(4);
+    older.state_version = VERSION - 1;
+    clear(&place.partition().join("files")).expect("it can be cleared");
+    let home = place.home();
+    let (fetched, refused) = older.fetch(1, 0, &home, &GO, opens);
+    let [reason] = &refused.reasons()[..] else { panic!("{refused:?}") };
+    assert!(fetched.is_none() && reason.contains("its state has format 3, newer than 2"), "{reason}");
+    assert!(reason.contains("upgrade it"), "{reason}");
+}
+
+/// What is torn stays so; what is newer may be had by an upgrade.
+#[test]
+fn there_is_hope_where_a_checkpoint_may_be_had_later() {
+    let place = Place::new();
+    place.upload(10, &FIRST);
+    place.upload(20, &SECOND);
+    let hope = |checkpoints: &Checkpoints, offset| {
+        let home = place.home();
+        let (fetched, refused) = checkpoints.fetch(1, 0, &home, &GO, opens);
+        assert!(fetched.is_none(), "{refused:?}");
+        refused.hope(offset).map(|error| error.to_string())
+    };
+    let mut older = place.checkpoints(4);
+    older.state_version = VERSION - 1;
+    assert!(hope(&older, 15).is_some_and(|why| why.contains("upgrade it")));
+    assert!(hope(&older, 20).is_some());
+    assert_eq!(hope(&older, 21), None, "it would not go far enough");
+    clear(&place.partition().join("files")).expect("it can be cleared");
+    assert_eq!(hope(&place.checkpoints(4), 0), None, "what is gone is gone");
+    clear(&place.partition()).expect("it can be cleared");
+    std::fs::write(place.partition(), "not a folder").expect("it can be written");
+    assert!(hope(&place.checkpoints(4), i64::MAX).is_some_and(|why| why.contains("the checkpoint store")));
 }
 
 #[test]
 fn what_is_half_written_is_not_there() {
     let place = Place::new();
     place.upload(10, &FIRST);
-    let stop = AtomicBool::new(true);
-    let about = About { next_offset: 20, settled: None, written_at: Instant(7) };
-    let stopped = place.checkpoints(4).upload(1, &place.state(&SECOND), &about, &stop);
+    let (stop, state) = (AtomicBool::new(true), place.state(20, &SECOND));
+    let stopped = place.checkpoints(4).upload(1, &state, &about(20), &mut Digests::default(), &stop);
     assert!(matches!(stopped, Err(CheckpointError::Stopped)), "{stopped:?}");
     assert_eq!(place.restore(0), (Some((10, owned(&FIRST))), vec![]));
 }
@@ -199,10 +353,36 @@ fn what_is_half_written_is_not_there() {
 fn a_restore_ends_when_it_is_told_to() {
     let place = Place::new();
     place.upload(10, &FIRST);
-    let folder = place.folder.path().join("restored");
-    let stopped = place.checkpoints(4).restore(1, 0, &folder, &AtomicBool::new(true), |_| ());
-    assert!(matches!(stopped, Err(CheckpointError::Stopped)), "{stopped:?}");
-    assert!(!folder.exists() && !beside(&folder, FRESH).exists());
+    let home = place.home();
+    let (fetched, refused) = place.checkpoints(4).fetch(1, 0, &home, &AtomicBool::new(true), opens);
+    assert!(fetched.is_none() && refused.reasons() == ["told to stop"], "{refused:?}");
+    assert_eq!(refused.hope(0).map(|error| error.to_string()), None);
+    assert!(!home.fresh().exists());
+}
+
+/// A large state has many tables, of which a checkpoint adds few.
+#[test]
+fn a_table_is_read_once() {
+    let place = Place::new();
+    let state = place.state(10, &FIRST);
+    let mut digests = Digests::default();
+    let mut upload = |next| place.checkpoints(4).upload(1, &state, &about(next), &mut digests, &GO).expect("written");
+    assert_eq!(upload(10).new_files, 3);
+    // Nobody changes a table so: the name, the place on the disk, the size and the time stay.
+    let rewrite = |name: &str| {
+        let path = state.join(name);
+        let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("it is there");
+        let content = std::fs::read_to_string(&path).expect("it can be read");
+        std::fs::write(&path, content.to_uppercase().replace('1', "2")).expect("it can be written");
+        std::fs::File::options().write(true).open(&path).and_then(|file| file.set_modified(modified)).expect("set");
+    };
+    rewrite("000001.sst");
+    assert_eq!(upload(11).new_files, 0, "it was not read again");
+    rewrite("CURRENT");
+    assert_eq!(upload(12).new_files, 1, "whatever is no table is");
+    let table = std::fs::File::options().write(true).open(state.join("000001.sst")).expect("it is there");
+    table.set_modified(SystemTime::UNIX_EPOCH).expect("set");
+    assert_eq!(upload(13).new_files, 1, "so is a table that is another");
 }
 
 /// Puts a manifest under the name that its text asks for.
@@ -273,12 +453,53 @@ fn old_checkpoints_are_collected_with_their_files_though_never_one_that_is_being
     [20, 30, 40].into_iter().for_each(upload);
     assert_eq!(offsets(&place), [40, 30, 10], "two are kept, and the leased one");
     let files = || paths(&place.partition().join("files")).expect("it is there");
-    assert_eq!(files().len(), 5, "files that nobody names are kept for a while");
+    assert_eq!(files().len(), 9, "files that nobody names are kept for a while");
     files().iter().for_each(|path| age(path));
     age(&lease);
     upload(50);
     assert_eq!(offsets(&place), [50, 40], "a lease ends");
     assert!(!lease.exists());
-    assert_eq!(files().len(), 3, "shared, and two of their own");
+    assert_eq!(files().len(), 5, "shared, and four of their own");
     assert_eq!(place.restore(0).0.map(|(next, files)| (next, files.len())), Some((50, 2)));
+}
+
+/// A large state takes longer to come than a lease lasts.
+#[test]
+fn a_lease_is_renewed_while_it_is_restored() {
+    let place = Place::new();
+    let shelf = Arc::new(Shelf::default());
+    let of = |toxic: Toxic| {
+        let store = Store::of(Arc::new(toxic), place.runtime.handle().clone());
+        Checkpoints::new(store, identity(4), VERSION, 1)
+    };
+    let others = of(Toxic::new(&shelf, |_| Fate::Served));
+    let write = |next_offset, files: &[(&str, &str)]| {
+        let (state, digests) = (place.state(next_offset, files), &mut Digests::default());
+        others.upload(1, &state, &about(next_offset), digests, &GO).map(|_| state).expect("it is written")
+    };
+    write(10, &SECOND);
+    let (clock, writer) = (Arc::clone(&shelf), others.clone());
+    let newer = place.state(20, &FIRST);
+    // Before each file a newer checkpoint is written, and what is old collected; then the lease grows old.
+    let meanwhile = move |request: Request<'_>| {
+        if let Request::Get(key) = request
+            && key.as_ref().contains("/files/")
+        {
+            let write = || writer.upload(1, &newer, &about(20), &mut Digests::default(), &GO).map(drop);
+            std::thread::scope(|scope| scope.spawn(write).join().expect("it ends")).expect("it is written");
+            clock.pass(2 * PATIENCE);
+        }
+        Fate::Served
+    };
+    let mut slow = of(Toxic::new(&shelf, meanwhile));
+    // As though every piece took a quarter of it.
+    slow.patience = Duration::ZERO;
+    let home = place.home();
+    let (fetched, refused) = slow.fetch(1, 0, &home, &GO, opens);
+    assert_eq!(refused.reasons(), [""; 0]);
+    assert_eq!(fetched.expect("it is whole").install().expect("it can be renamed").next_offset, 10);
+    assert_eq!(content(home.folder()), owned(&SECOND));
+    shelf.pass(2 * PATIENCE);
+    write(30, &FIRST);
+    assert!(shelf.keys().iter().all(|key| !key.as_ref().contains("/restoring/")), "it was given back");
 }

@@ -18,7 +18,8 @@ use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Rea
 use crate::domain::queue::Waiting;
 use crate::domain::timeline::Lane;
 
-const VERSION: u8 = 1;
+/// The format of what a store keeps.
+pub const VERSION: u8 = 1;
 const STATE: &str = "the state";
 const KEY_STATE: &str = "key state";
 const TASK_MEMORY: &str = "task memory";
