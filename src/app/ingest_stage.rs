@@ -31,11 +31,10 @@ pub struct IngestStage {
 
 impl IngestStage {
     pub fn start(settings: Arc<Settings>, stop: &Arc<AtomicBool>) -> Result<IngestStage, StageError> {
-        let commit_time = settings.connectors.iter().map(|connector| connector.commit_time).collect();
         let key_may_change = settings.sources.iter().map(|source| source.key_may_change).collect();
         let partitions = settings.topics.partitions;
         let plan = Arc::clone(&settings.plan);
-        let ingest = Ingest::new(plan, partitions, commit_time, key_may_change, settings.patience);
+        let ingest = Ingest::new(plan, partitions, key_may_change, settings.patience);
         let sources = KafkaSources::join(&settings, stop)?;
         let has_history = sources.has_history()?;
         let linger_us = i64::try_from(settings.limits.linger_ms * 1000).unwrap_or(i64::MAX);

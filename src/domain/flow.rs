@@ -25,7 +25,7 @@ pub struct Place {
 pub struct Flow {
     /// The `at` of its last settled transaction.
     pub reached: Instant,
-    /// The newest.
+    /// The newest; 0 before any was heard of.
     pub epoch: u32,
     /// The runs that were heard of and their epochs, in order of learning; bounded by [`RUNS_KEPT`].
     pub runs: Vec<(RunId, u32)>,
@@ -37,6 +37,9 @@ pub struct Flow {
 /// Proofs pile up while another source holds the settled time back; of more, older ones are thinned out.
 const PROOFS_KEPT: usize = 1024;
 
+/// The first epoch that is heard of: such as are older may be heard of later, from topic-partitions that are behind.
+const FIRST: u32 = 1 << 16;
+
 /// Runs beyond so many are taken for such as were not heard of.
 const RUNS_KEPT: usize = 64;
 
@@ -46,6 +49,8 @@ pub struct Told {
     pub run: RunId,
     pub position: Position,
     pub time: Instant,
+    /// True where the time is the moment of the commit.
+    pub exact: bool,
 }
 
 impl Default for Flow {
@@ -58,12 +63,16 @@ impl Flow {
     /// Where something stands that was told in a topic-partition which has come to epoch `own`. It is news where nothing
     /// tells that it was sent before.
     pub fn place_of(&self, told: Told, own: u32, is_news: bool) -> Place {
-        let Told { run, position, time } = told;
+        let Told { run, position, time, .. } = told;
         if let Some((_, epoch)) = self.runs.iter().find(|(known, _)| *known == run) {
             return Place { epoch: *epoch, position };
         }
-        let proved = self.proved_before(time).unwrap_or_default();
+        let oldest = self.runs.iter().map(|(_, epoch)| *epoch).min().unwrap_or(FIRST);
+        let proved = self.proved_before(time).unwrap_or(Place { epoch: oldest, ..Place::default() });
         let place = Place { epoch: proved.epoch.max(own), position };
+        if let Some(epoch) = self.epoch_before(told, place) {
+            return Place { epoch, position };
+        }
         let is_kin = |(known, _): &&(RunId, u32)| family_of(*known) == family_of(run);
         let epoch = match is_news {
             true if self.runs.iter().any(|known| known.1 == place.epoch && !is_kin(&known)) => place.epoch + 1,
@@ -75,6 +84,14 @@ impl Flow {
             }
         };
         Place { epoch, position }
+    }
+
+    /// What was committed before a time for which a place at or below its own is proved is of an earlier epoch: a
+    /// topic-partition that is ahead has told of a failover first. Only a moment of commit tells.
+    fn epoch_before(&self, told: Told, place: Place) -> Option<u32> {
+        let index = self.proofs.partition_point(|(_, instant)| *instant <= told.time);
+        let (known, _) = self.proofs.get(index).filter(|(known, _)| told.exact && place >= *known)?;
+        Some(known.epoch - 1)
     }
 
     /// The last place that was proved for a time before an instant.
@@ -97,7 +114,7 @@ impl Flow {
                 self.runs.remove(0);
             }
         }
-        let is_new = epoch > self.epoch;
+        let is_new = self.epoch > 0 && epoch > self.epoch;
         self.epoch = self.epoch.max(epoch);
         is_new
     }
@@ -155,7 +172,7 @@ mod tests {
     use super::*;
 
     fn place(transaction: u64) -> Place {
-        Place { epoch: 0, position: Position { transaction, row: 0 } }
+        Place { epoch: FIRST, position: Position { transaction, row: 0 } }
     }
 
     /// However long another source holds the settled time back, proofs stay bounded, in order, and the newest exact.
@@ -176,22 +193,26 @@ mod tests {
 
     /// What a run of a connector tells of a time: its family, the run's own number, a transaction.
     fn told(family: u64, run: u64, transaction: u64, time: i64) -> Told {
-        Told { run: family << 32 | run, position: place(transaction).position, time: Instant(time) }
+        Told { run: family << 32 | run, position: place(transaction).position, time: Instant(time), exact: false }
     }
 
     /// A restart keeps its epoch; another family begins one, which its other runs share.
     #[test]
     fn epochs_are_told_by_run_and_family() {
         let mut flow = Flow::default();
-        assert_eq!(flow.place_of(told(1, 7, 50, 10), 0, true).epoch, 0);
-        assert!(!flow.learn(told(1, 7, 50, 10).run, 0));
-        assert_eq!(flow.place_of(told(2, 8, 90, 20), 0, true).epoch, 1);
-        assert!(flow.learn(told(2, 8, 90, 20).run, 1));
+        assert_eq!(flow.place_of(told(1, 7, 50, 10), FIRST, true).epoch, FIRST);
+        assert!(!flow.learn(told(1, 7, 50, 10).run, FIRST));
+        assert_eq!(flow.place_of(told(2, 8, 90, 20), FIRST, true).epoch, FIRST + 1);
+        assert!(flow.learn(told(2, 8, 90, 20).run, FIRST + 1));
         let epoch = |told, own, is_news| flow.place_of(told, own, is_news).epoch;
-        assert_eq!(epoch(told(1, 9, 60, 11), 0, true), 0, "a topic-partition that is behind tells of an old run");
-        assert_eq!(epoch(told(1, 9, 60, 11), 1, false), 0, "what was sent before is sent again");
-        assert_eq!(epoch(told(2, 9, 91, 21), 1, true), 1);
-        assert_eq!(epoch(told(3, 9, 91, 21), 1, true), 2);
+        assert_eq!(
+            epoch(told(1, 9, 60, 11), FIRST, true),
+            FIRST,
+            "a topic-partition that is behind tells of an old run"
+        );
+        assert_eq!(epoch(told(1, 9, 60, 11), FIRST + 1, false), FIRST, "what was sent before is sent again");
+        assert_eq!(epoch(told(2, 9, 91, 21), FIRST + 1, true), FIRST + 1);
+        assert_eq!(epoch(told(3, 9, 91, 21), FIRST + 1, true), FIRST + 2);
         assert!(flow.knows_family(1 << 32) && !flow.knows_family(3 << 32));
     }
 
@@ -199,18 +220,32 @@ mod tests {
     #[test]
     fn epochs_are_told_by_what_was_proved() {
         let mut flow = Flow::default();
-        flow.learn(told(1, 7, 50, 10).run, 0);
+        flow.learn(told(1, 7, 50, 10).run, FIRST);
         flow.prove(place(50), Instant(11));
-        assert_eq!(flow.place_of(told(1, 8, 20, 9), 0, true).epoch, 0, "of an earlier time");
-        assert_eq!(flow.place_of(told(1, 8, 20, 12), 0, false).epoch, 0, "sent again");
-        assert_eq!(flow.place_of(told(1, 8, 20, 12), 0, true).epoch, 1, "restored");
-        assert!(flow.learn(told(1, 8, 20, 12).run, 1));
-        flow.prove(Place { epoch: 1, ..place(20) }, Instant(13));
+        assert_eq!(flow.place_of(told(1, 8, 20, 9), FIRST, true).epoch, FIRST, "of an earlier time");
+        assert_eq!(flow.place_of(told(1, 8, 20, 12), FIRST, false).epoch, FIRST, "sent again");
+        assert_eq!(flow.place_of(told(1, 8, 20, 12), FIRST, true).epoch, FIRST + 1, "restored");
+        assert!(flow.learn(told(1, 8, 20, 12).run, FIRST + 1));
+        flow.prove(Place { epoch: FIRST + 1, ..place(20) }, Instant(13));
         let epoch = |told, own| flow.place_of(told, own, true).epoch;
-        assert_eq!(epoch(told(1, 9, 60, 14), 0), 1, "a topic-partition that was silent for long");
-        assert_eq!(epoch(told(1, 9, 55, 12), 0), 0, "one that is behind");
-        assert_eq!(epoch(told(1, 9, 55, 12), 1), 1, "one that is not");
-        flow.forget_below(Place { epoch: 1, ..place(20) });
-        assert_eq!(flow.place_of(told(1, 10, 25, 12), 0, true).epoch, 1, "one that was added since");
+        assert_eq!(epoch(told(1, 9, 60, 14), FIRST), FIRST + 1, "a topic-partition that was silent for long");
+        assert_eq!(epoch(told(1, 9, 55, 12), FIRST), FIRST, "one that is behind");
+        assert_eq!(epoch(told(1, 9, 55, 12), FIRST + 1), FIRST + 1, "one that is not");
+        flow.forget_below(Place { epoch: FIRST + 1, ..place(20) });
+        assert_eq!(flow.place_of(told(1, 10, 25, 12), FIRST, true).epoch, FIRST + 1, "one that was added since");
+    }
+
+    /// Whoever begins to read a history with a failover in it may hear of what came after it first.
+    #[test]
+    fn epochs_before_the_first_one_heard_of_are_told_by_moments_of_commit() {
+        let mut flow = Flow::default();
+        assert!(!flow.learn(told(1, 8, 20, 30).run, FIRST));
+        flow.prove(place(20), Instant(30));
+        let exact = |told| Told { exact: true, ..told };
+        let epoch = |told| flow.place_of(told, 0, true).epoch;
+        assert_eq!(epoch(exact(told(1, 7, 500, 12))), FIRST - 1, "committed before what stands below it");
+        assert_eq!(epoch(told(1, 7, 500, 12)), FIRST, "a statement may begin long before its commit");
+        assert_eq!(epoch(exact(told(1, 9, 500, 31))), FIRST, "a run that came after");
+        assert_eq!(epoch(exact(told(1, 9, 15, 12))), FIRST, "one that is behind");
     }
 }

@@ -81,6 +81,8 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourcePlan {
     pub connector: ConnectorIndex,
+    /// True where source times are the moment of the commit.
+    pub commit_time: bool,
     /// True where some of its changes cannot say which key their row belonged to, so that rows must be found by
     /// their primary key.
     pub find_rows: bool,
@@ -90,6 +92,11 @@ pub struct SourcePlan {
 }
 
 impl Plan {
+    /// How many connectors its sources have.
+    pub fn connectors(&self) -> usize {
+        self.sources.iter().map(|source| source.connector + 1).max().unwrap_or(0)
+    }
+
     pub fn rule_set(&self) -> RuleSet {
         let rules = self.rules.iter().map(|rule| rule.definition.clone()).collect();
         RuleSet { lookups: self.catalog.lookups.clone(), rules }

@@ -26,7 +26,7 @@ use super::change::{
 use super::flow::{Flow, Place, Told};
 use super::instant::Instant;
 use super::queue::{Queue, Waiting};
-use super::rule::ConnectorIndex;
+use super::rule::{ConnectorIndex, SourcePlan};
 
 /// Index of a topic-partition in a timeline, in order of first sight.
 pub type LaneIndex = usize;
@@ -128,6 +128,8 @@ const SHARED_KEPT: usize = 1024;
 pub struct Timeline {
     /// For each source, its connector.
     connector_of: Vec<ConnectorIndex>,
+    /// For each source, whether its source times are the moment of the commit.
+    commit_time: Vec<bool>,
     pub flows: Vec<Flow>,
     pub lanes: Vec<Lane>,
     lane_of: BTreeMap<(SourceIndex, TopicPartition), LaneIndex>,
@@ -140,8 +142,8 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// `connector_of[s]` is the connector of source `s`.
-    pub fn new(connector_of: Vec<ConnectorIndex>) -> Timeline {
+    pub fn new(sources: &[SourcePlan]) -> Timeline {
+        let connector_of: Vec<ConnectorIndex> = sources.iter().map(|source| source.connector).collect();
         let connectors = connector_of.iter().max().map_or(0, |last| last + 1);
         Timeline {
             flows: vec![Flow::default(); connectors],
@@ -151,20 +153,21 @@ impl Timeline {
             waiting: Vec::new(),
             settled: None,
             baseline: None,
+            commit_time: sources.iter().map(|source| source.commit_time).collect(),
             connector_of,
         }
     }
 
     /// A timeline as it was remembered; its queues are for the caller to fill.
     pub fn restore(
-        connector_of: Vec<ConnectorIndex>,
+        sources: &[SourcePlan],
         mut flows: Vec<Flow>,
         lanes: Vec<Lane>,
         topologies: Vec<Vec<(Arc<str>, i32)>>,
         settled: Option<Instant>,
         baseline: Option<Instant>,
     ) -> Timeline {
-        let mut timeline = Timeline::new(connector_of);
+        let mut timeline = Timeline::new(sources);
         flows.resize(timeline.flows.len(), Flow::default());
         timeline.flows = flows;
         timeline.topologies = topologies;
@@ -260,7 +263,8 @@ impl Timeline {
         }
         let mut admission = if is_ahead { Admission::Ahead } else { Admission::Taken };
         if let Some(position) = change.position {
-            let told = Told { run: change.run, position, time: change.source_time };
+            let exact = self.commit_time[lane.source];
+            let told = Told { run: change.run, position, time: change.source_time, exact };
             let other_family = lane.last_run != 0 && family_of(change.run) != family_of(lane.last_run);
             // What was sent before is no later than the latest; and within one run nothing is sent twice.
             let is_news = change.source_time > lane.latest
@@ -307,7 +311,8 @@ impl Timeline {
         let mut is_new_epoch = false;
         if let Some(proof) = mark.proof {
             let flow = &mut self.flows[self.connector_of[lane.source]];
-            let told = Told { run: proof.run, position: proof.position, time: mark.time.next() };
+            let exact = self.commit_time[lane.source];
+            let told = Told { run: proof.run, position: proof.position, time: mark.time.next(), exact };
             // What it tells of may lie before changes that were read meanwhile.
             let place = flow.place_of(told, lane.proved.epoch, true);
             is_new_epoch = flow.learn(proof.run, place.epoch);

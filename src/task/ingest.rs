@@ -103,8 +103,6 @@ const PAUSE_US: i64 = 5_000_000;
 /// The synchronous heart of an ingest member.
 pub struct Ingest {
     plan: Arc<Plan>,
-    /// For each connector of the plan, whether its source times are commit times.
-    commit_time: Vec<bool>,
     patience: Patience,
     /// For each source, whether its updates may move a row to another key without saying from which.
     key_may_change: Vec<bool>,
@@ -122,13 +120,7 @@ pub struct Ingest {
 
 impl Ingest {
     /// `partitions` is the changes log's partition count.
-    pub fn new(
-        plan: Arc<Plan>,
-        partitions: i32,
-        commit_time: Vec<bool>,
-        key_may_change: Vec<bool>,
-        patience: Patience,
-    ) -> Ingest {
+    pub fn new(plan: Arc<Plan>, partitions: i32, key_may_change: Vec<bool>, patience: Patience) -> Ingest {
         // The rules go in front, so that whoever reads the log knows by which it is to be judged.
         let begin = || {
             let mut builder = Builder::default();
@@ -140,11 +132,10 @@ impl Ingest {
             told: vec![vec![None; plan.sources.len()]; partitions as usize],
             lanes: BTreeMap::new(),
             beats: VecDeque::new(),
-            seen: vec![VecDeque::new(); commit_time.len()],
+            seen: vec![VecDeque::new(); plan.connectors()],
             blocks: (0..partitions).map(|_| begin()).collect(),
             collected_at: None,
             plan,
-            commit_time,
             patience,
             key_may_change,
         }
@@ -207,7 +198,7 @@ impl Ingest {
         let lane = self.lanes.get_mut(&(source, topic_partition.clone()));
         let lane = lane.expect("what comes is of a topic-partition that is assigned");
         lane.read_to = offset + 1;
-        let commit_time = self.commit_time[self.plan.sources[source].connector];
+        let commit_time = self.plan.sources[source].commit_time;
         match reading {
             Reading::Nothing => {}
             Reading::Reject(reject) => {

@@ -119,14 +119,13 @@ impl<S: Store> Task<S> {
         store: S,
         limits: Limits,
     ) -> Result<Task<S>, StateError<S::Error>> {
-        let connectors = plan.sources.iter().map(|source| source.connector).collect();
         let memory = store.get(Space::Memory, MEMORY_KEY).map_err(StateError::Store)?;
         let rules = store.get(Space::Memory, RULES_KEY).map_err(StateError::Store)?;
         let rule_set = rules.map_or(Ok(RuleSet::default()), |bytes| decode_rules(&bytes))?;
         let (plan, left_out) = plan.with_rules(&rule_set);
         let mut task = Task {
             layouts: Layouts::new(Vec::new(), &plan.catalog)?,
-            timeline: Timeline::new(connectors),
+            timeline: Timeline::new(&plan.sources),
             waiting: WaitingRoom::default(),
             origins: Vec::new(),
             stalled: Vec::new(),
@@ -165,9 +164,8 @@ impl<S: Store> Task<S> {
             return Err(StateError::OtherSources { stored, configured });
         }
         self.layouts = Layouts::new(memory.layouts, &self.plan.catalog)?;
-        let connectors = self.plan.sources.iter().map(|source| source.connector).collect();
         self.timeline = Timeline::restore(
-            connectors,
+            &self.plan.sources,
             memory.flows,
             memory.lanes,
             memory.topologies,

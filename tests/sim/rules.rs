@@ -303,6 +303,7 @@ pub fn plan(book: &Book, partial: [bool; 3]) -> Arc<Plan> {
     let rules = rules.collect();
     let source = |source: usize| SourcePlan {
         connector: DATABASE[source],
+        commit_time: DATABASE[source] == 0,
         find_rows: source == LINES,
         partial_history: partial[source],
     };

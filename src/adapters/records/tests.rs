@@ -44,7 +44,7 @@ fn plan(sql: &str) -> Plan {
     Plan {
         reconciliation: "test".into(),
         catalog,
-        sources: vec![SourcePlan { connector: 0, find_rows: false, partial_history: false }],
+        sources: vec![SourcePlan { connector: 0, commit_time: true, find_rows: false, partial_history: false }],
         rules: vec![rule],
         heartbeat_us: 1,
     }

@@ -117,7 +117,8 @@ fn source<'n>(context: &'n Context<'n>, name: &str, node: &'n Node, connectors: 
         full_before,
     };
     let settings = SourceSettings { name: name.to_owned(), topics, shape: Arc::new(shape), key_may_change };
-    let plan = SourcePlan { connector: index, find_rows, partial_history };
+    let plan =
+        SourcePlan { connector: index, commit_time: connector.settings.commit_time, find_rows, partial_history };
     partly.source = Some(Source { table, plan, settings });
     partly
 }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use super::{Admission, Timeline};
 use crate::domain::change::{Change, Key, Mark, Operation, Position, RunId, TopicPartition, Topology};
 use crate::domain::instant::Instant;
+use crate::domain::rule::SourcePlan;
 use crate::domain::value::Value;
 
 fn lane(partition: i32) -> TopicPartition {
@@ -30,7 +31,8 @@ fn change(offset: i64, at: i64, position: Option<u64>, run: RunId) -> Change {
 
 /// One source, one connector, with so many partitions.
 fn timeline(partitions: i32) -> Timeline {
-    let mut timeline = Timeline::new(vec![0]);
+    let mut timeline =
+        Timeline::new(&[SourcePlan { connector: 0, commit_time: false, find_rows: false, partial_history: false }]);
     timeline.learn(&Topology { source: 0, topics: vec![("orders".into(), partitions)] });
     (0..partitions).for_each(|partition| assert_eq!(timeline.lane(0, &lane(partition)), partition as usize));
     timeline

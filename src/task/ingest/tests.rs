@@ -23,12 +23,12 @@ fn stage(commit_time: bool) -> Stage {
     let plan = Plan {
         reconciliation: "test".into(),
         catalog: Catalog { sources: vec![table], lookups: Vec::new() },
-        sources: vec![SourcePlan { connector: 0, find_rows: false, partial_history: false }],
+        sources: vec![SourcePlan { connector: 0, commit_time, find_rows: false, partial_history: false }],
         rules: Vec::new(),
         heartbeat_us: SECOND,
     };
     let patience = Patience { slack_us: 2 * SECOND, stall_after_us: 60 * SECOND };
-    let mut ingest = Ingest::new(Arc::new(plan), 1, vec![commit_time], vec![false], patience);
+    let mut ingest = Ingest::new(Arc::new(plan), 1, vec![false], patience);
     let lane = TopicPartition { topic: "orders".into(), partition: 0 };
     ingest.assign(0, lane.clone(), 0, Instant(0));
     Stage { ingest, lane }

@@ -40,7 +40,8 @@ fn plan() -> Plan {
         annotations: BTreeMap::new(),
     };
     let query = Query::compile(PAID_WITHOUT_PAYMENT, &catalog).expect("the query is sound");
-    let source = |connector| SourcePlan { connector, find_rows: false, partial_history: false };
+    let source =
+        |connector| SourcePlan { connector, commit_time: connector == 0, find_rows: false, partial_history: false };
     Plan {
         reconciliation: "test".into(),
         catalog,
