@@ -49,8 +49,8 @@ pub struct Told {
     pub run: RunId,
     pub position: Position,
     pub time: Instant,
-    /// True where the time is the moment of the commit.
-    pub exact: bool,
+    /// Where the time is the moment of the commit, the greatest place that was taken of what was committed before it.
+    pub exact: Option<Place>,
 }
 
 impl Default for Flow {
@@ -68,7 +68,8 @@ impl Flow {
             return Place { epoch: *epoch, position };
         }
         let oldest = self.runs.iter().map(|(_, epoch)| *epoch).min().unwrap_or(FIRST);
-        let proved = self.proved_before(time).unwrap_or(Place { epoch: oldest, ..Place::default() });
+        let proved = self.proved_before(time).max(told.exact);
+        let proved = proved.unwrap_or_default().max(Place { epoch: oldest, ..Place::default() });
         let place = Place { epoch: proved.epoch.max(own), position };
         if let Some(epoch) = self.epoch_before(told, place) {
             return Place { epoch, position };
@@ -90,7 +91,7 @@ impl Flow {
     /// topic-partition that is ahead has told of a failover first. Only a moment of commit tells.
     fn epoch_before(&self, told: Told, place: Place) -> Option<u32> {
         let index = self.proofs.partition_point(|(_, instant)| *instant <= told.time);
-        let (known, _) = self.proofs.get(index).filter(|(known, _)| told.exact && place >= *known)?;
+        let (known, _) = self.proofs.get(index).filter(|(known, _)| told.exact.is_some() && place >= *known)?;
         Some(known.epoch - 1)
     }
 
@@ -98,6 +99,11 @@ impl Flow {
     fn proved_before(&self, time: Instant) -> Option<Place> {
         let index = self.proofs.partition_point(|(_, instant)| *instant < time);
         index.checked_sub(1).map(|index| self.proofs[index].0)
+    }
+
+    /// True where it is known of which epoch a run is.
+    pub fn knows(&self, run: RunId) -> bool {
+        self.runs.iter().any(|(known, _)| *known == run)
     }
 
     /// True where positions of the run's family have been seen.
@@ -193,7 +199,7 @@ mod tests {
 
     /// What a run of a connector tells of a time: its family, the run's own number, a transaction.
     fn told(family: u64, run: u64, transaction: u64, time: i64) -> Told {
-        Told { run: family << 32 | run, position: place(transaction).position, time: Instant(time), exact: false }
+        Told { run: family << 32 | run, position: place(transaction).position, time: Instant(time), exact: None }
     }
 
     /// A restart keeps its epoch; another family begins one, which its other runs share.
@@ -241,11 +247,14 @@ mod tests {
         let mut flow = Flow::default();
         assert!(!flow.learn(told(1, 8, 20, 30).run, FIRST));
         flow.prove(place(20), Instant(30));
-        let exact = |told| Told { exact: true, ..told };
+        let exact = |told| Told { exact: Some(Place::default()), ..told };
         let epoch = |told| flow.place_of(told, 0, true).epoch;
         assert_eq!(epoch(exact(told(1, 7, 500, 12))), FIRST - 1, "committed before what stands below it");
         assert_eq!(epoch(told(1, 7, 500, 12)), FIRST, "a statement may begin long before its commit");
         assert_eq!(epoch(exact(told(1, 9, 500, 31))), FIRST, "a run that came after");
         assert_eq!(epoch(exact(told(1, 9, 15, 12))), FIRST, "one that is behind");
+        let taken = Place { epoch: FIRST, ..place(700) };
+        let told = Told { exact: Some(taken), ..told(1, 9, 40, 31) };
+        assert_eq!(epoch(told), FIRST + 1, "positions that fall below what was taken of an earlier time");
     }
 }

@@ -119,6 +119,10 @@ impl Lane {
 /// session's `SET timestamp`) would hold back everything behind it, and proves nothing.
 pub const AHEAD_US: i64 = 60_000_000;
 
+/// PostgreSQL reads the clock a little before a commit takes its place in the log, so that of two that meet the first may
+/// have the later time, microseconds.
+const COMMIT_ORDER_US: i64 = 1_000;
+
 /// Changes of one lane and position beyond so many are not all told from their replays. A replay that is taken again
 /// says nothing new, unless its row changed again within the same transaction.
 const SHARED_KEPT: usize = 1024;
@@ -252,6 +256,7 @@ impl Timeline {
     /// Takes the next change of a lane, in log order. A source time beyond `ceiling` is taken for that.
     pub fn admit(&mut self, lane_index: LaneIndex, mut change: Box<Change>, ceiling: Instant) -> Admission {
         let is_repeated = !self.take_offset(lane_index, change.offset);
+        let exact = self.committed_before(lane_index, change.run, change.source_time.min(ceiling));
         let lane = &mut self.lanes[lane_index];
         let flow = &mut self.flows[self.connector_of[lane.source]];
         let is_ahead = change.source_time > ceiling;
@@ -263,7 +268,6 @@ impl Timeline {
         }
         let mut admission = if is_ahead { Admission::Ahead } else { Admission::Taken };
         if let Some(position) = change.position {
-            let exact = self.commit_time[lane.source];
             let told = Told { run: change.run, position, time: change.source_time, exact };
             let other_family = lane.last_run != 0 && family_of(change.run) != family_of(lane.last_run);
             // What was sent before is no later than the latest; and within one run nothing is sent twice.
@@ -309,9 +313,11 @@ impl Timeline {
             return false;
         }
         let mut is_new_epoch = false;
+        let run = mark.proof.map_or(0, |proof| proof.run);
+        let exact = self.committed_before(lane_index, run, mark.time.next());
+        let lane = &mut self.lanes[lane_index];
         if let Some(proof) = mark.proof {
             let flow = &mut self.flows[self.connector_of[lane.source]];
-            let exact = self.commit_time[lane.source];
             let told = Told { run: proof.run, position: proof.position, time: mark.time.next(), exact };
             // What it tells of may lie before changes that were read meanwhile.
             let place = flow.place_of(told, lane.proved.epoch, true);
@@ -324,6 +330,20 @@ impl Timeline {
             lane.baseline = Some(mark.time.max(lane.latest));
         }
         is_new_epoch
+    }
+
+    /// The greatest place that was taken of a commit-time connector's changes from before an instant; `None` for others. Of
+    /// a run that is known nobody needs it.
+    fn committed_before(&self, lane: LaneIndex, run: RunId, time: Instant) -> Option<Place> {
+        let source = self.lanes[lane].source;
+        let connector = self.connector_of[source];
+        if !self.commit_time[source] || self.flows[connector].knows(run) {
+            return None;
+        }
+        let before = time.plus(-COMMIT_ORDER_US);
+        let kin =
+            self.lanes.iter().filter(|lane| self.connector_of[lane.source] == connector && lane.latest < before);
+        Some(kin.map(|lane| lane.place).max().unwrap_or_default())
     }
 
     /// The least mark over a source's topic-partitions; `None` until each has one.
