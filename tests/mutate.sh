@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Applies each line of tests/mutations.txt in turn and shows that the simulator notices. Fails if one goes unnoticed.
+# Applies each line of tests/mutations.txt in turn and shows that the simulator notices. Fails if one goes unnoticed; else
+# writes docs/mutations.md.
 # The files are put back, whatever happens; src must have no changes that are not committed. Arguments: a number of seeds
 # (1000).
 set -euo pipefail
@@ -44,9 +45,24 @@ PYTHON
         echo "UNNOTICED  $file: $to"
         unnoticed=$((unnoticed + 1))
     else
+        seed="$(grep -o 'seed [0-9]* of' "$kept/run" | head -1 | grep -o '[0-9]*' || true)"
+        printf '| `%s` | `%s` | `%s` | %s |\n' "$file" "${from//|/\\|}" "${to//|/\\|}" "${seed:-time}" >> "$kept/table"
         printf 'noticed by %-12s %s: %s\n' "$(grep -o 'seed [0-9]* of' "$kept/run" | head -1 | sed 's/ of//')" "$file" "$to"
     fi
     restore
 done < tests/mutations.txt
 echo "$((total - unnoticed)) of $total errors were noticed"
 [ "$unnoticed" -eq 0 ]
+{
+    cat <<'HEAD'
+# What the simulator notices
+
+Written by `make mutate`: each line of the product is replaced by one with an error, and the simulator tries seed after seed until
+what was said is not what its oracle says, or an assertion fails. The last column is how many seeds it took; "time" is an error
+that makes it run for ever.
+
+| file | line | with an error | seeds |
+|---|---|---|---|
+HEAD
+    cat "$kept/table"
+} > docs/mutations.md

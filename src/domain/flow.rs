@@ -87,12 +87,15 @@ impl Flow {
         Place { epoch, position }
     }
 
-    /// What was committed before a time for which a place at or below its own is proved is of an earlier epoch: a
-    /// topic-partition that is ahead has told of a failover first. Only a moment of commit tells.
+    /// A topic-partition that is ahead may have told of a failover first. What tells of a time before one that was proved
+    /// is no later than that proof's epoch, since a database that begins anew begins later. It is of an earlier one where
+    /// its positions are of another family; or where its time is the moment of its commit, though its place lies above.
     fn epoch_before(&self, told: Told, place: Place) -> Option<u32> {
         let index = self.proofs.partition_point(|(_, instant)| *instant <= told.time);
-        let (known, _) = self.proofs.get(index).filter(|(known, _)| told.exact.is_some() && place >= *known)?;
-        Some(known.epoch - 1)
+        let (known, _) = *self.proofs.get(index)?;
+        let is_other = |(run, epoch): &(RunId, u32)| *epoch == known.epoch && family_of(*run) != family_of(told.run);
+        let is_before = told.exact.is_some() && place >= known || self.runs.iter().any(is_other);
+        is_before.then_some(known.epoch - 1)
     }
 
     /// The last place that was proved for a time before an instant.

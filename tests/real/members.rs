@@ -51,6 +51,82 @@ fn come_and_go() -> Result {
     end(&stack, &first, [&shop, &pay])
 }
 
+/// A member that was suspended for longer than its session lasts wakes to find its partition taken, and says nothing more of
+/// it; and says what it is given again.
+fn sleeps() -> Result {
+    let stack = super::stack();
+    let folders = [tempfile::tempdir()?, tempfile::tempdir()?];
+    let (shop, pay) = sources(&stack, "sleeps")?;
+    let session = "kafka:\n  session.timeout.ms: 6000\n  heartbeat.interval.ms: 1000\n";
+    let shipped = Shipped::read("evenkeel.yaml", "sleeps", &shop, &pay)?.replace("kafka:\n", session);
+    let [first, second] = [shipped.binary(&stack, folders[0].path())?, shipped.binary(&stack, folders[1].path())?];
+    stack.start_source(&shop)?;
+    stack.start_source(&pay)?;
+    let mut watch = Watch::begin(&stack, "evenkeel.sleeps")?;
+    let mut expected = BTreeSet::new();
+    first.start()?;
+    second.start()?;
+    wait_at_work(&second)?;
+    for round in 1..4 {
+        second.signal("STOP")?;
+        sell(&stack, 10 * round)?;
+        expected.extend(unpaid(10 * round));
+        // Only the first can say it, and of both partitions.
+        let said = expected.clone();
+        watch.until("the other says it all", LIMIT, move |watch| watch.ever_opened() == said)?;
+        second.signal("CONT")?;
+        sell(&stack, 100 * round)?;
+        expected.extend(unpaid(100 * round));
+        let said = expected.clone();
+        watch.until("it goes on", LIMIT, move |watch| watch.ever_opened() == said)?;
+        wait_at_work(&second)?;
+    }
+    compare(&stack, &shipped, &first, &mut watch)?;
+    assert_eq!(watch.events.len(), expected.len(), "each once, and nothing else: {:?}", watch.events);
+    assert_eq!(watch.stalls, [""; 0], "nobody but a member slept");
+    second.stop()?;
+    end(&stack, &first, [&shop, &pay])
+}
+
+/// A member with a name of its own that is killed and comes back has its partitions at once, long before the group would have
+/// given it up.
+fn returns() -> Result {
+    let stack = super::stack();
+    let folder = tempfile::tempdir()?;
+    let (shop, pay) = sources(&stack, "returns")?;
+    let named = "kafka:\n  group.instance.id: one\n  session.timeout.ms: 120000\n";
+    let shipped = Shipped::read("evenkeel.yaml", "returns", &shop, &pay)?.replace("kafka:\n", named);
+    let member = shipped.binary(&stack, folder.path())?;
+    stack.start_source(&shop)?;
+    stack.start_source(&pay)?;
+    member.start()?;
+    let mut watch = Watch::begin(&stack, "evenkeel.returns")?;
+    sell(&stack, 10)?;
+    let said: BTreeSet<_> = unpaid(10).collect();
+    watch.until("it says it", LIMIT, |watch| watch.ever_opened() == said)?;
+    member.kill()?;
+    sell(&stack, 20)?;
+    let killed = std::time::Instant::now();
+    member.start()?;
+    let said: BTreeSet<_> = unpaid(10).chain(unpaid(20)).collect();
+    watch.until("it goes on", LIMIT, |watch| watch.ever_opened() == said)?;
+    assert!(killed.elapsed() < Duration::from_secs(100), "it did not wait until its session was over");
+    compare(&stack, &shipped, &member, &mut watch)?;
+    end(&stack, &member, [&shop, &pay])
+}
+
+#[test]
+#[ignore = "real stack"]
+fn real_member_that_slept_beyond_its_session_says_nothing_that_others_said() {
+    sleeps().expect("the stack works");
+}
+
+#[test]
+#[ignore = "real stack"]
+fn real_member_with_a_name_is_back_before_its_session_is_over() {
+    returns().expect("the stack works");
+}
+
 #[test]
 #[ignore = "real stack"]
 fn real_members_join_leave_and_die_and_all_is_said_once() {

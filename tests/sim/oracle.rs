@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::delivery::{Delivery, Lane, Record};
+use super::delivery::{Delivery, Lane, PARTITIONS, Record};
 use super::life::{Life, Moment, Said, Sided, Touch, Turn};
 use super::rules::Book;
-use super::world::{Cells, DATABASE, Edit, LINES, Micros, Transaction, World};
+use super::world::{Cells, DATABASE, Edit, LINES, Micros, PAYMENTS, Transaction, World};
 
 /// A line of the changes log as the oracle sees it.
 #[derive(Clone, Debug)]
@@ -39,6 +39,12 @@ pub enum Line {
     Acknowledge {
         lane: usize,
     },
+}
+
+impl Line {
+    pub fn is_proof_of_payments(&self) -> bool {
+        matches!(self, Line::Mark { lane, proof: Some(_), .. } if *lane >= PARTITIONS[..PAYMENTS].iter().sum::<i32>() as usize)
+    }
 }
 
 /// Where the transaction begins that proves a promise, and the connector's run that read it.
@@ -220,7 +226,8 @@ impl Oracle<'_> {
             for (number, edit) in transaction.edits.iter().enumerate() {
                 let mine = edit.keys().into_iter().flatten().any(|key| (self.partition_of)(key) == self.partition);
                 let lane = self.delivery.lane_of(edit.table, edit.id);
-                let lost = self.delivery.lost.contains(&(database, index, number));
+                // What was lost is no more, though somebody must have said so.
+                let lost = self.delivery.lost.contains(&(database, index, number)) && lanes[lane].gap.is_some();
                 if mine && !lost && !lanes[lane].taken.contains(&(index, number)) {
                     lacking.push(format!("{to} is settled without {edit:?}, of {lane}"));
                 }

@@ -116,19 +116,19 @@ pub struct World {
 
 impl World {
     pub fn new(dice: &mut Dice) -> World {
-        let mut database = || Database {
+        let mut database = |earliest| Database {
             log: Vec::new(),
             snapshot: Vec::new(),
             next_commit: BEGIN,
             next_heartbeat: BEGIN,
-            failover: dice.once_in(4).then(|| BEGIN + dice.between(10, 50) * SECOND + 1),
+            failover: dice.once_in(4).then(|| BEGIN + dice.between(earliest, 50) * SECOND + 1),
             began: BEGIN - 15 * SECOND,
             epoch: 0,
             domain: 0,
             number: NUMBERS[0],
         };
         let mut world = World {
-            databases: [database(), database()],
+            databases: [database(10), database(25)],
             rows: BTreeMap::new(),
             orders: dice.between(2, 7),
             next_id: 100,
