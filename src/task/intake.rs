@@ -359,22 +359,35 @@ impl<S: Sources> Intake<S> {
             // The brokers do not say that it is another topic.
             self.lose(id, GapCause::Recreated, next, offset);
         } else {
-            let bounds = self.sources.bounds(std::slice::from_ref(id))?;
-            if let Some((_, start, _)) = bounds.first().filter(|(_, start, _)| *start > next) {
-                self.lose(id, GapCause::Retention, next, *start);
-            }
+            self.look_for_gaps(std::slice::from_ref(id))?;
         }
         self.expected.insert(id.clone(), offset + 1);
         Ok(true)
     }
 
+    /// Where something was jumped over, it must not be what retention has deleted.
+    fn look_for_gaps(&mut self, jumped: &[TopicPartition]) -> Result<(), S::Error> {
+        for (id, start, _) in self.sources.bounds(jumped)? {
+            let next = self.expected[&id];
+            if start > next {
+                self.lose(&id, GapCause::Retention, next, start);
+            }
+        }
+        Ok(())
+    }
+
     /// A topic that is written in transactions ends with a marker that nobody is given.
     fn follow_positions(&mut self) -> Result<(), S::Error> {
-        for (id, position) in self.sources.positions()? {
-            if self.expected.get(&id).is_some_and(|next| position > *next) {
-                self.follow(&id, position - 1)?;
-                self.ingest.reached_end(self.source_of(&id), &id, position);
-            }
+        let mut positions = self.sources.positions()?;
+        positions.retain(|(id, position)| self.expected.get(id).is_some_and(|next| position > next));
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let jumped: Vec<TopicPartition> = positions.iter().map(|(id, _)| id.clone()).collect();
+        self.look_for_gaps(&jumped)?;
+        for (id, position) in positions {
+            self.expected.insert(id.clone(), position);
+            self.ingest.reached_end(self.source_of(&id), &id, position);
         }
         Ok(())
     }
