@@ -298,14 +298,17 @@ impl<S: Sources> Intake<S> {
         all.sort_unstable();
         all.dedup();
         let committed = self.sources.committed(&all)?;
-        let is_forgotten = self.has_history && committed.is_empty();
+        // Whoever is the first says for all partitions where they begin: what is added later begins at its first record.
+        let is_first = committed.is_empty();
         let known = |id: &TopicPartition| committed.iter().find(|committed| committed.topic_partition == *id);
         let (mut from, mut new, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, start, end) in self.sources.bounds(assigned)? {
+        let asked = if is_first { &all } else { assigned };
+        for (id, start, end) in self.sources.bounds(asked)? {
             let topic_id = self.topics[&id.topic].id;
             let gap = match known(&id) {
                 Some(committed) => lost_since(committed, topic_id, (start, end)),
-                None if is_forgotten && start > 0 => Some((GapCause::OffsetForgotten, -1)),
+                None if is_first && self.has_history && start > 0 => Some((GapCause::OffsetForgotten, -1)),
+                None if !is_first && start > 0 => Some((GapCause::Retention, 0)),
                 None => None,
             };
             let offset = match (gap, known(&id)) {
@@ -315,8 +318,10 @@ impl<S: Sources> Intake<S> {
             if known(&id).is_none() {
                 new.push(Committed { topic_partition: id.clone(), offset, topic_id });
             }
-            gaps.extend(gap.map(|(cause, expected)| (id.clone(), cause, expected, offset)));
-            from.push((id, offset));
+            if assigned.contains(&id) {
+                gaps.extend(gap.map(|(cause, expected)| (id.clone(), cause, expected, offset)));
+                from.push((id, offset));
+            }
         }
         if !new.is_empty() {
             self.sources.commit(&new, &[], true);
@@ -386,7 +391,8 @@ impl<S: Sources> Intake<S> {
         let jumped: Vec<TopicPartition> = positions.iter().map(|(id, _)| id.clone()).collect();
         self.look_for_gaps(&jumped)?;
         for (id, position) in positions {
-            self.expected.insert(id.clone(), position);
+            let next = position.max(self.expected[&id]);
+            self.expected.insert(id.clone(), next);
             self.ingest.reached_end(self.source_of(&id), &id, position);
         }
         Ok(())

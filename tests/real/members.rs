@@ -57,15 +57,14 @@ fn sleeps() -> Result {
     let stack = super::stack();
     let folders = [tempfile::tempdir()?, tempfile::tempdir()?];
     let (shop, pay) = sources(&stack, "sleeps")?;
-    let session = "kafka:\n  session.timeout.ms: 6000\n  heartbeat.interval.ms: 1000\n";
-    let shipped = Shipped::read("evenkeel.yaml", "sleeps", &shop, &pay)?.replace("kafka:\n", session);
+    let shipped = Shipped::read("evenkeel.yaml", "sleeps", &shop, &pay)?;
     let [first, second] = [shipped.binary(&stack, folders[0].path())?, shipped.binary(&stack, folders[1].path())?];
     stack.start_source(&shop)?;
     stack.start_source(&pay)?;
-    let mut watch = Watch::begin(&stack, "evenkeel.sleeps")?;
-    let mut expected = BTreeSet::new();
     first.start()?;
     second.start()?;
+    let mut watch = Watch::begin(&stack, "evenkeel.sleeps")?;
+    let mut expected = BTreeSet::new();
     wait_at_work(&second)?;
     for round in 1..4 {
         second.signal("STOP")?;
@@ -94,8 +93,9 @@ fn returns() -> Result {
     let stack = super::stack();
     let folder = tempfile::tempdir()?;
     let (shop, pay) = sources(&stack, "returns")?;
-    let named = "kafka:\n  group.instance.id: one\n  session.timeout.ms: 120000\n";
-    let shipped = Shipped::read("evenkeel.yaml", "returns", &shop, &pay)?.replace("kafka:\n", named);
+    let shipped = Shipped::read("evenkeel.yaml", "returns", &shop, &pay)?
+        .with_kafka(&[("group.instance.id".to_owned(), "one".to_owned())])
+        .replace("session.timeout.ms: \"3000\"", "session.timeout.ms: \"120000\"");
     let member = shipped.binary(&stack, folder.path())?;
     stack.start_source(&shop)?;
     stack.start_source(&pay)?;

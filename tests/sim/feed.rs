@@ -235,8 +235,8 @@ impl Sources for SimSources {
         let _: Result<(), Crash> = self.fuse.call(|| {
             for committed in read {
                 let lane = outside.group.lane(&committed.topic_partition);
-                // Of a lane that was taken away the coordinator takes nothing.
-                if outside.group.owners[lane] == self.process {
+                // What comes from a member that was given up the coordinator does not take.
+                if at_once || outside.group.owners[lane] == self.process {
                     outside.group.committed[lane] = Some(committed.offset);
                 }
             }
