@@ -294,6 +294,10 @@ impl Product {
     /// Retention deletes a source's records, mostly such as are read.
     fn forget(&mut self, dice: &mut Dice, lane: usize) {
         let outside = self.outside.borrow_mut();
+        // What was deleted before anybody began is nobody's loss.
+        if outside.group.committed.iter().all(Option::is_none) {
+            return;
+        }
         let read = outside.group.committed[lane].unwrap_or(0) as usize;
         let mut delivery = outside.delivery.borrow_mut();
         let unread = if dice.once_in(2) { 0 } else { dice.below(6) as usize };
