@@ -3,6 +3,7 @@
 mod demo;
 mod http;
 mod run;
+mod state;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
