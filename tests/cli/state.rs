@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -58,11 +58,16 @@ impl Yard {
     }
 
     /// `evenkeel state` with arguments; `verb` may be empty.
-    fn state_verb(&self, verb: &str, more: &[&str]) -> Ended {
+    fn command(&self, verb: &str, more: &[&str]) -> Command {
         let mut asked: Command = command(&["state"]);
         asked.args((!verb.is_empty()).then_some(verb)).args(["-c", &self.config()]).args(more);
         asked.env("DEMO_BOOTSTRAP", &self.bootstrap).env("DEMO_STATE", self.folder.path().join("state"));
-        let output = asked.output().expect("the binary starts");
+        asked
+    }
+
+    /// How it ended.
+    fn state_verb(&self, verb: &str, more: &[&str]) -> Ended {
+        let output = self.command(verb, more).output().expect("the binary starts");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -123,6 +128,12 @@ impl Yard {
 
     fn store(&self) -> PathBuf {
         self.folder.path().join("store")
+    }
+
+    /// Where the store has the files of partition 0.
+    fn files(&self) -> PathBuf {
+        let mut whose = std::fs::read_dir(self.store().join("demo")).expect("it is there");
+        whose.next().expect("there is one").expect("an entry").path().join("0").join("files")
     }
 
     /// Makes a state of partition 0, and a checkpoint of it.
@@ -263,9 +274,7 @@ fn cli_state_verify_reads_every_byte() {
     assert_eq!(kinds, [true, false], "{report:#}");
     check(&yard.state_verb("verify", &["--partition", "1"]), 0, &[]);
 
-    let whose =
-        std::fs::read_dir(yard.store().join("demo")).expect("it is there").next().expect("one").expect("one").path();
-    damage(&whose.join("0").join("files"), "");
+    damage(&yard.files(), "");
     damage(&yard.state(0), ".sst");
     let found = yard.state_verb("verify", &[]);
     let restore = "evenkeel state restore -c ";
@@ -327,6 +336,31 @@ fn cli_state_restore_puts_a_checkpoint_in_its_place() {
     assert_eq!(left, ["0", "0.lock"], "nothing else stays");
 }
 
+/// Wherever it is killed, the state that was there is there, or the one that was to be.
+#[test]
+fn cli_state_restore_that_is_killed_leaves_one_state_whole() {
+    let yard = Yard::new();
+    yard.write(12, 10);
+    yard.make_checkpoint(5);
+    yard.make_checkpoint(8);
+    let fresh = yard.state(0).with_file_name("0.fresh");
+    for looks in [0, 10, 30, 100, 300, 1_000] {
+        let mut restore = yard.command("restore", &["--partition", "0", "--checkpoint", "5"]);
+        let mut restore = restore.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
+        while !fresh.exists() && restore.try_wait().expect("its state is known").is_none() {
+            std::thread::yield_now();
+        }
+        (0..looks).for_each(|_| drop(fresh.exists()));
+        restore.kill().expect("it can be killed");
+        restore.wait().expect("it ends");
+        let next = yard.next_offset();
+        assert!(next == 5 || next == 8, "{next}");
+        check(&yard.state_verb("verify", &["--partition", "0"]), 0, &["this disk's state that goes on at offset "]);
+    }
+    check(&yard.state_verb("restore", &["--partition", "0", "--checkpoint", "5"]), 0, &["goes on at offset 5"]);
+    assert!(!fresh.exists());
+}
+
 /// Whatever is not whole is passed over, and what is there stays.
 #[test]
 fn cli_state_restore_takes_nothing_that_is_damaged() {
@@ -335,9 +369,7 @@ fn cli_state_restore_takes_nothing_that_is_damaged() {
     yard.make_checkpoint(5);
     std::fs::remove_dir_all(yard.state(0)).expect("it can be lost");
     yard.make_state(3);
-    let whose =
-        std::fs::read_dir(yard.store().join("demo")).expect("it is there").next().expect("one").expect("one").path();
-    damage(&whose.join("0").join("files"), "");
+    damage(&yard.files(), "");
     check(&yard.state_verb("restore", &["--partition", "0"]), 1, &["can be used", "is not what was written"]);
     assert_eq!(yard.next_offset(), 3);
 }
@@ -376,12 +408,11 @@ fn cli_state_drop_keeps_what_nothing_can_make_up_for() {
     yard.make_checkpoint(12);
     check(&drop_it(&yard, &["--checkpoint", "12"]), 1, &["this disk's state goes on at offset 12", "Say --yes"]);
     check(&drop_it(&yard, &["--yes"]), 0, &["a checkpoint is whole that goes on at offset 12"]);
+    assert!(!yard.state(0).with_file_name("0.fresh").exists(), "what was fetched to be looked at");
     check(&drop_it(&yard, &["--checkpoint", "12", "--yes"]), 1, &lost);
     assert_eq!(yard.checkpoints(), [12]);
 
-    let whose =
-        std::fs::read_dir(yard.store().join("demo")).expect("it is there").next().expect("one").expect("one").path();
-    damage(&whose.join("0").join("files"), "");
+    damage(&yard.files(), "");
     yard.make_state(11);
     check(&drop_it(&yard, &["--yes"]), 1, &["no checkpoint can be used", "is not what was written", lost[0]]);
     assert_eq!(yard.next_offset(), 11, "it is there still");

@@ -372,3 +372,84 @@ fn instant(time: SystemTime) -> Instant {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     Instant(since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::change::{Gap, GapCause, TopicPartition};
+
+    const NOW: i64 = 1_764_216_000_000_000;
+
+    fn on_disk(next_offset: i64) -> OnDisk {
+        let settled = Some(Instant(NOW - 1_250_000));
+        OnDisk { next_offset, settled, halted: Vec::new(), keys: 1_203_311, bytes: 412 << 20 }
+    }
+
+    fn kept(next_offset: i64, age_seconds: i64) -> Kept {
+        let written_at = Instant(NOW - age_seconds * 1_000_000);
+        Kept { name: format!("{next_offset:020}-x.json"), next_offset, written_at, manifest: None }
+    }
+
+    fn seen(disk: Option<OnDisk>, bounds: Bounds, checkpoints: Option<Vec<Kept>>) -> Partition {
+        Partition { partition: 1, disk, is_held: Some(false), bounds: Some(bounds), checkpoints }
+    }
+
+    fn messages(seen: &Partition) -> Vec<String> {
+        notes(seen, "log", "c.yaml").into_iter().map(|note| format!("{} {}", note.message, note.hint)).collect()
+    }
+
+    #[test]
+    fn people_read_it_at_a_glance() {
+        let mut halted = on_disk(812_304);
+        let topic_partition = TopicPartition { topic: "shop.orders".into(), partition: 3 };
+        let gap = Gap { topic_partition: 0, cause: GapCause::Retention, expected: 9, found: 40, topic_id: 0 };
+        halted.halted = vec![Halted { source: "orders".to_owned(), topic_partition, gap }];
+        let mut all = vec![seen(Some(halted), (0, 812_310), Some(vec![kept(812_200, 12), kept(809_000, 240)]))];
+        all.push(seen(None, (0, 0), Some(Vec::new())));
+        all[0].is_held = Some(true);
+        let report = Report {
+            reconciliation: "shop".to_owned(),
+            state_dir: "/state/shop".to_owned(),
+            store: Some("s3://bucket/evenkeel".to_owned()),
+            now: Instant(NOW),
+            notes: all.iter().flat_map(|seen| notes(seen, "log", "c.yaml")).collect(),
+            partitions: all,
+        };
+        let expected = "states of reconciliation shop in /state/shop
+
+partition  next offset   changes log  behind  settled                        age       keys       size  process
+        1      812,304  0 to 812,310       6  2025-11-27T03:59:58.750000Z  1.2 s  1,203,311  412.0 MiB  works on it
+        1            -        0 to 0       -  -                                -          -          -  none
+
+checkpoints in s3://bucket/evenkeel
+
+partition  next offset    age  size
+        1      812,200   12 s     -
+        1      809,000  4 min     -
+
+! partition 1: verdicts are held: records of source orders were lost (retention), shop.orders:3 goes on at offset 40
+  Re-snapshot the table, wait until the snapshot is through, then: evenkeel acknowledge -c c.yaml orders
+";
+        assert_eq!(report.to_text(), expected);
+    }
+
+    /// Each as `(state, changes log, furthest checkpoint)`.
+    #[test]
+    fn what_cannot_go_on_is_said() {
+        let check = |next: Option<i64>, bounds, furthest: Option<i64>, says: &[&str]| {
+            let checkpoints = furthest.map(|furthest| vec![kept(furthest, 1)]);
+            let said = messages(&seen(next.map(on_disk), bounds, checkpoints));
+            assert_eq!(said.len(), usize::from(!says.is_empty()), "{said:?}");
+            assert!(says.iter().all(|part| said.concat().contains(part)), "{said:?}");
+        };
+        check(Some(5), (0, 9), None, &[]);
+        check(Some(5), (5, 5), Some(3), &[]);
+        check(None, (0, 9), None, &[]);
+        check(None, (4, 9), Some(4), &[]);
+        check(None, (4, 9), Some(3), &["no checkpoint goes on there or later", "keep it"]);
+        check(Some(3), (4, 9), Some(4), &["has overtaken this disk's state", "A start takes the checkpoint"]);
+        check(Some(3), (4, 9), Some(3), &["and every checkpoint", "new name"]);
+        check(Some(3), (4, 9), None, &["has overtaken this disk's state", "none is known of here"]);
+        check(Some(10), (4, 9), Some(4), &["ends at offset 9", "new name"]);
+    }
+}
