@@ -17,6 +17,7 @@ use evenkeel::domain::change::{Block, Entry, Gap, GapCause, TopicPartition};
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::routing::Ownership;
 use evenkeel::task::reconcile::{Limits, Task};
+use evenkeel::task::store::{Batch, Space, Store as _};
 use evenkeel::task::wire::state;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
@@ -286,6 +287,30 @@ fn cli_state_verify_reads_every_byte() {
     let errors = report["errors"].as_array().expect("a list");
     assert!(errors.len() == 2 && errors.iter().all(|error| error["kind"] == "state"), "{report:#}");
     assert_eq!(errors[0]["file"], yard.state(0).display().to_string(), "{report:#}");
+}
+
+/// What opening a state does not read is read.
+#[test]
+fn cli_state_verify_looks_into_every_space() {
+    let yard = Yard::new();
+    let write = |pairs: &mut dyn Iterator<Item = (Space, Vec<u8>, Vec<u8>)>| {
+        let mut store = RocksStore::open(&yard.state(0), &yard.memory).expect("it opens");
+        let writes = pairs.map(|(space, key, value)| (space, key, Some(value))).collect();
+        store.write(Batch { writes }).expect("it is written");
+        // A checkpoint has everything in tables.
+        let copy = yard.folder.path().join("copy");
+        store.checkpoint(&copy).expect("it is copied");
+        std::fs::remove_dir_all(&copy).expect("it can be removed");
+    };
+    let verify = || yard.state_verb("verify", &["--partition", "0"]);
+    yard.make_state(5);
+    let row = |number: u32| [&[0, 0][..], &number.to_be_bytes()].concat();
+    write(&mut (0..5_000).map(|number| (Space::Rows, row(number), number.to_string().into_bytes())));
+    check(&verify(), 0, &["0 keys, 5,00"]);
+    write(&mut [(Space::Keys, b"42".to_vec(), b"junk".to_vec())].into_iter());
+    check(&verify(), 1, &["partition 0: keys \"42\": key state has format version 106", "1 error found"]);
+    damage(&yard.state(0), ".sst");
+    check(&verify(), 1, &["partition 0: rows: RocksDB at ", "Corruption", "2 errors found"]);
 }
 
 #[test]

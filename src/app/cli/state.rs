@@ -144,7 +144,7 @@ fn show_verb(args: &StateArgs) -> ExitCode {
     with(config, None, |desk, _| {
         let report = look(desk, &config.display().to_string());
         if args.json {
-            println!("{:#}", report.to_json());
+            println!("{}", report.to_json());
         } else {
             print!("{}", report.to_text());
         }

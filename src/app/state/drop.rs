@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Bounds, Desk, OnDisk, Outside, StateFailure, pick};
 use crate::adapters::checkpoints::{CheckpointError, Checkpoints, Home, Listed, Unfit, bytes_in};
@@ -70,6 +70,7 @@ pub fn drop_state(desk: &Desk<'_>, partition: i32, consent: Consent) -> Result<S
         Err(_) => for_state(desk, partition, None, &home, &stop),
     };
     must_be_agreed(&what, &amends, consent)?;
+    must_not_be_stopped(&stop)?;
     home.drop_state()?;
     Ok(format!("removed {what}\n{}", amends.text()))
 }
@@ -95,6 +96,7 @@ pub fn drop_checkpoint(
         Err(error) => Amends::Nothing(error.to_string()),
     };
     must_be_agreed(&what, &amends, consent)?;
+    must_not_be_stopped(&stop)?;
     checkpoints.drop(partition, this, &stop)?;
     Ok(format!("removed {what}\n{}", amends.text()))
 }
@@ -121,6 +123,11 @@ fn must_be_agreed(what: &str, amends: &Amends, consent: Consent) -> Result<(), S
         }
     };
     Err(StateFailure::Unconsented { question: format!("this removes {what}"), answer: amends.text(), advice })
+}
+
+/// Whoever was told to stop while others were asked has not been agreed with any more.
+fn must_not_be_stopped(stop: &AtomicBool) -> Result<(), StateFailure> {
+    if stop.load(Ordering::Relaxed) { Err(CheckpointError::Stopped.into()) } else { Ok(()) }
 }
 
 /// `next` is where the state goes on, where that is known.
