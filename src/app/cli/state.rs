@@ -1,6 +1,6 @@
 //! `evenkeel state` and its verbs: their flags, what they print, exit codes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -120,7 +120,7 @@ pub fn state_verb(args: &StateArgs) -> ExitCode {
 }
 
 /// Loads the configuration, and gives it to `work` if it has such a partition; complains where not.
-fn with(config: &PathBuf, partition: Option<i32>, work: impl FnOnce(&Desk<'_>, &Settings) -> ExitCode) -> ExitCode {
+fn with(config: &Path, partition: Option<i32>, work: impl FnOnce(&Desk<'_>, &Settings) -> ExitCode) -> ExitCode {
     let settings = match config::load(config) {
         Ok(settings) => settings,
         Err(faults) => {
