@@ -30,7 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::digests::Digests;
 pub use self::fetch::{Fetched, Refused};
-pub use self::home::{DiskError, Home, HomeError};
+pub use self::home::{DiskError, Home, HomeError, bytes_in};
 pub use self::manifest::{About, File, Identity, Manifest, Unfit};
 pub use self::store::{Store, refused_store};
 

@@ -8,11 +8,36 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant as Moment};
 
 use metrics::{counter, gauge};
+use tokio::runtime::Handle;
 
 use super::StageError;
-use crate::adapters::checkpoints::{About, CheckpointError, Checkpoints, Digests, Home, Turn, Uploaded};
+use super::settings::Settings;
+use crate::adapters::checkpoints::{
+    About, CheckpointError, Checkpoints, Digests, Home, Identity, Store, Turn, Uploaded,
+};
+use crate::adapters::kafka::Properties;
+use crate::adapters::kafka::admin::Admin;
 use crate::adapters::rocksdb::RocksStore;
 use crate::adapters::telemetry;
+use crate::task::wire::state;
+
+/// All checkpoints of a reconciliation; `None` where it is to have none. The brokers are asked for the cluster's id, to which
+/// they belong; `runtime` speaks with the store.
+pub fn open_checkpoints(
+    settings: &Settings,
+    properties: &Properties,
+    runtime: Handle,
+) -> Result<Option<Checkpoints>, StageError> {
+    let Some(given) = &settings.checkpoints else { return Ok(None) };
+    let identity = Identity {
+        reconciliation: settings.plan.reconciliation.to_string(),
+        cluster: Admin::new(properties)?.cluster()?,
+        topic: settings.topics.changes.clone(),
+        partitions: settings.topics.partitions,
+    };
+    let store = Store::open(&given.url, &given.options, runtime)?;
+    Ok(Some(Checkpoints::new(store, identity, state::VERSION.into(), given.keep)))
+}
 
 pub struct Checkpointer {
     checkpoints: Checkpoints,
@@ -145,7 +170,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::adapters::checkpoints::{Identity, Store};
     use crate::adapters::rocksdb::SharedMemory;
     use crate::domain::instant::Instant;
 

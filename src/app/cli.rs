@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 ok; 1 the verb failed or found something; 2 wrong use or configuration.
 
+mod state;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::state::{StateArgs, state_verb};
 use super::acknowledge::acknowledge;
 use super::demo::{self, demo};
 use super::diagnostic::{Diagnostic, render_all};
@@ -36,6 +39,7 @@ enum Verb {
     Check(CheckArgs),
     Test(TestArgs),
     Acknowledge(AcknowledgeArgs),
+    State(StateArgs),
 }
 
 /// Run the product: ingest and reconcile, until SIGTERM or SIGINT
@@ -133,6 +137,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check_verb(&args),
         Verb::Test(args) => rule_tests::run(&args.files, args.json, colours()),
         Verb::Acknowledge(args) => acknowledge_verb(&args),
+        Verb::State(args) => state_verb(&args),
     }
 }
 
@@ -264,10 +269,15 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         command.clone().debug_assert();
+        check_verbs("evenkeel", &command);
+    }
+
+    fn check_verbs(above: &str, command: &clap::Command) {
         for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            let name = format!("{above} {}", verb.get_name());
             let help = verb.clone().render_long_help().to_string();
-            assert!(help.contains(&format!("evenkeel {}", verb.get_name())), "{help}");
-            assert!(help.contains("Example"), "{help}");
+            assert!(help.split_once("Example").is_some_and(|(_, examples)| examples.contains(&name)), "{help}");
+            check_verbs(&name, verb);
         }
     }
 }

@@ -29,6 +29,8 @@ pub enum Kind {
     Sql,
     /// What runs differs from what is configured.
     Live,
+    /// What is kept is not what was written, or cannot be read.
+    State,
 }
 
 impl Kind {
@@ -45,6 +47,7 @@ impl Kind {
             Kind::Environment => "environment",
             Kind::Sql => "sql",
             Kind::Live => "live",
+            Kind::State => "state",
         }
     }
 
@@ -60,6 +63,7 @@ impl Kind {
             Kind::Environment => "Set it for the process that runs evenkeel.",
             Kind::Sql => "docs/rules.md lists the SQL that rules may use.",
             Kind::Live => "Compare what runs with what the configuration says.",
+            Kind::State => "docs/operations.md says what a state and its checkpoints are.",
         }
     }
 }

@@ -16,6 +16,7 @@ mod seat;
 mod selection;
 pub mod settings;
 mod sources;
+pub mod state;
 mod worker;
 
 use std::time::Duration;

@@ -13,16 +13,15 @@ use metrics::gauge;
 use tokio::runtime::Handle;
 
 use super::StageError;
+use super::checkpointer::open_checkpoints;
 use super::seat::{Given, Leave, PartitionStatus};
 use super::settings::Settings;
-use crate::adapters::checkpoints::{Checkpoints, Identity, Store};
+use crate::adapters::checkpoints::Checkpoints;
 use crate::adapters::kafka::Properties;
-use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::group::{Member, Movement};
 use crate::adapters::kafka::offsets::{Commit, Offsets};
 use crate::adapters::rocksdb::SharedMemory;
 use crate::adapters::telemetry;
-use crate::task::wire::state;
 
 /// How long a fenced partition is left to whoever took it, if it is not revoked: the group may have moved it, and the
 /// news be on its way; or a former owner fenced the new one with its last breath.
@@ -84,21 +83,12 @@ impl ReconcileStage {
         runtime: Handle,
     ) -> Result<ReconcileStage, StageError> {
         let properties = Properties::new(settings.kafka.clone());
-        let checkpoints = settings.checkpoints.as_ref().map(|given| {
-            let identity = Identity {
-                reconciliation: settings.plan.reconciliation.to_string(),
-                cluster: Admin::new(&properties)?.cluster()?,
-                topic: settings.topics.changes.clone(),
-                partitions: settings.topics.partitions,
-            };
-            let store = Store::open(&given.url, &given.options, runtime)?;
-            Ok::<_, StageError>(Checkpoints::new(store, identity, state::VERSION.into(), given.keep))
-        });
+        let checkpoints = open_checkpoints(&settings, &properties, runtime)?;
         let mut member = Member::join(&properties, &settings.topics.reconcile_group)?;
         member.subscribe(vec![&settings.topics.changes])?;
         let offsets = Offsets::new(&properties, &settings.topics.reconcile_group)?;
         Ok(ReconcileStage {
-            checkpoints: checkpoints.transpose()?,
+            checkpoints,
             memory: SharedMemory::new(settings.limits.rocksdb_bytes),
             running: BTreeMap::new(),
             stopping: Vec::new(),

@@ -35,6 +35,13 @@ pub struct Settings {
     pub mask_key: Box<[u8]>,
 }
 
+impl Settings {
+    /// Where a partition's state is.
+    pub fn state_folder(&self, partition: i32) -> PathBuf {
+        self.state_dir.join(&*self.plan.reconciliation).join(partition.to_string())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointSettings {
     pub url: Url,

@@ -247,7 +247,8 @@ impl KeyCache {
     }
 }
 
-fn deadline(due: Instant, key: &Key) -> Vec<u8> {
+/// Where the store lists a key's deadline.
+pub fn deadline(due: Instant, key: &Key) -> Vec<u8> {
     let sortable = (due.0 as u64) ^ (1 << 63);
     [&sortable.to_be_bytes(), key.0.as_bytes()].concat()
 }

@@ -2,6 +2,7 @@
 //!
 //! Must not know: Kafka, RocksDB, clocks, randomness. The same code runs in `run`, `demo`, `test` and the simulator.
 
+mod audit;
 mod rules;
 mod sources;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use self::audit::{Audit, Fault};
 use super::cache::{KeyCache, StateError};
 use super::rows::RowIndex;
 use super::store::{Batch, MEMORY_KEY, RULES_KEY, Space, Store};

@@ -3,6 +3,7 @@
 mod demo;
 mod http;
 mod run;
+mod state;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -135,6 +136,7 @@ fn cli_help_of_each_verb_has_its_options_and_an_example() {
         ("run", &["--config", "--stage", "ingest", "reconcile", "SIGTERM"][..]),
         ("check", &["--config", "--live", "--json"]),
         ("test", &["<FILE>...", "--json"]),
+        ("state", &["--config", "--json", "verify", "restore", "drop"]),
         ("demo", &["--seconds", "--forever", "--json", "[default: 60]"]),
     ] {
         assert!(all.lines().any(|line| line.trim_start().starts_with(verb)), "{verb} is missing from\n{all}");
@@ -143,6 +145,15 @@ fn cli_help_of_each_verb_has_its_options_and_an_example() {
         for option in options {
             assert!(help.contains(option), "{option} is missing from\n{help}");
         }
+    }
+    for (verb, options) in [
+        ("verify", &["--config", "--partition <N>", "--json"][..]),
+        ("restore", &["--config", "--partition <N>", "--checkpoint <OFFSET|NAME>"]),
+        ("drop", &["--config", "--partition <N>", "--checkpoint <OFFSET|NAME>", "--yes", "--lose-it"]),
+    ] {
+        let help = check(&["state", verb, "--help"], 0, "stdout").stdout;
+        assert!(help.contains(&format!("Usage: evenkeel state {verb}")) && help.contains("Example"), "{help}");
+        assert!(options.iter().all(|option| help.contains(option)), "{help}");
     }
     let version = check(&["--version"], 0, "stdout").stdout;
     assert_eq!(version, format!("evenkeel {}\n", env!("CARGO_PKG_VERSION")));

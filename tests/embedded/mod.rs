@@ -11,6 +11,7 @@ mod checkpoints;
 mod disk;
 mod lost;
 mod shards;
+mod states;
 
 #[test]
 fn embedded_faults_are_found_once_while_members_come_and_go() {

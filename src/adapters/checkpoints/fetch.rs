@@ -22,6 +22,15 @@ pub struct Fetched {
 }
 
 impl Fetched {
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Leaves everything as it was.
+    pub fn discard(self) -> Result<(), DiskError> {
+        self.home.clear_fresh()
+    }
+
     /// Puts it in the place of the state that is there, which must be closed.
     pub fn install(self) -> Result<Manifest, DiskError> {
         self.home.install()?;
@@ -143,6 +152,19 @@ impl Checkpoints {
         (None, refused)
     }
 
+    /// Fetches this one and no other, wherever it goes on, also where it could not be opened here before.
+    pub fn fetch_this<E: Display>(
+        &self,
+        partition: i32,
+        listed: &Listed,
+        home: &Arc<Home>,
+        stop: &AtomicBool,
+        mut opens: impl FnMut(&Path) -> Result<i64, E>,
+    ) -> Result<Fetched, CheckpointError> {
+        let manifest = self.fetch_one(partition, listed, home, &BTreeMap::new(), &mut opens, stop)?;
+        Ok(Fetched { home: Arc::clone(home), manifest })
+    }
+
     fn fetch_one<E: Display>(
         &self,
         partition: i32,
@@ -247,18 +269,15 @@ impl Checkpoints {
     /// Reads a checkpoint whole, every byte of it, and keeps nothing.
     pub fn verify(&self, partition: i32, listed: &Listed, stop: &AtomicBool) -> Result<Manifest, CheckpointError> {
         let manifest = self.manifest(partition, listed, stop)?;
+        manifest.must_be_known(self.state_version).map_err(|why| listed.unfit(why))?;
         for file in &manifest.files {
             self.read_file(partition, listed, file, |_| Ok(()), stop)?;
         }
         Ok(manifest)
     }
 
-    pub(super) fn manifest(
-        &self,
-        partition: i32,
-        listed: &Listed,
-        stop: &AtomicBool,
-    ) -> Result<Manifest, CheckpointError> {
+    /// What a checkpoint is made of, as its manifest says.
+    pub fn manifest(&self, partition: i32, listed: &Listed, stop: &AtomicBool) -> Result<Manifest, CheckpointError> {
         let text = self.store.get(&self.folder(partition, CHECKPOINTS).join(listed.name.as_str()), stop)?;
         let text = text.ok_or_else(|| listed.unfit(Unfit::Gone { file: listed.name.clone() }))?;
         let manifest = Manifest::decode(&listed.name, &text).map_err(|why| listed.unfit(why))?;

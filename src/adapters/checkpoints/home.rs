@@ -5,6 +5,7 @@
 //! * `<partition>.lock`: locked by whoever works on the partition, for as long as it does;
 //! * `<partition>.fresh`: a state that was fetched and has not taken its place yet;
 //! * `<partition>.stale`: the state that was there before, while a fresh one takes its place;
+//! * `<partition>.dropped`: a state that is being removed;
 //! * `<partition>.checkpoint`: the state as it is copied;
 //! * `<partition>.refused`: checkpoints that cannot be opened here, and why.
 
@@ -57,13 +58,31 @@ impl Home {
         std::fs::create_dir_all(parent).map_err(|source| disk_error(parent, source))?;
         let path = beside(folder, "lock");
         let lock = File::create(&path).map_err(|source| disk_error(&path, source))?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(HomeError::Taken { folder: folder.to_owned() }),
-            locked => locked.map_err(|error| disk_error(&path, error.into()))?,
+        if !take(&lock).map_err(|source| disk_error(&path, source))? {
+            return Err(HomeError::Taken { folder: folder.to_owned() });
         }
         let home = Home { folder: folder.to_owned(), _lock: lock };
         home.recover()?;
         Ok(home)
+    }
+
+    /// Whether a process works on the state in a folder. Makes nothing, and is in nobody's way.
+    pub fn is_held(folder: &Path) -> Result<bool, DiskError> {
+        let path = beside(folder, "lock");
+        let lock = match File::open(&path) {
+            Err(source) if source.kind() == ErrorKind::NotFound => return Ok(false),
+            lock => lock.map_err(|source| disk_error(&path, source))?,
+        };
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Ok(true),
+            locked => locked.map(|()| false).map_err(|error| disk_error(&path, error.into())),
+        }
+    }
+
+    /// Where the state of a folder lies at this moment; `None` where there is none. It lies beside the folder where a
+    /// process was killed while a fresh one took its place, until somebody locks it.
+    pub fn find(folder: &Path) -> Option<PathBuf> {
+        [folder.to_owned(), beside(folder, "stale")].into_iter().find(|folder| folder.exists())
     }
 
     /// Where the state is.
@@ -99,6 +118,15 @@ impl Home {
         clear(&stale)
     }
 
+    /// Removes the state, which must be closed. A process that is killed on the way leaves all of it or nothing.
+    pub fn drop_state(&self) -> Result<(), DiskError> {
+        let dropped = self.dropped();
+        clear(&dropped)?;
+        rename(&self.folder, &dropped)?;
+        sync(self.folder.parent().unwrap_or(&self.folder))?;
+        clear(&dropped)
+    }
+
     /// Checkpoints that this evenkeel cannot open here: the manifest's name, and why.
     pub(super) fn refused(&self) -> BTreeMap<String, String> {
         let text = std::fs::read(self.refused_path()).unwrap_or_default();
@@ -123,8 +151,13 @@ impl Home {
         beside(&self.folder, "stale")
     }
 
+    fn dropped(&self) -> PathBuf {
+        beside(&self.folder, "dropped")
+    }
+
     fn recover(&self) -> Result<(), DiskError> {
         self.clear_fresh()?;
+        clear(&self.dropped())?;
         self.clear_checkpoint()?;
         if !self.folder.exists() && self.stale().exists() {
             return rename(&self.stale(), &self.folder);
@@ -132,6 +165,34 @@ impl Home {
         clear(&self.stale())?;
         std::fs::create_dir_all(&self.folder).map_err(|source| disk_error(&self.folder, source))
     }
+}
+
+/// How often a lock is asked for that somebody only looks at.
+const LOOKS: usize = 10_000;
+
+/// Takes a lock for itself; false where somebody else has it. Whoever works on a state shares its lock with nobody; whoever
+/// only looks shares it, for a moment.
+fn take(lock: &File) -> std::io::Result<bool> {
+    for _ in 0..LOOKS {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            locked => return Ok(locked.map(|()| true)?),
+        }
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            locked => locked?,
+        }
+        lock.unlock()?;
+        std::thread::yield_now();
+    }
+    Ok(false)
+}
+
+/// What the files of a folder take on the disk, bytes; those left out that go meanwhile.
+pub fn bytes_in(folder: &Path) -> Result<u64, DiskError> {
+    let entries = std::fs::read_dir(folder).map_err(|source| disk_error(folder, source))?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+    Ok(files.sum())
 }
 
 fn beside(folder: &Path, word: &str) -> PathBuf {

@@ -20,7 +20,7 @@ use crate::task::store::MemoryStore;
 const PAID_WITHOUT_PAYMENT: &str = "SELECT o.order_id, o.status FROM orders o LEFT JOIN payments p ON p.order_id = \
      o.order_id WHERE o.status LIKE 'PAID%' AND p.id IS NULL";
 
-fn plan() -> Plan {
+pub fn plan() -> Plan {
     let column = |name: &str, ty| Column { name: name.to_owned(), ty };
     let orders = vec![column("order_id", Type::Int), column("status", Type::Text)];
     let payments = vec![column("id", Type::Int), column("order_id", Type::Int)];
@@ -52,7 +52,7 @@ fn plan() -> Plan {
 }
 
 /// A block in which both sources have one topic-partition each.
-fn block(entries: Vec<Entry>) -> Block {
+pub fn block(entries: Vec<Entry>) -> Block {
     let lane = |topic: &str| TopicPartition { topic: topic.into(), partition: 0 };
     let topology = |source, topic: &str| Topology { source, topics: vec![(topic.into(), 1)] };
     Block {
@@ -64,13 +64,13 @@ fn block(entries: Vec<Entry>) -> Block {
     }
 }
 
-fn mark(topic_partition: usize, time: i64) -> Entry {
+pub fn mark(topic_partition: usize, time: i64) -> Entry {
     let proof = Proof { position: Position { transaction: time as u64 + 1, row: 0 }, run: 1 };
     Entry::Mark(Mark { topic_partition, time: Instant(time), proof: Some(proof) })
 }
 
 /// The number-th order: paid at that instant.
-fn paid(number: i64) -> Entry {
+pub fn paid(number: i64) -> Entry {
     let columns = [Value::Int(number), Value::text(format!("PAID {}", "x".repeat(100)))].into();
     Entry::Change(Box::new(Change {
         topic_partition: 0,
