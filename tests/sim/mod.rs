@@ -243,8 +243,10 @@ fn compare(
         let verdict: Verdict = oracle.judge(&lines);
         if honest {
             assert_eq!(oracle.broken_promises(&lines), [""; 0]);
-            assert_eq!(verdict.late, 0, "seed {seed}: nothing is late where no promise is broken");
-            assert!(!verdict.lifted, "seed {seed}: a change stands where its database says");
+            // What was lost, and sent again by its connector, comes after the promises that were acknowledged meanwhile.
+            let may_be_late = outside.happened.gaps > 0;
+            assert!(may_be_late || verdict.late == 0, "seed {seed}: nothing is late where no promise is broken");
+            assert!(may_be_late || !verdict.lifted, "seed {seed}: a change stands where its database says");
             assert_eq!(verdict.lacking, [""; 0], "seed {seed}: what is settled is all there");
         }
         let said = published::said(published, &outside.group.topics);
