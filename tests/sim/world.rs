@@ -300,6 +300,11 @@ impl World {
         (!self.rows.contains_key(&(table, id))).then(|| (id, self.cells(dice, table, id)))
     }
 
+    /// So many orders there may be at once.
+    pub fn have_orders(&mut self, orders: i64) {
+        self.orders = orders;
+    }
+
     fn fresh(&mut self) -> i64 {
         self.next_id += 1;
         self.next_id
