@@ -23,6 +23,12 @@ use crate::domain::value::Value;
 /// Carries a record's cause, `offset:number`; what lies at or below the last one published is not published again.
 pub const CAUSE_HEADER: &str = "evenkeel-cause";
 
+/// What a record's [`CAUSE_HEADER`] says; `None` where it says nothing of the kind.
+pub fn read_cause(text: &str) -> Option<Cause> {
+    let (offset, number) = text.split_once(':')?;
+    Some(Cause { offset: offset.parse().ok()?, number: number.parse().ok()? })
+}
+
 /// Which output topic a message goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {

@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 ok; 1 the verb failed or found something; 2 wrong use or configuration.
 
+mod evidence;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::evidence::{AuditArgs, CopyArgs, audit_verb, copy_verb};
 use super::acknowledge::acknowledge;
 use super::demo::{self, demo};
 use super::diagnostic::{Diagnostic, render_all};
@@ -36,6 +39,8 @@ enum Verb {
     Check(CheckArgs),
     Test(TestArgs),
     Acknowledge(AcknowledgeArgs),
+    Audit(AuditArgs),
+    Copy(CopyArgs),
 }
 
 /// Run the product: ingest and reconcile, until SIGTERM or SIGINT
@@ -133,6 +138,8 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check_verb(&args),
         Verb::Test(args) => rule_tests::run(&args.files, args.json, colours()),
         Verb::Acknowledge(args) => acknowledge_verb(&args),
+        Verb::Audit(args) => audit_verb(&args),
+        Verb::Copy(args) => copy_verb(&args),
     }
 }
 
