@@ -12,7 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use self::evidence::{AuditArgs, CopyArgs, audit_verb, copy_verb};
+use self::evidence::{
+    AuditArgs, CopyArgs, ExplainArgs, ReplayArgs, audit_verb, copy_verb, explain_verb, replay_verb,
+};
 use super::acknowledge::acknowledge;
 use super::demo::{self, demo};
 use super::diagnostic::{Diagnostic, render_all};
@@ -41,6 +43,8 @@ enum Verb {
     Acknowledge(AcknowledgeArgs),
     Audit(AuditArgs),
     Copy(CopyArgs),
+    Replay(ReplayArgs),
+    Explain(ExplainArgs),
 }
 
 /// Run the product: ingest and reconcile, until SIGTERM or SIGINT
@@ -140,6 +144,8 @@ pub fn main() -> ExitCode {
         Verb::Acknowledge(args) => acknowledge_verb(&args),
         Verb::Audit(args) => audit_verb(&args),
         Verb::Copy(args) => copy_verb(&args),
+        Verb::Replay(args) => replay_verb(&args),
+        Verb::Explain(args) => explain_verb(&args),
     }
 }
 

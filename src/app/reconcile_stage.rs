@@ -76,6 +76,23 @@ pub struct ReconcileStage {
     fenced: Vec<(i32, Moment)>,
 }
 
+/// The checkpoints of a reconciliation; `None` where it makes none. `runtime` speaks with their store.
+pub fn checkpoints(
+    settings: &Settings,
+    properties: &Properties,
+    runtime: Handle,
+) -> Result<Option<Checkpoints>, StageError> {
+    let Some(given) = &settings.checkpoints else { return Ok(None) };
+    let identity = Identity {
+        reconciliation: settings.plan.reconciliation.to_string(),
+        cluster: Admin::new(properties)?.cluster()?,
+        topic: settings.topics.changes.clone(),
+        partitions: settings.topics.partitions,
+    };
+    let store = Store::open(&given.url, &given.options, runtime)?;
+    Ok(Some(Checkpoints::new(store, identity, state::VERSION.into(), given.keep)))
+}
+
 impl ReconcileStage {
     /// `runtime` speaks with the checkpoint store.
     pub fn start(
@@ -84,21 +101,12 @@ impl ReconcileStage {
         runtime: Handle,
     ) -> Result<ReconcileStage, StageError> {
         let properties = Properties::new(settings.kafka.clone());
-        let checkpoints = settings.checkpoints.as_ref().map(|given| {
-            let identity = Identity {
-                reconciliation: settings.plan.reconciliation.to_string(),
-                cluster: Admin::new(&properties)?.cluster()?,
-                topic: settings.topics.changes.clone(),
-                partitions: settings.topics.partitions,
-            };
-            let store = Store::open(&given.url, &given.options, runtime)?;
-            Ok::<_, StageError>(Checkpoints::new(store, identity, state::VERSION.into(), given.keep))
-        });
+        let checkpoints = checkpoints(&settings, &properties, runtime)?;
         let mut member = Member::join(&properties, &settings.topics.reconcile_group)?;
         member.subscribe(vec![&settings.topics.changes])?;
         let offsets = Offsets::new(&properties, &settings.topics.reconcile_group)?;
         Ok(ReconcileStage {
-            checkpoints: checkpoints.transpose()?,
+            checkpoints,
             memory: SharedMemory::new(settings.limits.rocksdb_bytes),
             running: BTreeMap::new(),
             stopping: Vec::new(),

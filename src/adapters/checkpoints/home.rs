@@ -66,6 +66,12 @@ impl Home {
         Ok(home)
     }
 
+    /// True while a process works on the state in a folder. Nothing is made ready or cleared.
+    pub fn is_taken(folder: &Path) -> bool {
+        let lock = File::open(beside(folder, "lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Where the state is.
     pub fn folder(&self) -> &Path {
         &self.folder
