@@ -7,7 +7,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::rows::Rows;
@@ -50,6 +50,7 @@ pub fn explain(desk: &Desk, question: &Question) -> Result<Account, EvidenceErro
             break;
         }
     }
+    inquiry.must_know_rule()?;
     Ok(inquiry.conclude(&player))
 }
 
@@ -69,6 +70,8 @@ struct Inquiry<'q> {
     episodes: Vec<Episode>,
     /// By rule, why it could not say when it was last asked; `None` where it could.
     unsure: BTreeMap<Box<str>, Option<String>>,
+    /// The ids of all that were in force at any time.
+    rules: BTreeSet<Box<str>>,
     is_known: bool,
     is_judged: bool,
 }
@@ -105,6 +108,7 @@ impl<'q> Inquiry<'q> {
             now: frontiers,
             episodes: Vec::new(),
             unsure: BTreeMap::new(),
+            rules: ids(&plan).collect(),
             is_known: false,
             is_judged: false,
             plan,
@@ -175,6 +179,7 @@ impl<'q> Inquiry<'q> {
             return;
         }
         self.plan = Arc::clone(player.task.plan());
+        self.rules.extend(ids(&self.plan));
         let (known, ids) = (self.is_known, self.plan.rules.iter().map(|rule| rule.id.to_string()).collect());
         if let (true, Some(at)) = (known, player.task.settled()) {
             events.push(Event { at, what: What::Rules { ids } });
@@ -306,6 +311,15 @@ impl<'q> Inquiry<'q> {
         Some(Event { at: discrepancy.at, what: What::Said { cause, kind, body } })
     }
 
+    /// Of a rule that never was, it would be said that all is fine.
+    fn must_know_rule(&self) -> Result<(), EvidenceError> {
+        let Some(rule) = self.question.rule.as_ref().filter(|rule| !self.rules.contains(rule.as_str())) else {
+            return Ok(());
+        };
+        let known = self.rules.iter().map(|known| &**known).collect::<Vec<_>>().join(", ");
+        Err(EvidenceError::NoRule { rule: rule.clone(), known })
+    }
+
     fn conclude(mut self, player: &Player<'_>) -> Account {
         let settled = player.task.settled();
         let standings = self.standings();
@@ -346,6 +360,10 @@ impl<'q> Inquiry<'q> {
         self.account.waiting = self.arrivals.into_iter().map(|(_, arrival)| arrival).collect();
         self.account
     }
+}
+
+fn ids(plan: &Plan) -> impl Iterator<Item = Box<str>> {
+    plan.rules.iter().map(|rule| rule.id.clone())
 }
 
 /// Of what happens at one instant, what comes first.

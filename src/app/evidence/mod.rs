@@ -62,6 +62,8 @@ pub enum EvidenceError {
     OtherState { folder: PathBuf, next: i64, start: i64, end: i64 },
     #[error("a process works on the state in {}: stop it, or give a copy", folder.display())]
     Taken { folder: PathBuf },
+    #[error("there is no rule {rule:?}, and was none; there are: {known}")]
+    NoRule { rule: String, known: String },
     #[error("told to stop")]
     Stopped,
     #[error("the result cannot be written: {0}")]

@@ -184,3 +184,56 @@ fn a_story_as_it_was_published_passes_the_audit() {
     deployment.publish(&records);
     assert!(!audit(settings, archive, None).expect("it can be read").is_sound());
 }
+
+/// How fast a replay is, and an explanation: EVENKEEL_LINES=1000000 cargo test --release --lib -- --ignored --nocapture replay_speed
+#[test]
+#[ignore = "a measurement"]
+fn replay_speed() {
+    use crate::domain::change::{Entry, Key, Operation};
+    use crate::domain::value::Value;
+    let lines: i64 = std::env::var("EVENKEEL_LINES").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    let story = opened();
+    let (settings, first) = (story.settings.clone(), story.blocks[0].clone());
+    let of =
+        |block: &crate::domain::change::Block, is: fn(&Entry) -> bool| block.entries.iter().find(|e| is(e)).cloned();
+    let change = of(&story.blocks[1], |entry| matches!(entry, Entry::Change(_)));
+    let Some(Entry::Change(change)) = change else { panic!("it begins with a change") };
+    let began = change.source_time;
+    let mut blocks = vec![first];
+    for block in 0..lines / 250 {
+        let mut written = crate::domain::change::Block { entries: Vec::new(), ..story.blocks[1].clone() };
+        for line in block * 250..(block + 1) * 250 {
+            // Each order comes, and is paid or not half a million lines later.
+            let order = line % (lines / 2).max(1);
+            let mut one = (*change).clone();
+            (one.offset, one.source_time) = (line + 1, began.plus(line * 100));
+            let position =
+                crate::domain::change::Position { transaction: line as u64 + 1000, row: line as u64 + 1000 };
+            (one.position, one.transaction) = (Some(position), line as u64 + 1000);
+            one.key = Some(Key(order.to_string().as_str().into()));
+            if let Operation::Upsert { columns, .. } = &mut one.operation {
+                columns[0] = Value::Int(order);
+                columns[1] =
+                    Value::Text(if line == order && order % 100 > 0 { "PENDING" } else { "CANCELLED" }.into());
+            }
+            written.entries.push(Entry::Change(Box::new(one)));
+        }
+        for topic_partition in 0..2 {
+            let time = began.plus(((block + 1) * 250 - 1) * 100);
+            written.entries.push(Entry::Mark(crate::domain::change::Mark { topic_partition, time, proof: None }));
+        }
+        blocks.push(written);
+    }
+    let deployment = Deployment::new(settings, blocks);
+    let per_second = |what: &str, lines: u64, began: std::time::Instant| {
+        println!("{what}: {lines} lines, {:.0} a second", lines as f64 / began.elapsed().as_secs_f64());
+    };
+    let clock = std::time::Instant::now();
+    let (differing, summary) = deployment.replay(None, true);
+    per_second("replay --diff", summary.lines, clock);
+    assert!(differing.is_empty() && summary.is_same(), "{summary}");
+    let clock = std::time::Instant::now();
+    let account = deployment.explain("42", None, None);
+    per_second("explain", summary.lines, clock);
+    println!("{summary}{account}");
+}

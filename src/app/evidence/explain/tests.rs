@@ -71,6 +71,9 @@ fn only_the_rule_that_is_asked_for_is_told() {
     let told = account.to_string();
     assert!(told.contains("stuck-pending") && !told.contains("paid-without-payment"), "{told}");
     assert_eq!(state(&deployment.explain("1", None, Some("paid-without-payment"))), "open");
+    let question = Question { key: Key("1".into()), at: None, rule: Some("stuck".into()) };
+    let refused = explain(&deployment.desk(None), &question).expect_err("there is no such rule").to_string();
+    assert!(refused.starts_with("there is no rule \"stuck\"") && refused.ends_with("stuck-pending"), "{refused}");
 }
 
 #[test]
