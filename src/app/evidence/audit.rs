@@ -63,7 +63,7 @@ impl fmt::Display for Finding {
             Finding::Broken { offset, expected, found } => write!(
                 f,
                 "broken at offset {offset}: something was removed, put in, altered or moved there\n  \
-                 the record before is  {}\n  it says that it is    {}",
+                 the record before is     {}\n  this one says that it is {}",
                 or_none(expected),
                 or_none(found)
             ),

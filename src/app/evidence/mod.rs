@@ -13,6 +13,8 @@ pub mod explain;
 mod player;
 pub mod replay;
 #[cfg(test)]
+mod speed;
+#[cfg(test)]
 mod stories;
 mod text;
 mod verdict;

@@ -68,7 +68,8 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Summary { partitions, blocks, lines, records, heartbeats, .. } = self;
-        writeln!(f, "replayed {partitions} partitions: {blocks} blocks, {lines} lines of the changes log")?;
+        let s = if *partitions == 1 { "" } else { "s" };
+        writeln!(f, "replayed {blocks} blocks, {lines} lines of {partitions} partition{s} of the changes log")?;
         writeln!(f, "{records} records in the time that was asked for, and {heartbeats} heartbeats")?;
         for (partition, began) in &self.cut {
             writeln!(

@@ -154,6 +154,16 @@ fn where_the_beginning_is_gone_a_state_stands_for_it() {
         assert_eq!(summary.cut, [(0, begins as i64)]);
         assert!(summary.compared.is_some_and(|compared| compared.same > 0), "{summary}");
     }
+    // A state was judged by the rules of its time: others begin where it ends.
+    let another = rules(&deployment, |rules| {
+        let mut rule = rules.rules[0].clone();
+        rule.id = "another".into();
+        rules.rules = vec![rule];
+    });
+    let state = deployment.state(3);
+    let question = Question { from: Instant::MIN, to: Instant::MAX, rules: Some(another), diff: true };
+    let (lines, _) = ask(&deployment.desk(Some(state.path())), &question);
+    assert_eq!(kinds(&lines), pairs(&[("additional", "opened"), ("missing", "opened"), ("missing", "escalated")]));
     let state = deployment.state(1);
     let refused = deployment.desk(Some(state.path())).player(0, None).map(|_| ()).expect_err("it is of before");
     assert!(refused.to_string().contains("goes on at offset 1, the changes log holds offsets 2"), "{refused}");
@@ -172,68 +182,38 @@ fn a_state_that_somebody_works_on_is_refused() {
     assert!(desk.player(0, None).is_ok());
 }
 
+/// What people are shown is as it was looked at; UPDATE_GOLDEN=1 rewrites it.
+fn golden(name: &str, told: &str) {
+    let path = Path::new("tests/golden/explain").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, told).expect("it can be written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(told == expected, "UPDATE_GOLDEN=1 accepts what follows\n{told}");
+}
+
 #[test]
 fn a_story_as_it_was_published_passes_the_audit() {
     let deployment = opened();
     let Desk { archive, settings, .. } = &deployment.desk(None);
     assert!(matches!(archive, Archive::Copy(_)));
-    let report = audit(settings, archive, None).expect("it can be read");
-    assert!(report.is_sound(), "{report}");
+    let sound = audit(settings, archive, None).expect("it can be read");
+    assert!(sound.is_sound(), "{sound}");
     let mut records = deployment.published();
     records.remove(1);
     deployment.publish(&records);
-    assert!(!audit(settings, archive, None).expect("it can be read").is_sound());
+    let broken = audit(settings, archive, None).expect("it can be read");
+    assert!(!broken.is_sound());
+    golden("audit.txt", &format!("{sound}\n{broken}"));
 }
 
-/// How fast a replay is, and an explanation: EVENKEEL_LINES=1000000 cargo test --release --lib -- --ignored --nocapture replay_speed
 #[test]
-#[ignore = "a measurement"]
-fn replay_speed() {
-    use crate::domain::change::{Entry, Key, Operation};
-    use crate::domain::value::Value;
-    let lines: i64 = std::env::var("EVENKEEL_LINES").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
-    let story = opened();
-    let (settings, first) = (story.settings.clone(), story.blocks[0].clone());
-    let of =
-        |block: &crate::domain::change::Block, is: fn(&Entry) -> bool| block.entries.iter().find(|e| is(e)).cloned();
-    let change = of(&story.blocks[1], |entry| matches!(entry, Entry::Change(_)));
-    let Some(Entry::Change(change)) = change else { panic!("it begins with a change") };
-    let began = change.source_time;
-    let mut blocks = vec![first];
-    for block in 0..lines / 250 {
-        let mut written = crate::domain::change::Block { entries: Vec::new(), ..story.blocks[1].clone() };
-        for line in block * 250..(block + 1) * 250 {
-            // Each order comes, and is paid or not half a million lines later.
-            let order = line % (lines / 2).max(1);
-            let mut one = (*change).clone();
-            (one.offset, one.source_time) = (line + 1, began.plus(line * 100));
-            let position =
-                crate::domain::change::Position { transaction: line as u64 + 1000, row: line as u64 + 1000 };
-            (one.position, one.transaction) = (Some(position), line as u64 + 1000);
-            one.key = Some(Key(order.to_string().as_str().into()));
-            if let Operation::Upsert { columns, .. } = &mut one.operation {
-                columns[0] = Value::Int(order);
-                columns[1] =
-                    Value::Text(if line == order && order % 100 > 0 { "PENDING" } else { "CANCELLED" }.into());
-            }
-            written.entries.push(Entry::Change(Box::new(one)));
-        }
-        for topic_partition in 0..2 {
-            let time = began.plus(((block + 1) * 250 - 1) * 100);
-            written.entries.push(Entry::Mark(crate::domain::change::Mark { topic_partition, time, proof: None }));
-        }
-        blocks.push(written);
-    }
-    let deployment = Deployment::new(settings, blocks);
-    let per_second = |what: &str, lines: u64, began: std::time::Instant| {
-        println!("{what}: {lines} lines, {:.0} a second", lines as f64 / began.elapsed().as_secs_f64());
-    };
-    let clock = std::time::Instant::now();
-    let (differing, summary) = deployment.replay(None, true);
-    per_second("replay --diff", summary.lines, clock);
-    assert!(differing.is_empty() && summary.is_same(), "{summary}");
-    let clock = std::time::Instant::now();
-    let account = deployment.explain("42", None, None);
-    per_second("explain", summary.lines, clock);
-    println!("{summary}{account}");
+fn a_rehearsal_says_what_would_have_been_said() {
+    let deployment = opened();
+    let later = rules(&deployment, |rules| {
+        rules.rules[0].grace_us = 3_600_000_000;
+        rules.rules[0].version = "later".into();
+    });
+    let (lines, summary) = deployment.replay(Some(later), true);
+    golden("replay.txt", &format!("{}\n\n{summary}", lines.join("\n")));
 }
