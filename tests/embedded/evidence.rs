@@ -4,53 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use evenkeel::app::demo::settings::FILE;
-use evenkeel::app::evidence::account::Account;
-use evenkeel::app::evidence::archive::Archive;
-use evenkeel::app::evidence::audit::{Report, audit};
 use evenkeel::app::evidence::copy::copy;
-use evenkeel::app::evidence::desk::Desk;
-use evenkeel::app::evidence::explain::{self, explain};
-use evenkeel::app::evidence::replay::{self, Summary, replay};
-use evenkeel::app::settings::Settings;
-use evenkeel::domain::change::Key;
-use evenkeel::domain::instant::Instant;
-use evenkeel::domain::rule::RuleSet;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use crate::support::auditor::Auditor;
 use crate::support::theatre::{TOPICS, Theatre, cluster};
-
-/// Looks at a product's topics, or at a copy of them.
-struct Auditor<'a> {
-    settings: &'a Settings,
-    copy: Option<&'a Path>,
-}
-
-impl Auditor<'_> {
-    fn audit(&self) -> Report {
-        let archive = Archive::open(self.settings, self.copy).expect("the topics are there");
-        audit(self.settings, &archive, None).expect("they can be read")
-    }
-
-    fn desk(&self) -> Desk {
-        Desk::open(self.settings.clone(), self.copy, None).expect("the topics are there")
-    }
-
-    fn replay(&self, rules: Option<RuleSet>, diff: bool) -> (Vec<String>, Summary) {
-        let mut lines = Vec::new();
-        let question = replay::Question { from: Instant::MIN, to: Instant::MAX, rules, diff };
-        let summary = replay(&self.desk(), &question, |line| {
-            lines.push(line.to_owned());
-            Ok(())
-        });
-        (lines, summary.expect("they can be replayed"))
-    }
-
-    fn explain(&self, key: &str) -> Account {
-        let question = explain::Question { key: Key(key.into()), at: None, rule: None };
-        explain(&self.desk(), &question).expect("the log can be replayed")
-    }
-}
 
 #[test]
 fn embedded_evidence_is_the_same_of_the_topics_and_of_a_copy() {
@@ -67,16 +26,11 @@ fn embedded_evidence_is_the_same_of_the_topics_and_of_a_copy() {
     let open = theatre.judge.seen.iter().find(|seen| seen.resolved.is_none()).map(|seen| seen.order.clone());
     // Nobody needs to stop for an audit.
     let live = Auditor { settings: &settings, copy: None };
-    let during = live.audit();
-    assert!(during.is_sound(), "{during}");
-    let (lines, during) = live.replay(None, true);
-    assert!(lines.is_empty() && during.is_same(), "{during}{lines:?}");
+    live.must_be_sound();
     second.stop().expect("it stops cleanly");
 
-    let audited = live.audit();
-    assert!(audited.is_sound() && audited.partitions.iter().all(|audited| audited.records > 0), "{audited}");
-    let (lines, compared) = live.replay(None, true);
-    assert!(lines.is_empty() && compared.is_same(), "{compared}{lines:?}");
+    let (audited, compared) = live.must_be_sound();
+    assert!(audited.partitions.iter().all(|audited| audited.records > 0), "{audited}");
     let records: u64 = audited.partitions.iter().map(|audited| audited.records).sum();
     assert_eq!(compared.compared.map(|all| (all.same, all.unpublished)), Some((records, 0)), "{compared}");
 

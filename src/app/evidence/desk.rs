@@ -84,9 +84,9 @@ impl Desk {
     fn bring_state(&self, partition: i32, (start, _): (i64, i64), folder: &Path) -> Result<(), EvidenceError> {
         if let Some(states) = &self.state {
             let given = states.join(partition.to_string());
-            if Home::is_taken(&given) {
+            let Some(_guard) = Home::guard(&given) else {
                 return Err(EvidenceError::Taken { folder: given });
-            }
+            };
             return copy_files(&given, folder);
         }
         if start == 0 {

@@ -137,7 +137,7 @@ fn masked_columns_are_masked() {
 /// Nothing comes out otherwise because somebody looks.
 #[test]
 fn the_account_says_what_was_published() {
-    for (name, deployment) in deployments(&Path::new("tests/golden/paid-without-payment.yaml")) {
+    for (name, deployment) in deployments(Path::new("tests/golden/paid-without-payment.yaml")) {
         let account = deployment.explain("1", None, None);
         let said = account.events.iter().filter_map(|event| match &event.what {
             What::Said { body, .. } => Some(body.clone()),
