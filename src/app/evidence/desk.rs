@@ -148,3 +148,66 @@ impl Drop for Scratch {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::adapters::checkpoints::{About, Digests, Identity, Store};
+    use crate::app::evidence::replay::Question;
+    use crate::app::evidence::stories::{Deployment, ask, deployments};
+    use crate::domain::instant::Instant;
+    use crate::task::wire::state;
+
+    fn story() -> Deployment {
+        deployments(Path::new("tests/golden/paid-without-payment.yaml")).swap_remove(0).1
+    }
+
+    /// A store of checkpoints in a folder, with the states after so many blocks.
+    fn stored(desk: &Desk, deployment: &Deployment, folder: &Path, blocks: &[usize]) -> Checkpoints {
+        let [reconciliation, cluster, topic] = ["stories", "stories", "changes"].map(str::to_owned);
+        let url = url::Url::from_directory_path(folder).expect("a path");
+        let store = Store::open(&url, &BTreeMap::new(), desk._runtime.handle().clone()).expect("it opens");
+        let identity = Identity { reconciliation, cluster, topic, partitions: 1 };
+        let checkpoints = Checkpoints::new(store, identity, state::VERSION.into(), 9);
+        for next in blocks {
+            let state = deployment.state(*next);
+            let about = About { next_offset: *next as i64, settled: None, written_at: Instant(0) };
+            let uploaded =
+                checkpoints.upload(0, &state.path().join("0"), &about, &mut Digests::default(), &desk.stop);
+            uploaded.expect("it can be written");
+        }
+        checkpoints
+    }
+
+    #[test]
+    fn the_earliest_checkpoint_stands_for_a_beginning_that_is_gone() {
+        let deployment = story();
+        deployment.write_log(2);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut desk = deployment.desk(None);
+        desk.checkpoints = Some(stored(&desk, &deployment, folder.path(), &[1, 3, 4]));
+        let question = Question { from: Instant::MIN, to: Instant::MAX, rules: None, diff: true };
+        for _ in 0..2 {
+            let (lines, summary) = ask(&desk, &question);
+            assert!(lines.is_empty() && summary.is_same(), "{lines:?}");
+            assert_eq!(summary.cut, [(0, 3)], "a state of before does not fit, a later one tells less");
+        }
+        desk.checkpoints = Some(stored(&desk, &deployment, &folder.path().join("other"), &[1]));
+        let refused = desk.player(0, None).map(|_| ()).expect_err("it is of before").to_string();
+        assert!(refused.contains("nor a checkpoint; give one with --state"), "{refused}");
+    }
+
+    #[test]
+    fn nothing_is_left_behind() {
+        let deployment = story();
+        let desk = deployment.desk(None);
+        let folder = desk.scratch.0.clone();
+        desk.player(0, None).expect("it begins");
+        assert!(folder.join("0").exists());
+        drop(desk);
+        assert!(!folder.exists());
+    }
+}

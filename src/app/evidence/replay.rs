@@ -3,6 +3,7 @@
 //!
 //! Must not know: how a partition is replayed (`player`), how records are compared (`difference`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::EvidenceError;
@@ -47,6 +48,8 @@ pub struct Summary {
     pub compared: Option<Compared>,
     /// Partitions whose beginning is gone: each with the offset that it was replayed from.
     pub cut: Vec<(i32, i64)>,
+    /// Rules that could not be asked, because they name what the configuration's sources do not have.
+    pub left_out: BTreeSet<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,10 +80,13 @@ impl fmt::Display for Summary {
                 "partition {partition} was replayed from the state at offset {began}: what came before is as that state has it"
             )?;
         }
+        for rule in &self.left_out {
+            writeln!(f, "rule {rule} was not asked: it names what the configuration's sources do not have")?;
+        }
         if let Some(Compared { same, missing, additional, different, unpublished }) = self.compared {
             write!(f, "{same} as published, {missing} missing, {additional} additional, {different} different")?;
             let later =
-                if unpublished > 0 { format!("; {unpublished} are still to be published") } else { String::new() };
+                if unpublished > 0 { format!("; still to be published: {unpublished}") } else { String::new() };
             writeln!(f, "{later}")?;
         }
         Ok(())
@@ -142,6 +148,7 @@ impl Rehearsal<'_, '_> {
     fn play(mut self, print: &mut impl FnMut(&str) -> Result<(), EvidenceError>) -> Result<(), EvidenceError> {
         while let Some(step) = self.player.step()? {
             self.hear(&step, print)?;
+            self.summary.left_out.extend(self.player.task.left_out().iter().cloned());
             if self.is_over(&step) {
                 break;
             }

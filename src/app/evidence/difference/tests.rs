@@ -120,6 +120,9 @@ fn other_rules_are_rehearsed_on_what_has_happened() {
     });
     let (lines, _) = deployment.replay(Some(another), true);
     assert_eq!(kinds(&lines), pairs(&[("additional", "opened"), ("additional", "escalated")]));
+    let strange = rules(&deployment, |rules| rules.rules[0].sql = "SELECT order_id FROM shipments".into());
+    let (_, summary) = deployment.replay(Some(strange), true);
+    assert!(summary.to_string().contains("rule paid-without-payment was not asked"), "{summary}");
 }
 
 #[test]
