@@ -205,7 +205,11 @@ mod tests {
         let deployment = story();
         let desk = deployment.desk(None);
         let folder = desk.scratch.0.clone();
-        desk.player(0, None).expect("it begins");
+        let mut player = desk.player(0, None).expect("it begins");
+        while player.step().expect("it is replayed").is_some() {}
+        player.task.flush().expect("it is written");
+        drop(player);
+        assert_eq!(desk.player(0, None).expect("it begins anew").began, 0);
         assert!(folder.join("0").exists());
         drop(desk);
         assert!(!folder.exists());
