@@ -1,7 +1,8 @@
-//! One outside thing each: Kafka, RocksDB, Debezium's formats, JSON records, HTTP, telemetry.
+//! One outside thing each: Kafka, copies of its topics, RocksDB, Debezium's formats, JSON records, HTTP, telemetry.
 
 pub mod checkpoints;
 pub mod clock;
+pub mod copy;
 pub mod debezium;
 pub mod kafka;
 pub mod records;

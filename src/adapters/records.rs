@@ -23,6 +23,12 @@ use crate::domain::value::Value;
 /// Carries a record's cause, `offset:number`; what lies at or below the last one published is not published again.
 pub const CAUSE_HEADER: &str = "evenkeel-cause";
 
+/// What a record's [`CAUSE_HEADER`] says; `None` where it says nothing of the kind.
+pub fn read_cause(text: &str) -> Option<Cause> {
+    let (offset, number) = text.split_once(':')?;
+    Some(Cause { offset: offset.parse().ok()?, number: number.parse().ok()? })
+}
+
 /// Which output topic a message goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -165,20 +171,25 @@ impl Renderer {
     }
 
     fn side(&self, source: usize, columns: &[Column], row: &SideRow) -> Json {
-        let mut object = Map::new();
-        for (index, (column, value)) in columns.iter().zip(&row.columns).enumerate() {
-            if let Some(shown) = self.masked(&self.masks[source][index], value) {
-                object.insert(column.name.clone(), shown);
-            }
-        }
         json!({
-            "columns": object,
+            "columns": self.row(source, columns, &row.columns),
             "source_time": row.source_time.to_string(),
             "position": row.position,
             "topic": &*row.topic,
             "partition": row.partition,
             "offset": row.offset,
         })
+    }
+
+    /// A source's row as it may be shown, by the names of its columns.
+    pub fn row(&self, source: usize, columns: &[Column], row: &[Value]) -> Map<String, Json> {
+        shown(columns, row, |index, value| self.masked(&self.masks[source][index], value))
+    }
+
+    /// A row that a rule of the plan returned, as it may be shown.
+    pub fn answer(&self, plan: &Plan, rule: usize, row: &[Value]) -> Map<String, Json> {
+        let masks = &self.evidence_masks[rule];
+        shown(plan.rules[rule].query.columns(), row, |index, value| self.masked(&masks[index], value))
     }
 
     /// A value as it may be shown; `None` where its column is dropped.
@@ -227,14 +238,9 @@ impl<'r> Evidence<'r> {
     }
 
     fn rows(&self) -> Json {
-        let row = |row: &[Value]| {
-            let value = |(index, column): (usize, &Column)| {
-                Some((column.name.clone(), self.renderer.masked(&self.masks()[index], &row[index])?))
-            };
-            Json::Object(self.columns().filter_map(value).collect())
-        };
-        let rows = self.discrepancy.evidence.iter().filter(|_| self.rule().is_some());
-        rows.map(|values| row(values)).collect()
+        let rows = self.discrepancy.rule_index.into_iter();
+        let rows = rows.flat_map(|rule| self.discrepancy.evidence.iter().map(move |row| (rule, row)));
+        rows.map(|(rule, row)| Json::Object(self.renderer.answer(self.plan, rule, row))).collect()
     }
 
     fn types(&self) -> Json {
@@ -276,6 +282,12 @@ impl<'r> Evidence<'r> {
         }
         text + rest
     }
+}
+
+/// The values of a row that may be shown, by name.
+fn shown(columns: &[Column], row: &[Value], mask: impl Fn(usize, &Value) -> Option<Json>) -> Map<String, Json> {
+    let values = columns.iter().zip(row).enumerate();
+    values.filter_map(|(index, (column, value))| Some((column.name.clone(), mask(index, value)?))).collect()
 }
 
 fn source_notice(plan: &Plan, notice: &SourceNotice) -> (Json, String) {

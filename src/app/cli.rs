@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 ok; 1 the verb failed or found something; 2 wrong use or configuration.
 
+mod evidence;
 mod state;
 
 use std::io::IsTerminal;
@@ -12,6 +13,9 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::evidence::{
+    AuditArgs, CopyArgs, ExplainArgs, ReplayArgs, audit_verb, copy_verb, explain_verb, replay_verb,
+};
 use self::state::{StateArgs, state_verb};
 use super::acknowledge::acknowledge;
 use super::demo::{self, demo};
@@ -40,6 +44,10 @@ enum Verb {
     Test(TestArgs),
     Acknowledge(AcknowledgeArgs),
     State(StateArgs),
+    Audit(AuditArgs),
+    Copy(CopyArgs),
+    Replay(ReplayArgs),
+    Explain(ExplainArgs),
 }
 
 /// Run the product: ingest and reconcile, until SIGTERM or SIGINT
@@ -138,6 +146,10 @@ pub fn main() -> ExitCode {
         Verb::Test(args) => rule_tests::run(&args.files, args.json, colours()),
         Verb::Acknowledge(args) => acknowledge_verb(&args),
         Verb::State(args) => state_verb(&args),
+        Verb::Audit(args) => audit_verb(&args),
+        Verb::Copy(args) => copy_verb(&args),
+        Verb::Replay(args) => replay_verb(&args),
+        Verb::Explain(args) => explain_verb(&args),
     }
 }
 

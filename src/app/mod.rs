@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod diagnostic;
+pub mod evidence;
 pub mod http;
 pub mod ingest_stage;
 pub mod reconcile_stage;

@@ -16,6 +16,7 @@ use super::instant::Instant;
 use super::rule::{Plan, Rule};
 use super::sql::{Answer, Cause};
 use super::value::Value;
+use super::witness::Witness;
 
 /// A kept row and where its last change came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,6 +209,9 @@ impl KeyState {
                 self.judge(plan, now, window.baseline, &touched, out);
             }
             self.pass(plan, now, out);
+            if let Some(witness) = &mut out.witness {
+                witness.see(now, &self.episodes);
+            }
         }
     }
 
@@ -256,6 +260,9 @@ impl KeyState {
                     true => Answer { rows: Vec::new(), cannot_compare: Some(Cause::Unknown) },
                     false => identified(rule, rule.query.evaluate(&tables)),
                 };
+                if let Some(witness) = &mut out.witness {
+                    witness.hear(now, &rule.id, &answer);
+                }
                 if answer.cannot_compare.is_some() {
                     out.cannot_compare.push(index);
                 }
@@ -387,6 +394,8 @@ pub struct Told {
     pub happenings: Vec<Happening>,
     /// Index of a rule for each time that its answer was uncertain.
     pub cannot_compare: Vec<usize>,
+    /// `None` where nobody watches.
+    pub witness: Option<Box<Witness>>,
 }
 
 /// The stretch of the timeline that a key lives through in one step.
@@ -461,7 +470,7 @@ fn group(rule: &Rule, mut rows: Evidence) -> Vec<(Box<[Value]>, Evidence)> {
 
 impl Episode {
     /// The next instant at which something happens to the episode by the passing of time alone.
-    fn due(&self, plan: &Plan) -> Option<Instant> {
+    pub fn due(&self, plan: &Plan) -> Option<Instant> {
         let rule = plan.rules.iter().find(|rule| rule.id == self.rule)?;
         match self.phase {
             Phase::Pending => Some(self.since.plus(rule.grace_us)),

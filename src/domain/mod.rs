@@ -15,3 +15,4 @@ pub mod rule;
 pub mod sql;
 pub mod timeline;
 pub mod value;
+pub mod witness;

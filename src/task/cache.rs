@@ -102,6 +102,20 @@ impl KeyCache {
         Ok(Some(std::mem::replace(&mut entry.state, KeyState::new(0, Instant::MIN))))
     }
 
+    /// A key's state as it is now, for whoever only looks.
+    pub fn look<S: Store>(
+        &self,
+        key: &Key,
+        store: &S,
+        layouts: &Layouts,
+    ) -> Result<Option<KeyState>, StateError<S::Error>> {
+        if let Some(entry) = self.entries.get(key) {
+            return Ok(Some(entry.state.clone()));
+        }
+        let stored = store.get(Space::Keys, key.0.as_bytes()).map_err(StateError::Store)?;
+        Ok(stored.map(|bytes| decode_key(&bytes, layouts)).transpose()?.map(|(state, _)| state))
+    }
+
     /// Puts a state back, changed.
     pub fn put(&mut self, key: &Key, state: KeyState, plan: &Plan) {
         self.uses += 1;

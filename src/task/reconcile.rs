@@ -2,16 +2,20 @@
 //!
 //! Must not know: Kafka, RocksDB, clocks, randomness. The same code runs in `run`, `demo`, `test` and the simulator.
 
+mod admission;
 mod audit;
 mod rules;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use self::audit::{Audit, Fault};
+use self::watch::Watch;
+pub use self::watch::{Placed, Sight};
 use super::cache::{KeyCache, StateError};
 use super::rows::RowIndex;
 use super::store::{Batch, MEMORY_KEY, RULES_KEY, Space, Store};
@@ -19,14 +23,14 @@ use super::telling::{Outbox, Teller};
 use super::waiting::WaitingRoom;
 use super::wire::rules::{decode_rules, encode_rules};
 use super::wire::state::{Layout, Layouts, TaskMemory, decode_memory, encode_memory};
-use crate::domain::change::{Block, Change, Entry, Key, Origin, Reject, SourceIndex, TopicPartition};
+use crate::domain::change::{Block, Entry, Key, Origin, SourceIndex, TopicPartition};
 use crate::domain::instant::Instant;
-use crate::domain::key_state::{Effect, Happening, KeyState, Phase, Told, Window};
+use crate::domain::key_state::{Effect, Happening, KeyState, Phase, Window};
 use crate::domain::queue::Queue;
-use crate::domain::record::{Content, Quarantined, Record};
+use crate::domain::record::{Content, Record};
 use crate::domain::routing::Ownership;
 use crate::domain::rule::{Plan, RuleSet};
-use crate::domain::timeline::{AHEAD_US, Admission, LaneIndex, Timeline};
+use crate::domain::timeline::{AHEAD_US, LaneIndex, Timeline};
 
 /// What a task has counted since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,6 +114,8 @@ pub struct Task<S: Store> {
     tallies: BTreeMap<Box<str>, Tally>,
     /// By rule id, how often its answer was uncertain since the task was opened.
     cannot_compare: BTreeMap<Box<str>, u64>,
+    /// Of a key whose life somebody asks about.
+    watch: Option<Box<Watch>>,
 }
 
 impl<S: Store> Task<S> {
@@ -145,6 +151,7 @@ impl<S: Store> Task<S> {
             counts: Counts::default(),
             tallies: BTreeMap::new(),
             cannot_compare: BTreeMap::new(),
+            watch: None,
             plan: Arc::new(plan),
             rule_set,
             rules_are_news: false,
@@ -350,59 +357,6 @@ impl<S: Store> Task<S> {
         Ok(out.records)
     }
 
-    fn intern(&mut self, origin: Origin) -> usize {
-        match self.origins.iter().position(|known| *known == origin) {
-            Some(index) => index,
-            None => {
-                self.origins.push(origin);
-                self.origins.len() - 1
-            }
-        }
-    }
-
-    fn admit(&mut self, lane: LaneIndex, change: Box<Change>, ceiling: Instant) -> Result<(), StateError<S::Error>> {
-        let offset = change.offset;
-        let admission = self.timeline.admit(lane, change, ceiling);
-        let count = match admission {
-            Admission::Taken => &mut self.counts.changes,
-            Admission::Late => &mut self.counts.late,
-            Admission::NewEpoch => {
-                self.counts.epochs += 1;
-                &mut self.counts.changes
-            }
-            Admission::Ahead => &mut self.counts.ahead,
-            Admission::Repeated => &mut self.counts.repeated,
-            Admission::Replayed => &mut self.counts.replayed,
-            Admission::Foreign => {
-                let TopicPartition { topic, partition } = &self.timeline.lanes[lane].topic_partition;
-                return Err(StateError::TopicBeganAnew { topic: topic.to_string(), partition: *partition, offset });
-            }
-        };
-        *count += 1;
-        Ok(())
-    }
-
-    fn reject(&mut self, lane: LaneIndex, reject: Reject, out: &mut Outbox) {
-        if !self.timeline.take_offset(lane, reject.offset) {
-            self.counts.repeated += 1;
-            return;
-        }
-        self.counts.rejects += 1;
-        let lane = &self.timeline.lanes[lane];
-        out.say(Content::Quarantine(Box::new(Quarantined {
-            source: lane.source,
-            topic: lane.topic_partition.topic.clone(),
-            partition: lane.topic_partition.partition,
-            offset: reject.offset,
-            timestamp: reject.timestamp,
-            key: reject.key,
-            value: reject.value,
-            masked: reject.masked,
-            reason: reject.reason,
-            detail: reject.detail,
-        })));
-    }
-
     /// Moves the settled time on by a stride, or looks at more of the keys that are due in it. True where nothing is
     /// left to do.
     fn settle(&mut self, out: &mut Outbox) -> Result<bool, StateError<S::Error>> {
@@ -466,10 +420,11 @@ impl<S: Store> Task<S> {
                 }
                 (None, None) => continue,
             };
-            let mut told = Told::default();
+            let mut told = self.call_witness(&key, &effects);
             self.tally(&state, -1);
             state.advance(&self.plan, effects, window, &mut told);
             self.tally(&state, 1);
+            self.hear_witness(told.witness.take());
             self.counts.judged += 1;
             for rule in told.cannot_compare {
                 *self.cannot_compare.entry(self.plan.rules[rule].id.clone()).or_default() += 1;

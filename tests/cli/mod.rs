@@ -107,6 +107,13 @@ fn cli_exit_codes_say_what_happened() {
     check(&["test", &broken], 2, "stderr");
     check(&["test", "no/such/file.yaml"], 2, "stderr");
     check(&["test", FALSE, &broken], 2, "both");
+    for verb in [&["audit"][..], &["replay"], &["replay", "--diff"], &["explain", "1"]] {
+        check(&[verb, &["-c", &faulty]].concat(), 2, "stderr");
+        let said = check(&[verb, &["-c", SOUND, "--copy", "no/such/folder"]].concat(), 1, "stderr").stderr;
+        assert!(said.contains("no/such/folder/evenkeel.orders-payments."), "{said}");
+    }
+    check(&["replay", "-c", SOUND, "--rules", &faulty], 2, "stderr");
+    check(&["replay", "-c", SOUND, "--from", "soon"], 2, "stderr");
 }
 
 #[test]
@@ -137,6 +144,11 @@ fn cli_help_of_each_verb_has_its_options_and_an_example() {
         ("check", &["--config", "--live", "--json"]),
         ("test", &["<FILE>...", "--json"]),
         ("state", &["--config", "--json", "verify", "restore", "drop"]),
+        ("acknowledge", &["--config", "<SOURCE>"]),
+        ("audit", &["--config", "--copy", "--earlier", "--json"]),
+        ("copy", &["--config", "<FOLDER>"]),
+        ("replay", &["--config", "--from", "--to", "--rules", "--diff", "--copy", "--state"]),
+        ("explain", &["--config", "<KEY>", "--at", "--rule", "--copy", "--state", "--json"]),
         ("demo", &["--seconds", "--forever", "--json", "[default: 60]"]),
     ] {
         assert!(all.lines().any(|line| line.trim_start().starts_with(verb)), "{verb} is missing from\n{all}");

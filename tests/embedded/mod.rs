@@ -9,6 +9,7 @@ use crate::support::theatre::{TOPICS, Theatre, cluster};
 
 mod checkpoints;
 mod disk;
+mod evidence;
 mod lost;
 mod shards;
 mod states;

@@ -13,6 +13,7 @@ use evenkeel::domain::instant::Instant;
 use super::truth::truth;
 use super::watch::Watch;
 use super::{Result, Source, Stack};
+use crate::support::auditor::Auditor;
 use crate::support::product::Product;
 
 const PARTITIONS: usize = 2;
@@ -73,6 +74,8 @@ impl Scene {
 
     fn end(self, stack: &Stack, product: Product) -> Result {
         product.stop().expect("it stops cleanly");
+        let (_, summary) = Auditor { settings: &self.settings, copy: None }.must_be_sound();
+        assert!(summary.compared.is_some_and(|compared| compared.same > 0 && compared.unpublished == 0), "{summary}");
         stack.remove_source(&self.shop)?;
         stack.remove_source(&self.pay)
     }

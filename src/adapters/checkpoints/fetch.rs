@@ -119,6 +119,39 @@ impl Checkpoints {
         beyond: i64,
         home: &Arc<Home>,
         stop: &AtomicBool,
+        opens: impl FnMut(&Path) -> Result<i64, E>,
+    ) -> (Option<Fetched>, Refused) {
+        let choose = |mut listed: Vec<Listed>| {
+            listed.retain(|listed| listed.next_offset > beyond);
+            listed
+        };
+        self.fetch_first(partition, choose, home, stop, opens)
+    }
+
+    /// As [`Checkpoints::fetch`], but looks for the earliest checkpoint that goes on at an offset or behind it.
+    pub fn fetch_earliest<E: Display>(
+        &self,
+        partition: i32,
+        from: i64,
+        home: &Arc<Home>,
+        stop: &AtomicBool,
+        opens: impl FnMut(&Path) -> Result<i64, E>,
+    ) -> (Option<Fetched>, Refused) {
+        let choose = |mut listed: Vec<Listed>| {
+            listed.retain(|listed| listed.next_offset >= from);
+            listed.reverse();
+            listed
+        };
+        self.fetch_first(partition, choose, home, stop, opens)
+    }
+
+    /// Fetches the first of those chosen that can be had.
+    fn fetch_first<E: Display>(
+        &self,
+        partition: i32,
+        choose: impl FnOnce(Vec<Listed>) -> Vec<Listed>,
+        home: &Arc<Home>,
+        stop: &AtomicBool,
         mut opens: impl FnMut(&Path) -> Result<i64, E>,
     ) -> (Option<Fetched>, Refused) {
         let mut refused = Refused::default();
@@ -131,8 +164,8 @@ impl Checkpoints {
         };
         let mut unopened = home.refused();
         unopened.retain(|name, _| listed.iter().any(|listed| listed.name == *name));
-        for listed in listed.iter().take_while(|listed| listed.next_offset > beyond) {
-            let fetched = self.fetch_one(partition, listed, home, &unopened, &mut opens, stop);
+        for listed in choose(listed) {
+            let fetched = self.fetch_one(partition, &listed, home, &unopened, &mut opens, stop);
             let error = match fetched {
                 Ok(manifest) => return (Some(Fetched { home: Arc::clone(home), manifest }), refused),
                 Err(error) => error,

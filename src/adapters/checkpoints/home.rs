@@ -43,6 +43,11 @@ pub struct Home {
     _lock: File,
 }
 
+/// Nobody works on a state that is read as long as this value lives. A copy has no lock that somebody could take.
+pub struct Guard {
+    _lock: Option<File>,
+}
+
 /// What `<partition>.refused` holds. Another evenkeel may be able to open what this one cannot.
 #[derive(Default, Serialize, Deserialize)]
 struct Remembered {
@@ -83,6 +88,14 @@ impl Home {
     /// process was killed while a fresh one took its place, until somebody locks it.
     pub fn find(folder: &Path) -> Option<PathBuf> {
         [folder.to_owned(), beside(folder, "stale")].into_iter().find(|folder| folder.exists())
+    }
+
+    /// Keeps others from the state in a folder while it is read: nothing is made ready or cleared. `None` while a process
+    /// works on it.
+    pub fn guard(folder: &Path) -> Option<Guard> {
+        let lock = File::open(beside(folder, "lock")).ok();
+        let is_taken = lock.as_ref().is_some_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+        (!is_taken).then_some(Guard { _lock: lock })
     }
 
     /// Where the state is.

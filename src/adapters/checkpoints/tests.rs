@@ -546,3 +546,17 @@ fn a_lease_is_renewed_while_it_is_restored() {
     write(30, &FIRST);
     assert!(shelf.keys().iter().all(|key| !key.as_ref().contains("/restoring/")), "it was given back");
 }
+
+/// For whoever replays what came after it: the earlier it goes on, the more it tells.
+#[test]
+fn the_earliest_that_still_fits_the_log_is_fetched() {
+    let place = Place::new();
+    place.upload(10, &[("000001.sst", "ten")]);
+    place.upload(20, &[("000001.sst", "twenty")]);
+    let fetch = |from: i64| {
+        let (fetched, refused) = place.checkpoints(4).fetch_earliest(1, from, &place.home(), &GO, opens);
+        assert_eq!(refused.reasons(), Vec::<String>::new());
+        fetched.map(|fetched| fetched.install().expect("it can be renamed").next_offset)
+    };
+    assert_eq!([0, 10, 11, 20, 21].map(fetch), [Some(10), Some(10), Some(20), Some(20), None]);
+}

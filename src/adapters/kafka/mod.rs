@@ -9,6 +9,7 @@ pub mod group;
 pub mod offsets;
 pub mod publisher;
 pub mod reader;
+pub mod stretch;
 pub mod topics;
 
 use std::collections::BTreeMap;

@@ -14,7 +14,7 @@ use super::admin::ANSWER;
 use super::changes::{Reading, TopicReader};
 use super::{Context, KafkaFailure, Properties, TICK};
 use crate::adapters::records::chain::{self, PREVIOUS_HEADER};
-use crate::adapters::records::{CAUSE_HEADER, Message, Output};
+use crate::adapters::records::{CAUSE_HEADER, Message, Output, read_cause};
 use crate::domain::record::Cause;
 
 /// The output topics.
@@ -231,9 +231,7 @@ fn last_record(properties: &Properties, topic: &str, partition: i32) -> Result<O
 fn ours(message: &rdkafka::message::BorrowedMessage<'_>) -> Option<Last> {
     let headers = message.headers()?;
     let header = headers.iter().find(|header| header.key == CAUSE_HEADER)?;
-    let text = std::str::from_utf8(header.value?).ok()?;
-    let (offset, number) = text.split_once(':')?;
-    let cause = Cause { offset: offset.parse().ok()?, number: number.parse().ok()? };
+    let cause = read_cause(std::str::from_utf8(header.value?).ok()?)?;
     let all = headers.iter().map(|header| (header.key, header.value));
     Some(Last { cause, hash: chain::hash(message.key(), message.payload(), all) })
 }

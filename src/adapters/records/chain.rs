@@ -29,3 +29,19 @@ pub fn hash<'r>(
     }
     sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::hash;
+
+    /// As docs/records.md has it, computed by another program (Python's hashlib).
+    #[test]
+    fn a_hash_is_as_others_compute_it() {
+        let headers = [("ce_id", Some(&b"7/1"[..])), ("empty", Some(&b""[..])), ("null", None)];
+        assert_eq!(
+            hash(Some(b"42"), Some(b"{}"), headers),
+            "e219028d78883cd42c2c82747c451a39ed4c2d57c0d0f4697c455dd6aad1110c"
+        );
+        assert_eq!(hash(None, None, []), "5ac6a5945f16500911219129984ba8b387a06f24fe383ce4e81a73294065461b");
+    }
+}

@@ -26,11 +26,11 @@ pub use self::reader::{Context, Environment, Section};
 use self::sources::Source;
 pub use self::types::{moment, parse_value};
 pub use self::units::{Problem, boolean, suggestion};
-pub use self::units::{duration_text, nearest};
+pub use self::units::{duration, duration_text, nearest};
 use super::diagnostic::{Diagnostic, Kind, SourceText};
 use super::settings::Settings;
 use crate::domain::catalog::Catalog;
-use crate::domain::rule::{Plan, Rule};
+use crate::domain::rule::{Plan, Rule, RuleSet};
 
 /// Reads a configuration file. Environment variables are the process's own.
 pub fn load(path: &Path) -> Result<Settings, Vec<Diagnostic>> {
@@ -56,6 +56,30 @@ pub fn load_for_tests(path: &Path) -> Result<Settings, Vec<Diagnostic>> {
     load_with(context, &SourceText::new(name, text), path.parent().unwrap_or(Path::new("")))
 }
 
+/// Reads a configuration with other rules in the place of its own: those of a rule file, or of another configuration.
+pub fn load_rules(path: &Path, rules: &Path) -> Result<RuleSet, Vec<Diagnostic>> {
+    let read = |path: &Path| {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            vec![Diagnostic::of_file(&name, Kind::File, format!("{name} cannot be read: {error}"))]
+        })?;
+        Node::parse(&SourceText::new(name, text)).map_err(|fault| vec![fault])
+    };
+    let others = read(rules)?;
+    if others.entry("reconciliation").is_some() {
+        return Ok(load(rules)?.plan.rule_set());
+    }
+    let mut root = read(path)?;
+    if let Content::Map(entries) = &mut root.content {
+        entries.retain(|(name, _)| !["rules", "lookups", "rule_files"].contains(&name.text.as_str()));
+    }
+    let environment = |name: &str| std::env::var(name).ok();
+    let context = Context::new(&environment);
+    let files = [others];
+    let settings = settings(&context, &root, &files);
+    concluded(context, settings).map(|settings| settings.plan.rule_set())
+}
+
 /// Reads a configuration from a named text.
 pub fn load_source(
     source: &std::rc::Rc<SourceText>,
@@ -73,6 +97,10 @@ fn load_with(
     let root = Node::parse(source).map_err(|fault| vec![fault])?;
     let files = rules::files(&context, &root, base);
     let settings = settings(&context, &root, &files);
+    concluded(context, settings)
+}
+
+fn concluded(context: Context<'_>, settings: Option<Settings>) -> Result<Settings, Vec<Diagnostic>> {
     let faults = context.into_faults();
     match settings {
         Some(settings) if faults.is_empty() => Ok(settings),

@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{load_source, load_str};
-use crate::app::diagnostic::{SourceText, render_all};
+use super::{load_rules, load_source, load_str};
+use crate::app::diagnostic::{Diagnostic, SourceText, render_all};
 use crate::app::settings::{Settings, TopicSelection};
 use crate::domain::value::Type;
 
@@ -139,4 +139,26 @@ fn a_rules_version_changes_with_its_meaning_only() {
         assert!(SMALL.contains(from), "{from}");
         assert_eq!(version(&SMALL.replacen(from, to, 1)) == before, same, "{from} → {to}");
     }
+}
+
+/// For a rehearsal: of a rule file, of another configuration; and what is wrong with them is said as ever.
+#[test]
+fn other_rules_stand_in_the_place_of_a_configurations_own() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = Path::new("deploy/evenkeel.yaml");
+    let ids = |rules: &Path| -> Result<Vec<String>, Vec<String>> {
+        let loaded = load_rules(config, rules);
+        let messages = |faults: Vec<Diagnostic>| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>();
+        Ok(loaded.map_err(messages)?.rules.iter().map(|rule| rule.id.to_string()).collect())
+    };
+    assert_eq!(ids(Path::new("deploy/rules/stuck-pending.yaml")), Ok(vec!["stuck-pending".to_owned()]));
+    // With a lookup table of its own.
+    assert_eq!(ids(Path::new("deploy/rules/status-matrix.yaml")), Ok(vec!["status-matrix".to_owned()]));
+    assert_eq!(ids(config).map(|all| all.len()), Ok(6));
+    let faulty = folder.path().join("faulty.yaml");
+    std::fs::write(&faulty, "rules:\n  - {id: a, grace: 1s, sql: SELECT totl FROM orders}\n")
+        .expect("it can be written");
+    assert_eq!(ids(&faulty), Err(vec!["rule \"a\": column \"totl\" is not in \"orders\"".to_owned()]));
+    let missing = ids(&folder.path().join("none.yaml")).expect_err("it is not there");
+    assert!(missing[0].contains("none.yaml cannot be read"), "{missing:?}");
 }

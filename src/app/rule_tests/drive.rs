@@ -54,6 +54,8 @@ pub struct Driver<'s> {
     said: Vec<Record>,
     records: Vec<Record>,
     open: BTreeMap<Key, Vec<Discrepancy>>,
+    #[cfg(test)]
+    pub blocks: Vec<Block>,
 }
 
 impl<'s> Driver<'s> {
@@ -81,6 +83,8 @@ impl<'s> Driver<'s> {
             said: Vec::new(),
             records: Vec::new(),
             open: BTreeMap::new(),
+            #[cfg(test)]
+            blocks: Vec::new(),
         };
         let mut block = driver.block();
         block.entries.push(Entry::Rules(plan.rule_set()));
@@ -282,6 +286,8 @@ impl<'s> Driver<'s> {
     }
 
     fn apply(&mut self, block: Block) {
+        #[cfg(test)]
+        self.blocks.push(block.clone());
         let mut records = self.task.apply(self.next_block, block).expect("a store in memory does not fail");
         while self.task.is_settling() {
             records.extend(self.task.proceed().expect("a store in memory does not fail"));

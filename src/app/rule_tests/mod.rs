@@ -74,6 +74,32 @@ pub fn run(files: &[std::path::PathBuf], as_json: bool, colours: bool) -> ExitCo
 /// Tells every story of a file. With `restarts`, the task forgets and remembers everything after each step, which must
 /// make no difference.
 pub fn test_file(path: &Path, restarts: bool) -> Result<Vec<Outcome>, Vec<Diagnostic>> {
+    with_stories(path, |settings, stories, file| {
+        let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
+        let renderer = Renderer::new(&settings.plan, masks, settings.mask_key.clone());
+        stories.iter().map(|story| live(settings, &renderer, story, file, restarts)).collect()
+    })
+}
+
+/// Every story of a file as the changes log would hold it, by name: for tests of what reads the log.
+#[cfg(test)]
+pub fn as_logs(path: &Path) -> (Settings, Vec<(String, Vec<crate::domain::change::Block>)>) {
+    let told = with_stories(path, |settings, stories, _| {
+        let log = |story: &Story| {
+            let mut driver = Driver::begin(settings, &settings.plan, story, false)?;
+            story.steps.iter().try_for_each(|step| driver.step(step))?;
+            Ok((story.name.clone(), driver.blocks))
+        };
+        Ok((settings.clone(), stories.iter().map(log).collect::<Result<_, Diagnostic>>()?))
+    });
+    told.unwrap_or_else(|faults| panic!("{}", render_all(&faults, false)))
+}
+
+/// Reads a file's stories, and has something done with them.
+fn with_stories<T>(
+    path: &Path,
+    what: impl FnOnce(&Settings, &[Story], &str) -> Result<T, Diagnostic>,
+) -> Result<T, Vec<Diagnostic>> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| vec![Diagnostic::of_file(&name, Kind::File, format!("{name} cannot be read: {error}"))])?;
@@ -81,18 +107,18 @@ pub fn test_file(path: &Path, restarts: bool) -> Result<Vec<Outcome>, Vec<Diagno
     let root = Node::parse(&source).map_err(|fault| vec![fault])?;
     let environment = |_: &str| None;
     let context = Context::new(&environment);
-    let told = tell(&context, &root, path.parent().unwrap_or(Path::new("")), restarts);
+    let read = read(&context, &root, path.parent().unwrap_or(Path::new("")));
     let faults = context.into_faults();
-    match told {
-        Some(told) if faults.is_empty() => told.map_err(|fault| vec![fault]),
+    match read {
+        Some((settings, stories)) if faults.is_empty() => {
+            what(&settings, &stories, &root.source.name).map_err(|fault| vec![fault])
+        }
         _ => Err(faults),
     }
 }
 
-type Told = Result<Vec<Outcome>, Diagnostic>;
-
 /// `None` where something was reported.
-fn tell<'n>(context: &'n Context<'n>, root: &'n Node, base: &Path, restarts: bool) -> Option<Told> {
+fn read<'n>(context: &'n Context<'n>, root: &'n Node, base: &Path) -> Option<(Settings, Vec<Story>)> {
     let section = context.section(root, &reference::TEST_FILE, "a test file")?;
     let config = base.join(section.required_text("config")?);
     let settings = match config::load_for_tests(&config) {
@@ -104,13 +130,7 @@ fn tell<'n>(context: &'n Context<'n>, root: &'n Node, base: &Path, restarts: boo
     };
     let settings = only(context, &section, settings)?;
     let stories = story::read(context, section.require("tests")?, &settings);
-    if context.count() > 0 {
-        return None;
-    }
-    let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
-    let renderer = Renderer::new(&settings.plan, masks, settings.mask_key.clone());
-    let file = &root.source.name;
-    Some(stories.iter().map(|story| live(&settings, &renderer, story, file, restarts)).collect())
+    (context.count() == 0).then_some((settings, stories))
 }
 
 /// The settings with only the rules under test.
