@@ -195,6 +195,7 @@ impl Store for RocksStore {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::SystemTime;
 
     use super::*;
@@ -255,9 +256,11 @@ mod tests {
             writer.db.flush_cf(writer.family(Space::Memory)).expect("it is flushed");
         };
         write(0);
-        let reads = std::sync::atomic::AtomicUsize::new(0);
+        let tries = AtomicUsize::new(0);
         let read = || {
-            while reads.load(std::sync::atomic::Ordering::Relaxed) < 50 {
+            let mut reads = 0;
+            while reads < 50 {
+                tries.fetch_add(1, Ordering::Relaxed);
                 let reader = match RocksStore::open_to_read(folder.path(), &memory) {
                     Err(RocksError::Restless { .. }) => continue,
                     reader => reader.expect("it opens"),
@@ -265,12 +268,21 @@ mod tests {
                 let [k, m] = [(Space::Keys, b"k"), (Space::Memory, b"m")]
                     .map(|(space, key)| reader.get(space, key).expect("it can be read"));
                 assert!(k.is_some() && k == m, "{k:?} {m:?}");
-                reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                reads += 1;
             }
         };
         std::thread::scope(|scope| {
             let reader = scope.spawn(read);
-            (1..).take_while(|_| !reader.is_finished()).for_each(&mut write);
+            let mut number = 0;
+            while !reader.is_finished() {
+                number += 1;
+                write(number);
+                // Whoever writes without a pause is never seen at rest.
+                let tried = tries.load(Ordering::Relaxed);
+                while !reader.is_finished() && tries.load(Ordering::Relaxed) < tried + 2 {
+                    std::thread::yield_now();
+                }
+            }
         });
     }
 
