@@ -22,7 +22,7 @@ use crate::adapters::kafka::reader::Reader;
 use crate::adapters::kafka::topics::Description;
 use crate::adapters::kafka::{KafkaFailure, Properties, TICK};
 use crate::adapters::telemetry;
-use crate::domain::change::{Block, Gap, Operation, Reject, SourceIndex, TopicPartition};
+use crate::domain::change::{Block, Gap, GapCause, Operation, Reject, SourceIndex, TopicPartition};
 use crate::domain::instant::Instant;
 use crate::domain::rule::ConnectorIndex;
 use crate::task::ingest::Reading as Read;
@@ -65,6 +65,10 @@ impl KafkaSources {
     pub fn join(settings: &Arc<Settings>, stop: &Arc<AtomicBool>) -> Result<KafkaSources, StageError> {
         let properties = Properties::new(settings.kafka.clone());
         let group = &settings.topics.ingest_group;
+        // What is there from the beginning can be watched for its rise.
+        for (source, cause) in settings.sources.iter().flat_map(|source| GapCause::ALL.map(|cause| (source, cause))) {
+            counter!(telemetry::INPUT_GAPS, "source" => source.name.clone(), "cause" => cause.name()).increment(0);
+        }
         Ok(KafkaSources {
             began: Moment::now(),
             stop: Arc::clone(stop),

@@ -315,7 +315,8 @@ impl<S: Sources> Intake<S> {
                 (None, Some(committed)) => committed.offset,
                 _ => start,
             };
-            if known(&id).is_none() {
+            // Not before what was lost stands in the changes log: whoever dies until then finds it again.
+            if known(&id).is_none() && gap.is_none() {
                 new.push(Committed { topic_partition: id.clone(), offset, topic_id });
             }
             if assigned.contains(&id) {

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::table::{NONE, aligned, count, size, span};
 use super::{Bounds, Desk, Halted, OnDisk, Outside, StateFailure, is_damaged};
-use crate::adapters::checkpoints::{Checkpoints, Home, Listed, Manifest};
+use crate::adapters::checkpoints::{CheckpointError, Checkpoints, Home, Listed, Manifest, Unfit};
 use crate::adapters::clock::now;
 use crate::app::StageError;
 use crate::domain::instant::Instant;
@@ -67,7 +67,6 @@ struct Note {
 
 /// Looks at everything. `config` is the configuration's name as the user gave it, for what is to be done next.
 pub fn look(desk: &Desk<'_>, config: &str) -> Report {
-    let Outside { changes, checkpoints } = desk.ask();
     let settings = desk.settings;
     let store = settings.checkpoints.as_ref().map(|given| {
         let (url, host) = (&given.url, given.url.host_str().unwrap_or_default());
@@ -81,10 +80,16 @@ pub fn look(desk: &Desk<'_>, config: &str) -> Report {
         partitions: Vec::new(),
         notes: Vec::new(),
     };
+    let mut all: Vec<Partition> = Vec::new();
     for partition in 0..settings.topics.partitions {
-        let bounds = changes.as_ref().ok().map(|changes| changes[partition as usize]);
-        let mut seen = Partition { partition, bounds, ..Partition::default() };
+        let mut seen = Partition { partition, ..Partition::default() };
         report.look_at_disk(desk, &mut seen, config);
+        all.push(seen);
+    }
+    // Asked after that, so that a state at work does not seem to go further than the changes log.
+    let Outside { changes, checkpoints } = desk.ask();
+    for mut seen in all {
+        seen.bounds = changes.as_ref().ok().map(|changes| changes[seen.partition as usize]);
         if let Ok(checkpoints) = &checkpoints {
             report.look_at_store(checkpoints, &mut seen, config);
         }
@@ -92,6 +97,7 @@ pub fn look(desk: &Desk<'_>, config: &str) -> Report {
         report.partitions.push(seen);
     }
     report.tell_unknown(changes.err(), checkpoints.err());
+    report.now = now();
     report
 }
 
@@ -127,8 +133,14 @@ impl Report {
                 );
             }
         };
-        let kept = listed.into_iter().map(|listed| {
+        let kept = listed.into_iter().filter_map(|listed| {
             let manifest = checkpoints.manifest(partition, &listed, &go);
+            // It was collected while this looked.
+            let is_gone =
+                |error: &CheckpointError| matches!(error, CheckpointError::Unfit { why: Unfit::Gone { .. }, .. });
+            if manifest.as_ref().is_err_and(is_gone) {
+                return None;
+            }
             if let Err(error) = &manifest {
                 let hint = format!(
                     "evenkeel state verify -c {config} --partition {partition} reads every checkpoint whole."
@@ -136,7 +148,7 @@ impl Report {
                 self.note(Some(partition), error, hint);
             }
             let Listed { next_offset, name, written_at } = listed;
-            Kept { name, next_offset, written_at: instant(written_at), manifest: manifest.ok() }
+            Some(Kept { name, next_offset, written_at: instant(written_at), manifest: manifest.ok() })
         });
         seen.checkpoints = Some(kept.collect());
     }
