@@ -9,6 +9,7 @@ mod delivery;
 mod events;
 mod feed;
 mod life;
+mod misfits;
 mod oracle;
 mod outside;
 mod process;
@@ -102,6 +103,26 @@ impl Sums {
 
 /// Lives through one seed and compares.
 fn simulate(seed: u64, cuts: &Cuts) -> Sums {
+    let Lived { product, settled, books, partial } = live(seed, cuts);
+    let (world, delivery) = {
+        let outside = product.outside();
+        (Rc::clone(&outside.world), Rc::clone(&outside.delivery))
+    };
+    let (world, delivery) = (world.borrow(), delivery.borrow());
+    compare(&world, &delivery, (&product, &settled), (&books, partial), seed)
+}
+
+/// What a seed has come to.
+struct Lived {
+    product: Product,
+    /// For each partition of the changes log.
+    settled: Vec<Option<Micros>>,
+    books: Vec<rules::Book>,
+    partial: [bool; 3],
+}
+
+/// Lives through one seed, until everything is judged and stopped in order.
+fn live(seed: u64, cuts: &Cuts) -> Lived {
     let mut dice = Dice::new(seed);
     let mut world = World::new(&mut dice);
     let stall_from = BEGIN + dice.between(5, 20) * SECOND;
@@ -188,8 +209,7 @@ fn simulate(seed: u64, cuts: &Cuts) -> Sums {
     product.finish(&mut dice, now);
     let settled = product.settled();
     product.end();
-    let (world, delivery) = (world.borrow(), delivery.borrow());
-    compare(&world, &delivery, (&product, &settled), (&books, partial), seed)
+    Lived { product, settled, books, partial }
 }
 
 /// Two lives of an order, line by line: what was to be said and was not, what was said and should not have been.

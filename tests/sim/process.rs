@@ -156,6 +156,12 @@ impl Process {
             None => self.intake = Some(self.join()?),
         }
         self.upload(now)?;
+        self.reconcile(dice)
+    }
+
+    /// Lets its workers do something, or not.
+    pub fn reconcile(&mut self, dice: &mut Dice) -> Result<(), Fault> {
+        let now = self.outside.borrow().now;
         while let Some(at) = (0..self.leaving.len()).find(|_| dice.once_in(2)) {
             let (partition, held) = self.leaving.remove(at);
             self.leave(dice, partition, held)?;

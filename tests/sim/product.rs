@@ -410,6 +410,18 @@ impl Product {
             })
     }
 
+    /// Begins to work on a partition where it lay last, once everything was stopped; until there is nothing to read.
+    pub fn begin_again(&mut self, dice: &mut Dice, partition: usize) -> Result<(), Fault> {
+        let process = &mut self.processes[self.seats[partition]];
+        process.assign(partition, BEGIN);
+        (0..100).try_for_each(|_| process.reconcile(dice))
+    }
+
+    /// What can be changed behind its back.
+    pub fn outside_mut(&mut self) -> RefMut<'_, Outside> {
+        self.outside.borrow_mut()
+    }
+
     /// Everything is stopped in order.
     pub fn end(&mut self) {
         for process in &mut self.processes {

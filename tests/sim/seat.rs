@@ -21,7 +21,6 @@ pub enum Fault {
     /// What was asked of the brokers may have been done, or not.
     Brokers(Severity),
     Vault,
-    #[expect(dead_code, reason = "it is shown where it should not have come to be")]
     Misfit(Misfit),
     State(StateError<Crash>),
 }
