@@ -2,15 +2,13 @@
 //!
 //! Must not know: which gaps there are. What is not halted is not touched by it.
 
-use std::collections::BTreeMap;
-
 use super::StageError;
 use super::selection::select;
 use super::settings::Settings;
 use crate::adapters::clock::now;
 use crate::adapters::kafka::Properties;
+use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::changes::ChangesWriter;
-use crate::adapters::kafka::offsets::Offsets;
 use crate::domain::change::{Block, SourceIndex, TopicPartition};
 use crate::task::wire::block;
 
@@ -18,15 +16,12 @@ use crate::task::wire::block;
 pub fn acknowledge(settings: &Settings, source: SourceIndex) -> Result<Vec<TopicPartition>, StageError> {
     let properties = Properties::new(settings.kafka.clone());
     let topics = &settings.topics;
-    let offsets = Offsets::new(&properties, &topics.ingest_group)?;
-    let all = offsets.names()?;
-    let described = offsets.describe(&all.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let found = described.get(&topics.changes).map_or(0, |changes| changes.partitions);
+    let present = Admin::new(&properties)?.topics()?;
+    let found = present.get(&topics.changes).copied().unwrap_or(0);
     if found != topics.partitions {
         let topic = topics.changes.clone();
         return Err(StageError::PartitionCount { topic, found, wanted: topics.partitions });
     }
-    let present: BTreeMap<String, i32> = described.into_iter().map(|(topic, of)| (topic, of.partitions)).collect();
     let of_source = select(settings, &present).swap_remove(source);
     let ids: Vec<TopicPartition> = of_source
         .into_iter()

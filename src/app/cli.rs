@@ -167,13 +167,18 @@ fn fail(error: impl std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// A configuration that is sound; else its faults are printed, and this is the exit code.
+fn load(path: &Path) -> Result<Settings, ExitCode> {
+    config::load(path).map_err(|faults| {
+        complain(&faults);
+        ExitCode::from(WRONG)
+    })
+}
+
 fn run_verb(args: &RunArgs) -> ExitCode {
-    let settings = match config::load(&args.config) {
+    let settings = match load(&args.config) {
         Ok(settings) => settings,
-        Err(faults) => {
-            complain(&faults);
-            return ExitCode::from(WRONG);
-        }
+        Err(code) => return code,
     };
     let stages = match args.stage {
         None => Stages::Both,
@@ -204,12 +209,9 @@ fn until_signal(settings: Settings, stages: Stages) -> Result<(), Box<dyn std::e
 }
 
 fn acknowledge_verb(args: &AcknowledgeArgs) -> ExitCode {
-    let settings = match config::load(&args.config) {
+    let settings = match load(&args.config) {
         Ok(settings) => settings,
-        Err(faults) => {
-            complain(&faults);
-            return ExitCode::from(WRONG);
-        }
+        Err(code) => return code,
     };
     let names: Vec<&str> = settings.sources.iter().map(|source| &*source.name).collect();
     let Some(source) = names.iter().position(|name| *name == args.source) else {

@@ -10,6 +10,7 @@ pub mod diagnostic;
 pub mod evidence;
 pub mod http;
 pub mod ingest_stage;
+mod pen;
 pub mod reconcile_stage;
 pub mod rule_tests;
 pub mod run;

@@ -11,13 +11,14 @@ use rdkafka::message::Message as _;
 
 use super::StageError;
 use super::checkpointer::Checkpointer;
+use super::pen::Pen;
 use super::settings::Settings;
 use crate::adapters::checkpoints::{About, Checkpoints, Fetched, Home, Manifest, Refused};
 use crate::adapters::clock::now;
-use crate::adapters::kafka::Properties;
 use crate::adapters::kafka::changes::{self, TopicReader};
 use crate::adapters::kafka::publisher::{OutputPartition, OutputTopics};
-use crate::adapters::records::{Message, Renderer};
+use crate::adapters::kafka::{Properties, insist};
+use crate::adapters::records::Message;
 use crate::adapters::rocksdb::{RocksStore, SharedMemory};
 use crate::domain::record::{Cause, Record};
 use crate::domain::rule::Plan;
@@ -89,7 +90,7 @@ pub struct Seat {
     began: Moment,
     reader: TopicReader,
     pub output: OutputPartition,
-    renderer: Option<(Arc<Plan>, Renderer)>,
+    pen: Pen<Arc<Settings>>,
     pub checkpointer: Option<Checkpointer>,
 }
 
@@ -98,8 +99,7 @@ impl Seat {
     pub fn take(given: Given) -> Result<Seat, StageError> {
         let Given { settings, properties, partition, .. } = &given;
         let topics = &settings.topics;
-        let folder = settings.state_dir.join(&*settings.plan.reconciliation).join(partition.to_string());
-        let home = Arc::new(Home::lock(&folder)?);
+        let home = Arc::new(Home::lock(&settings.state_folder(*partition))?);
         let outputs = OutputTopics {
             discrepancies: topics.discrepancies.clone(),
             open: topics.open.clone(),
@@ -114,7 +114,7 @@ impl Seat {
             began: Moment::now(),
             reader: TopicReader::open(properties, &topics.changes, fetch)?,
             output: OutputPartition::new(properties, outputs, *partition, transactional_id),
-            renderer: None,
+            pen: Pen::new(Arc::clone(settings)),
             checkpointer: None,
             given,
         })
@@ -183,15 +183,9 @@ impl World for Seat {
     }
 
     fn bounds(&mut self) -> Result<(i64, i64), StageError> {
-        loop {
-            match self.reader.bounds(self.given.partition) {
-                Err(failure) if failure.is_passing() && self.tenure() == Tenure::Held => {
-                    tracing::warn!(%failure, partition = self.given.partition, "the brokers are asked again");
-                    std::thread::sleep(PAUSE);
-                }
-                bounds => return Ok(bounds?),
-            }
-        }
+        let Given { leave, partition, .. } = &self.given;
+        let is_stopped = || leave.tenure() != Tenure::Held;
+        Ok(insist(is_stopped, || self.reader.bounds(*partition))?)
     }
 
     fn seek(&mut self, offset: i64) -> Result<(), StageError> {
@@ -216,16 +210,7 @@ impl World for Seat {
     }
 
     fn message(&mut self, plan: &Arc<Plan>, record: &Record) -> Message {
-        let settings = &self.given.settings;
-        let (plan, renderer) = match &mut self.renderer {
-            Some(known) if Arc::ptr_eq(&known.0, plan) => known,
-            other => {
-                let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
-                let renderer = Renderer::new(plan, masks, settings.mask_key.clone());
-                other.insert((Arc::clone(plan), renderer))
-            }
-        };
-        renderer.message(plan, self.given.partition, record)
+        self.pen.message(plan, self.given.partition, record)
     }
 
     fn publish(&mut self, messages: &[(Cause, Message)]) -> Result<(), StageError> {

@@ -20,7 +20,7 @@ use crate::adapters::kafka::group::{self, Member};
 use crate::adapters::kafka::offsets::{Commit, Offsets};
 use crate::adapters::kafka::reader::Reader;
 use crate::adapters::kafka::topics::Description;
-use crate::adapters::kafka::{KafkaFailure, Properties, TICK};
+use crate::adapters::kafka::{KafkaFailure, Properties, TICK, insist};
 use crate::adapters::telemetry;
 use crate::domain::change::{Block, Gap, GapCause, Operation, Reject, SourceIndex, TopicPartition};
 use crate::domain::instant::Instant;
@@ -28,9 +28,6 @@ use crate::domain::rule::ConnectorIndex;
 use crate::task::ingest::Reading as Read;
 use crate::task::intake::{Beat, Committed, Movement, Sources, Taken, Topic};
 use crate::task::wire::block;
-
-/// How long is waited before brokers that did not answer are asked again.
-const PAUSE: Duration = Duration::from_millis(500);
 
 pub struct KafkaSources {
     settings: Arc<Settings>,
@@ -138,15 +135,7 @@ impl KafkaSources {
 
     /// Asks until the brokers answer, or it is told to stop.
     fn insist<T>(&self, ask: impl Fn(&Offsets) -> Result<T, KafkaFailure>) -> Result<T, StageError> {
-        loop {
-            match ask(&self.offsets) {
-                Err(failure) if failure.is_passing() && !self.stop.load(Ordering::Relaxed) => {
-                    tracing::warn!(%failure, "the brokers are asked again");
-                    std::thread::sleep(PAUSE);
-                }
-                asked => return Ok(asked?),
-            }
-        }
+        Ok(insist(|| self.stop.load(Ordering::Relaxed), || ask(&self.offsets))?)
     }
 
     fn id(&self, topic: &str, partition: i32) -> TopicPartition {

@@ -29,15 +29,20 @@ fn checkpoints(store: &Path, partition: i32) -> Vec<String> {
     checkpoints.map(|path| path.display().to_string()).collect()
 }
 
+/// Settings that keep so many checkpoints.
+fn settings(theatre: &Theatre, state: &Path, store: &Path, keep: usize) -> Settings {
+    let url = url::Url::from_directory_path(store).expect("it is a path");
+    let checkpoints = CheckpointSettings { url, options: BTreeMap::new(), every_ms: 500, keep };
+    Settings { checkpoints: Some(checkpoints), ..theatre.settings(state) }
+}
+
 #[test]
 fn embedded_a_member_that_lost_its_disk_begins_from_a_checkpoint() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (state, store) = (folder.path().join("state"), folder.path().join("store"));
     let cluster = cluster(&TOPICS);
     let mut theatre = Theatre::new(&cluster.bootstrap_servers(), &[]);
-    let mut settings = theatre.settings(&state);
-    let url = url::Url::from_directory_path(&store).expect("it is a path");
-    settings.checkpoints = Some(CheckpointSettings { url, options: BTreeMap::new(), every_ms: 500, keep: 2 });
+    let settings = settings(&theatre, &state, &store, 2);
     let partitions = settings.topics.partitions;
     let product = Product::start(settings.clone());
     theatre.play(true, LIMIT, |theatre| theatre.judge.seen.len() >= 4);
@@ -86,9 +91,7 @@ fn embedded_a_checkpoint_that_cannot_be_opened_costs_nothing() {
     let (state, store) = (folder.path().join("state"), folder.path().join("store"));
     let cluster = cluster(&TOPICS);
     let mut theatre = Theatre::new(&cluster.bootstrap_servers(), &[]);
-    let mut settings = theatre.settings(&state);
-    let url = url::Url::from_directory_path(&store).expect("it is a path");
-    settings.checkpoints = Some(CheckpointSettings { url, options: BTreeMap::new(), every_ms: 500, keep: 3 });
+    let mut settings = settings(&theatre, &state, &store, 3);
     let product = Product::start(settings.clone());
     theatre.play(true, LIMIT, |theatre| theatre.judge.seen.len() >= 2 && !checkpoints(&store, 0).is_empty());
     product.stop().expect("it stops cleanly");

@@ -84,6 +84,25 @@ pub fn passing(error: &KafkaError) -> bool {
     )
 }
 
+/// How long is waited before brokers that did not answer are asked again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Asks until the brokers answer, or it is told to stop.
+pub fn insist<T>(
+    is_stopped: impl Fn() -> bool,
+    ask: impl Fn() -> Result<T, KafkaFailure>,
+) -> Result<T, KafkaFailure> {
+    loop {
+        match ask() {
+            Err(failure) if failure.is_passing() && !is_stopped() => {
+                tracing::warn!(%failure, "the brokers are asked again");
+                std::thread::sleep(PAUSE);
+            }
+            asked => return asked,
+        }
+    }
+}
+
 /// Gives an operation its name for the error message.
 pub trait Context<T> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T, KafkaFailure>;

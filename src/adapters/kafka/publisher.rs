@@ -6,13 +6,14 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::admin::ANSWER;
-use super::changes::{Reading, TopicReader};
+use super::stretch::Stretch;
 use super::{Context, KafkaFailure, Properties, TICK};
+use crate::adapters::copy::Stored;
 use crate::adapters::records::chain::{self, PREVIOUS_HEADER};
 use crate::adapters::records::{CAUSE_HEADER, Message, Output, read_cause};
 use crate::domain::record::Cause;
@@ -34,6 +35,9 @@ impl OutputTopics {
         }
     }
 }
+
+/// What is fetched ahead of an output's end, bytes.
+const TAIL: usize = 1 << 20;
 
 /// The right to publish to one partition of the output topics, once it was taken over.
 pub struct OutputPartition {
@@ -196,30 +200,15 @@ fn begin(properties: &Properties, transactional_id: &str) -> Result<BaseProducer
 
 /// Reads back from the end of a partition until a record with a cause is found: the last one of ours.
 fn last_record(properties: &Properties, topic: &str, partition: i32) -> Result<Option<Last>, KafkaFailure> {
-    let reader = TopicReader::hurried(properties, topic, 1 << 20)?;
-    let (start, end) = reader.bounds(partition)?;
-    if start == end {
-        return Ok(None);
-    }
+    let mut stretch = Stretch::open(properties, topic, partition, TAIL)?;
+    let (start, end) = stretch.bounds();
     let mut back = 64;
     loop {
         let from = (end - back).max(start);
-        reader.seek(&[(partition, from)])?;
+        stretch.seek(from);
         let mut found = None;
-        let mut heard = Instant::now();
-        loop {
-            match reader.poll(Duration::from_millis(100))? {
-                Reading::Message(message) => {
-                    heard = Instant::now();
-                    found = ours(&message).or(found);
-                }
-                Reading::End => break,
-                Reading::Nothing if heard.elapsed() > ANSWER => {
-                    let error = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-                    return Err(KafkaFailure::new(format!("reading the end of {topic}:{partition}"), error));
-                }
-                Reading::Nothing => {}
-            }
+        while let Some(record) = stretch.read()? {
+            found = ours(&record).or(found);
         }
         if found.is_some() || from <= start {
             return Ok(found);
@@ -228,10 +217,7 @@ fn last_record(properties: &Properties, topic: &str, partition: i32) -> Result<O
     }
 }
 
-fn ours(message: &rdkafka::message::BorrowedMessage<'_>) -> Option<Last> {
-    let headers = message.headers()?;
-    let header = headers.iter().find(|header| header.key == CAUSE_HEADER)?;
-    let cause = read_cause(std::str::from_utf8(header.value?).ok()?)?;
-    let all = headers.iter().map(|header| (header.key, header.value));
-    Some(Last { cause, hash: chain::hash(message.key(), message.payload(), all) })
+fn ours(record: &Stored) -> Option<Last> {
+    let cause = read_cause(record.header(CAUSE_HEADER)?)?;
+    Some(Last { cause, hash: chain::hash_of(record) })
 }

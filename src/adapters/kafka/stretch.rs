@@ -13,9 +13,6 @@ use super::changes::{Reading, TopicReader};
 use super::{KafkaFailure, Properties};
 use crate::adapters::copy::Stored;
 
-/// What is fetched ahead, bytes.
-const FETCH: usize = 16 << 20;
-
 /// Reads one topic-partition once.
 pub struct Stretch {
     reader: TopicReader,
@@ -23,17 +20,23 @@ pub struct Stretch {
     partition: i32,
     start: i64,
     end: i64,
+    /// Where to begin, until it was begun.
+    from: Option<i64>,
     is_over: bool,
 }
 
 impl Stretch {
-    /// Looks where the partition begins and ends now, and begins to read.
-    pub fn open(properties: &Properties, topic: &str, partition: i32) -> Result<Stretch, KafkaFailure> {
-        let reader = TopicReader::hurried(properties, topic, FETCH)?;
+    /// Looks where the partition begins and ends now. `fetch_bytes` bounds what is fetched ahead.
+    pub fn open(
+        properties: &Properties,
+        topic: &str,
+        partition: i32,
+        fetch_bytes: usize,
+    ) -> Result<Stretch, KafkaFailure> {
+        let reader = TopicReader::hurried(properties, topic, fetch_bytes)?;
         let (start, end) = reader.bounds(partition)?;
-        let mut stretch = Stretch { reader, topic: topic.to_owned(), partition, start, end, is_over: false };
-        stretch.seek(start)?;
-        Ok(stretch)
+        let from = Some(start);
+        Ok(Stretch { reader, topic: topic.to_owned(), partition, start, end, from, is_over: start >= end })
     }
 
     /// The offset of the first record that is still there, and the one behind the last.
@@ -42,13 +45,16 @@ impl Stretch {
     }
 
     /// Goes on at an offset that is there.
-    pub fn seek(&mut self, offset: i64) -> Result<(), KafkaFailure> {
+    pub fn seek(&mut self, offset: i64) {
         self.is_over = offset >= self.end;
-        if self.is_over { Ok(()) } else { self.reader.seek(&[(self.partition, offset)]) }
+        self.from = Some(offset);
     }
 
     /// The next record; `None` after the last.
     pub fn read(&mut self) -> Result<Option<Stored>, KafkaFailure> {
+        if let Some(from) = self.from.take_if(|_| !self.is_over) {
+            self.reader.seek(&[(self.partition, from)])?;
+        }
         let heard = Instant::now();
         while !self.is_over {
             match self.reader.poll(Duration::from_millis(100))? {

@@ -7,6 +7,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::adapters::copy::Stored;
+
 /// The header that carries the hash of the record before, in hexadecimal; the first record has none.
 pub const PREVIOUS_HEADER: &str = "evenkeel-previous";
 
@@ -28,6 +30,12 @@ pub fn hash<'r>(
         add(value);
     }
     sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The hash of a record as its topic has it.
+pub fn hash_of(record: &Stored) -> String {
+    let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+    hash(record.key.as_deref(), record.value.as_deref(), headers)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{WRONG, complain, fail};
+use super::{WRONG, complain, fail, load};
 use crate::adapters::clock::now;
 use crate::app::config;
 use crate::app::evidence::EvidenceError;
@@ -144,13 +144,6 @@ fn instant(text: &str) -> Result<Instant, String> {
         Ok(span) => Ok(now().plus(-span)),
         Err(_) => Err("write an instant, as in 2026-11-02T12:00:00Z, or a span before now, as in 7d".to_owned()),
     }
-}
-
-fn load(config: &std::path::Path) -> Result<Settings, ExitCode> {
-    config::load(config).map_err(|faults| {
-        complain(&faults);
-        ExitCode::from(WRONG)
-    })
 }
 
 /// 0 where all is well, 1 where something was found.

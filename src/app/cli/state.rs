@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{WRONG, colours, complain, fail};
-use crate::app::config;
+use super::{WRONG, colours, fail, load};
 use crate::app::diagnostic::render_all;
 use crate::app::settings::Settings;
 use crate::app::state::drop::{Consent, drop_checkpoint, drop_state};
@@ -63,6 +62,17 @@ struct VerifyArgs {
     json: bool,
 }
 
+/// What one partition's state is of.
+#[derive(Args)]
+struct OfPartition {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The partition of the changes log
+    #[arg(long, value_name = "N")]
+    partition: i32,
+}
+
 /// Put a checkpoint in the place of this disk's state
 ///
 /// No process may work on it. The furthest checkpoint is taken that goes further than what is there; an older one must be
@@ -73,12 +83,8 @@ struct VerifyArgs {
     after_help = "Examples:\n  evenkeel state restore -c evenkeel.yaml --partition 3\n  evenkeel state restore -c evenkeel.yaml --partition 3 --checkpoint 812304"
 )]
 struct RestoreArgs {
-    /// The configuration
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
-    /// The partition of the changes log
-    #[arg(long, value_name = "N")]
-    partition: i32,
+    #[command(flatten)]
+    of: OfPartition,
     /// The one that goes on at this offset, or has this name; also an older one than what is there
     #[arg(long, value_name = "OFFSET|NAME")]
     checkpoint: Option<String>,
@@ -93,12 +99,8 @@ struct RestoreArgs {
     after_help = "Examples:\n  evenkeel state drop -c evenkeel.yaml --partition 3 --yes\n  evenkeel state drop -c evenkeel.yaml --partition 3 --checkpoint 812304 --yes"
 )]
 struct DropArgs {
-    /// The configuration
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
-    /// The partition of the changes log
-    #[arg(long, value_name = "N")]
-    partition: i32,
+    #[command(flatten)]
+    of: OfPartition,
     /// Instead of this disk's state, the checkpoint that goes on at this offset, or has this name
     #[arg(long, value_name = "OFFSET|NAME")]
     checkpoint: Option<String>,
@@ -121,12 +123,9 @@ pub fn state_verb(args: &StateArgs) -> ExitCode {
 
 /// Loads the configuration, and gives it to `work` if it has such a partition; complains where not.
 fn with(config: &Path, partition: Option<i32>, work: impl FnOnce(&Desk<'_>, &Settings) -> ExitCode) -> ExitCode {
-    let settings = match config::load(config) {
+    let settings = match load(config) {
         Ok(settings) => settings,
-        Err(faults) => {
-            complain(&faults);
-            return ExitCode::from(WRONG);
-        }
+        Err(code) => return code,
     };
     let last = settings.topics.partitions - 1;
     if let Some(partition) = partition.filter(|partition| !(0..=last).contains(partition)) {
@@ -170,10 +169,10 @@ fn verify_verb(args: &VerifyArgs) -> ExitCode {
 }
 
 fn restore_verb(args: &RestoreArgs) -> ExitCode {
-    with(&args.config, Some(args.partition), |desk, _| {
-        match restore(desk, args.partition, args.checkpoint.as_deref()) {
+    with(&args.of.config, Some(args.of.partition), |desk, _| {
+        match restore(desk, args.of.partition, args.checkpoint.as_deref()) {
             Ok(restored) => {
-                say_restored(args.partition, &restored);
+                say_restored(args.of.partition, &restored);
                 ExitCode::SUCCESS
             }
             Err(error) => fail(error),
@@ -205,10 +204,10 @@ fn drop_verb(args: &DropArgs) -> ExitCode {
         (true, false) => Consent::Yes,
         (true, true) => Consent::LoseIt,
     };
-    with(&args.config, Some(args.partition), |desk, _| {
+    with(&args.of.config, Some(args.of.partition), |desk, _| {
         let dropped: Result<String, StateFailure> = match &args.checkpoint {
-            Some(wanted) => drop_checkpoint(desk, args.partition, wanted, consent),
-            None => drop_state(desk, args.partition, consent),
+            Some(wanted) => drop_checkpoint(desk, args.of.partition, wanted, consent),
+            None => drop_state(desk, args.of.partition, consent),
         };
         match dropped {
             Ok(told) => {

@@ -11,6 +11,9 @@ use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::stretch::Stretch;
 use crate::app::settings::Settings;
 
+/// What is fetched ahead, bytes.
+const FETCH: usize = 16 << 20;
+
 /// The topics of one reconciliation.
 pub enum Archive {
     Live(Properties),
@@ -38,7 +41,7 @@ impl Archive {
     /// The records of a topic-partition, from the first that is there up to where it ends now.
     pub fn records(&self, topic: &str, partition: i32) -> Result<Records, EvidenceError> {
         Ok(match self {
-            Archive::Live(properties) => Records::Live(Stretch::open(properties, topic, partition)?),
+            Archive::Live(properties) => Records::Live(Stretch::open(properties, topic, partition, FETCH)?),
             Archive::Copy(folder) => {
                 Records::Copy { reader: CopyReader::open(folder, topic, partition)?, from: i64::MIN }
             }
@@ -64,7 +67,7 @@ impl Records {
     /// Leaves out what lies before an offset.
     pub fn skip_to(&mut self, offset: i64) -> Result<(), EvidenceError> {
         match self {
-            Records::Live(stretch) => stretch.seek(offset)?,
+            Records::Live(stretch) => stretch.seek(offset),
             Records::Copy { from, .. } => *from = offset,
         }
         Ok(())

@@ -157,8 +157,7 @@ impl Auditor {
             self.find(Finding::Repeated { offset, before, cause });
         }
         self.cause = Some(cause);
-        let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-        let hash = chain::hash(record.key.as_deref(), record.value.as_deref(), headers);
+        let hash = chain::hash_of(record);
         self.look_back(offset, Some(&hash));
         self.audited.records += 1;
         self.audited.first.get_or_insert(offset);

@@ -14,9 +14,11 @@ use self::rows::Rows;
 use super::EvidenceError;
 use super::account::{Account, Answered, Arrival, Block, Changed, Event, Judged, Promise, Shown, Standing, What};
 use super::desk::Desk;
-use super::player::{Pen, Player, Step};
+use super::player::{Player, Step};
 use super::verdict::{Facts, Halt, Holder, Verdict};
 use crate::adapters::records::event_name;
+use crate::app::pen::Pen;
+use crate::app::settings::Settings;
 use crate::domain::change::{Key, SourceIndex, TopicPartition};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Episode, Phase};
@@ -58,7 +60,7 @@ pub fn explain(desk: &Desk, question: &Question) -> Result<Account, EvidenceErro
 struct Inquiry<'q> {
     desk: &'q Desk,
     question: &'q Question,
-    pen: Pen<'q>,
+    pen: Pen<&'q Settings>,
     plan: Arc<Plan>,
     rows: Rows,
     account: Account,

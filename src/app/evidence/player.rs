@@ -2,18 +2,14 @@
 //!
 //! Must not know: what is done with what it says. Nothing is published.
 
-use std::sync::Arc;
-
 use super::EvidenceError;
 use super::archive::Records;
 use super::desk::Desk;
-use crate::adapters::records::{Message, Renderer};
 use crate::adapters::rocksdb::RocksStore;
-use crate::app::settings::Settings;
 use crate::domain::change::{Block, Entry};
 use crate::domain::instant::Instant;
 use crate::domain::record::Record;
-use crate::domain::rule::{Plan, RuleSet};
+use crate::domain::rule::RuleSet;
 use crate::task::reconcile::Task;
 use crate::task::wire::block;
 
@@ -100,34 +96,5 @@ impl<'d> Player<'d> {
         self.lines += block.entries.len() as u64;
         self.unwritten += block.entries.len();
         Ok(Some(block))
-    }
-}
-
-/// Writes records as the product does.
-pub struct Pen<'s> {
-    settings: &'s Settings,
-    known: Option<(Arc<Plan>, Renderer)>,
-}
-
-impl<'s> Pen<'s> {
-    pub fn new(settings: &'s Settings) -> Pen<'s> {
-        Pen { settings, known: None }
-    }
-
-    /// The renderer of a plan; made anew where the rules have changed.
-    pub fn renderer(&mut self, plan: &Arc<Plan>) -> &Renderer {
-        match &mut self.known {
-            Some(known) if Arc::ptr_eq(&known.0, plan) => {}
-            other => {
-                let masks = self.settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
-                let renderer = Renderer::new(plan, masks, self.settings.mask_key.clone());
-                *other = Some((Arc::clone(plan), renderer));
-            }
-        }
-        &self.known.as_ref().expect("it was made").1
-    }
-
-    pub fn message(&mut self, plan: &Arc<Plan>, partition: i32, record: &Record) -> Message {
-        self.renderer(plan).message(plan, partition, record)
     }
 }

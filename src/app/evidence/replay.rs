@@ -9,9 +9,11 @@ use std::fmt;
 use super::EvidenceError;
 use super::desk::Desk;
 use super::difference::{Comparison, Difference, Kind, Said};
-use super::player::{Pen, Player, Step};
+use super::player::{Player, Step};
 use crate::adapters::records::{Message, Output};
 use crate::app::config::moment;
+use crate::app::pen::Pen;
+use crate::app::settings::Settings;
 use crate::domain::instant::Instant;
 use crate::domain::record::Content;
 use crate::domain::rule::RuleSet;
@@ -139,7 +141,7 @@ fn listen(
 struct Rehearsal<'r, 'd> {
     question: &'r Question,
     player: Player<'d>,
-    pen: Pen<'d>,
+    pen: Pen<&'d Settings>,
     comparison: Option<Comparison>,
     summary: &'r mut Summary,
 }

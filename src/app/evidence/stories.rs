@@ -8,12 +8,12 @@ use tempfile::TempDir;
 use super::account::Account;
 use super::desk::Desk;
 use super::explain::{Question, explain};
-use super::player::Pen;
 use super::replay::{self, Summary, replay};
 use crate::adapters::copy::{About, CopyReader, CopyWriter, Stored, VERSION};
 use crate::adapters::records::chain::{self, PREVIOUS_HEADER};
 use crate::adapters::records::{Message, Output};
 use crate::adapters::rocksdb::{RocksStore, SharedMemory};
+use crate::app::pen::Pen;
 use crate::app::rule_tests::as_logs;
 use crate::app::settings::Settings;
 use crate::domain::change::{Block, Entry, Key};
@@ -169,10 +169,6 @@ fn published(settings: &Settings, blocks: &[Block]) -> Vec<Stored> {
 fn chained(message: Message, offset: i64, before: Option<&Stored>) -> Stored {
     let text = |(name, value): (&'static str, String)| (name.to_owned(), Some(value.into_bytes()));
     let mut headers: Vec<_> = message.headers.into_iter().map(text).collect();
-    let previous = before.map(|before| {
-        let headers = before.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-        chain::hash(before.key.as_deref(), before.value.as_deref(), headers)
-    });
-    headers.extend(previous.map(|hash| (PREVIOUS_HEADER.to_owned(), Some(hash.into_bytes()))));
+    headers.extend(before.map(chain::hash_of).map(|hash| (PREVIOUS_HEADER.to_owned(), Some(hash.into_bytes()))));
     Stored { offset, key: message.key.map(String::into_bytes), value: message.body, headers }
 }

@@ -7,17 +7,12 @@ fn chain_of(count: i64) -> Vec<Stored> {
     let mut records: Vec<Stored> = Vec::new();
     for offset in 0..count {
         let mut headers = vec![(CAUSE_HEADER.to_owned(), Some(format!("{offset}:0").into_bytes()))];
-        let previous = records.last().map(hash_of);
+        let previous = records.last().map(chain::hash_of);
         headers.extend(previous.map(|hash| (PREVIOUS_HEADER.to_owned(), Some(hash.into_bytes()))));
         let value = Some(format!("{{\"number\":{offset}}}").into_bytes());
         records.push(Stored { offset, key: Some(b"42".to_vec()), value, headers });
     }
     records
-}
-
-fn hash_of(record: &Stored) -> String {
-    let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-    chain::hash(record.key.as_deref(), record.value.as_deref(), headers)
 }
 
 fn audited(records: &[Stored], start: i64, earlier: Option<Head>) -> Audited {
@@ -42,7 +37,7 @@ fn a_chain_as_it_was_published_is_sound() {
     let records = chain_of(5);
     let audited = audited(&records, 0, None);
     assert_eq!((audited.records, audited.first, audited.found, audited.is_cut), (5, Some(0), 0, false));
-    assert_eq!(audited.last, Some(Head { offset: 4, hash: hash_of(&records[4]) }));
+    assert_eq!(audited.last, Some(Head { offset: 4, hash: chain::hash_of(&records[4]) }));
     assert_eq!(audited.verdict(), "ok");
     assert_eq!(found(&[]), []);
 }
@@ -108,7 +103,7 @@ fn where_retention_removed_the_beginning_the_chain_begins_at_what_is_left() {
 #[test]
 fn what_an_earlier_audit_saw_last_must_still_be_there() {
     let records = chain_of(5);
-    let head = |record: &Stored| Some(Head { offset: record.offset, hash: hash_of(record) });
+    let head = |record: &Stored| Some(Head { offset: record.offset, hash: chain::hash_of(record) });
     assert_eq!(audited(&records, 0, head(&records[3])).found, 0);
     let mut other = chain_of(5);
     other[3].value = None;
