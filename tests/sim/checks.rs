@@ -59,7 +59,7 @@ impl Product {
     }
 
     /// Each source that stood still for longer than the limit is said to have stalled once and to have recovered
-    /// once; no other source is. Where members are killed, or topic-partitions moved, their time begins anew: nobody may
+    /// once; no other source is. Where members are killed or held up, or topic-partitions moved, their time begins anew: nobody may
     /// notice, or one topic-partition may be said to have stalled when the others have recovered.
     pub fn check_notices(&self, stall: Option<(usize, Micros, Micros)>) {
         let notices = self.notices();
@@ -74,7 +74,8 @@ impl Product {
                 contents.any(|content| matches!(content, Content::Source(notice) if notice.source == source))
             };
             assert!(outside.outlets.iter().filter(speaks).count() <= 1, "one partition speaks for source {source}");
-            let disturbed = self.disturbances > 0 && !expected.is_empty();
+            let is_disturbed = self.disturbances + outside.happened.stuck > 0;
+            let disturbed = is_disturbed && !expected.is_empty();
             let in_pairs = said.chunks(2).all(|pair| pair == expected);
             assert!(
                 said == expected || disturbed && in_pairs,

@@ -15,6 +15,7 @@ use super::events::{proof, read, run_of};
 use super::oracle::{self, Line};
 use super::outside::{Crash, Fuse, Logged, Outside, Shared};
 use super::seat::Fault;
+use super::world::{Micros, SECOND};
 
 /// A block on its way to the changes log.
 struct Flying {
@@ -37,6 +38,8 @@ pub struct SimSources {
     rounds: u64,
     /// Rounds below are written.
     written: u64,
+    /// Until then its blocks reach no broker.
+    stuck_until: Micros,
 }
 
 impl SimSources {
@@ -52,6 +55,7 @@ impl SimSources {
             flying: VecDeque::new(),
             rounds: 0,
             written: 0,
+            stuck_until: Micros::MIN,
         }
     }
 }
@@ -209,8 +213,14 @@ impl Sources for SimSources {
 
     fn written(&mut self, wait: bool) -> Result<Option<u64>, Fault> {
         let outside = &mut *self.outside.borrow_mut();
-        let count = match wait || outside.dice.once_in(2) {
+        let once_in = outside.hazards.brokers * 8;
+        if outside.strikes(once_in) {
+            outside.happened.stuck += 1;
+            self.stuck_until = outside.now + outside.dice.between(SECOND, 8 * SECOND);
+        }
+        let count = match wait || outside.now >= self.stuck_until && outside.dice.once_in(2) {
             true => self.flying.len(),
+            false if outside.now < self.stuck_until => 0,
             false => outside.dice.below(3) as usize,
         };
         for _ in 0..count.min(self.flying.len()) {

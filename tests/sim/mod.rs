@@ -46,11 +46,11 @@ fn sim_says_what_the_oracle_says() {
     // A simulation in which nothing happens proves nothing.
     let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, .. } = sums;
     let Sums { epochs, held, grown, faults, .. } = sums;
-    let Happened { crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps } = faults;
+    let Happened { crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck } = faults;
     let happened = [
         [transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs, held, grown]
             .as_slice(),
-        &[crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps],
+        &[crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck],
     ]
     .concat();
     assert!(seeds < 200 || happened.iter().all(|count| *count > seeds / 50), "{sums:?}");

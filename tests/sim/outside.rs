@@ -149,6 +149,8 @@ pub struct Happened {
     pub retained: u64,
     /// How often something of a source was found lost.
     pub gaps: u64,
+    /// How often blocks on their way to the changes log were held up.
+    pub stuck: u64,
 }
 
 impl Happened {
@@ -161,6 +163,7 @@ impl Happened {
         self.lost_disks += other.lost_disks;
         self.retained += other.retained;
         self.gaps += other.gaps;
+        self.stuck += other.stuck;
     }
 }
 

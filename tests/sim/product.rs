@@ -347,6 +347,9 @@ impl Product {
         }
         self.processes[process].asleep_until = now + dice.between(SECOND, 20 * SECOND);
         if dice.once_in(4) {
+            // The whole machine slept, the coordinator with it, maybe for longer than a source may.
+            let longer = if dice.once_in(4) { STALL_AFTER } else { 0 };
+            self.processes[process].asleep_until += longer;
             return;
         }
         for lane in 0..self.joined.len() {
