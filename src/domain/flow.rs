@@ -49,8 +49,17 @@ pub struct Told {
     pub run: RunId,
     pub position: Position,
     pub time: Instant,
-    /// Where the time is the moment of the commit, the greatest place that was taken of what was committed before it.
-    pub exact: Option<Place>,
+    /// Where the time is the moment of the commit, what was taken of other moments.
+    pub exact: Option<Around>,
+}
+
+/// What was taken of a commit-time connector around a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Around {
+    /// The greatest place of what was committed before.
+    pub before: Option<Place>,
+    /// The least of the last places, each topic-partition's, that were committed after.
+    pub after: Option<Place>,
 }
 
 impl Default for Flow {
@@ -68,7 +77,7 @@ impl Flow {
             return Place { epoch: *epoch, position };
         }
         let oldest = self.runs.iter().map(|(_, epoch)| *epoch).min().unwrap_or(FIRST);
-        let proved = self.proved_before(time).max(told.exact);
+        let proved = self.proved_before(time).max(told.exact.and_then(|around| around.before));
         let proved = proved.unwrap_or_default().max(Place { epoch: oldest, ..Place::default() });
         let place = Place { epoch: proved.epoch.max(own), position };
         if let Some(epoch) = self.epoch_before(told, place) {
@@ -89,13 +98,17 @@ impl Flow {
 
     /// A topic-partition that is ahead may have told of a failover first. What tells of a time before one that was proved
     /// is no later than that proof's epoch, since a database that begins anew begins later. It is of an earlier one where
-    /// its positions are of another family; or where its time is the moment of its commit, though its place lies above.
+    /// its positions are of another family; or where its time is the moment of its commit, though its place lies above
+    /// that of the proof, or of what was taken of a later moment.
     fn epoch_before(&self, told: Told, place: Place) -> Option<u32> {
         let index = self.proofs.partition_point(|(_, instant)| *instant <= told.time);
-        let (known, _) = *self.proofs.get(index)?;
-        let is_other = |(run, epoch): &(RunId, u32)| *epoch == known.epoch && family_of(*run) != family_of(told.run);
-        let is_before = told.exact.is_some() && place >= known || self.runs.iter().any(is_other);
-        is_before.then_some(known.epoch - 1)
+        let proved = self.proofs.get(index).map(|(known, _)| *known).filter(|known| {
+            let is_other =
+                |(run, epoch): &(RunId, u32)| *epoch == known.epoch && family_of(*run) != family_of(told.run);
+            told.exact.is_some() && place >= *known || self.runs.iter().any(is_other)
+        });
+        let taken = told.exact.and_then(|around| around.after).filter(|taken| place >= *taken);
+        proved.into_iter().chain(taken).map(|known| known.epoch - 1).min()
     }
 
     /// The last place that was proved for a time before an instant.
@@ -250,14 +263,20 @@ mod tests {
         let mut flow = Flow::default();
         assert!(!flow.learn(told(1, 8, 20, 30).run, FIRST));
         flow.prove(place(20), Instant(30));
-        let exact = |told| Told { exact: Some(Place::default()), ..told };
+        let exact = |told| Told { exact: Some(Around::default()), ..told };
         let epoch = |told| flow.place_of(told, 0, true).epoch;
         assert_eq!(epoch(exact(told(1, 7, 500, 12))), FIRST - 1, "committed before what stands below it");
         assert_eq!(epoch(told(1, 7, 500, 12)), FIRST, "a statement may begin long before its commit");
         assert_eq!(epoch(exact(told(1, 9, 500, 31))), FIRST, "a run that came after");
         assert_eq!(epoch(exact(told(1, 9, 15, 12))), FIRST, "one that is behind");
-        let taken = Place { epoch: FIRST, ..place(700) };
-        let told = Told { exact: Some(taken), ..told(1, 9, 40, 31) };
-        assert_eq!(epoch(told), FIRST + 1, "positions that fall below what was taken of an earlier time");
+        let taken = Some(Place { epoch: FIRST, ..place(700) });
+        let falls = Told { exact: Some(Around { before: taken, after: None }), ..told(1, 9, 40, 31) };
+        assert_eq!(epoch(falls), FIRST + 1, "positions that fall below what was taken of an earlier time");
+        let mut unproved = Flow::default();
+        unproved.learn(told(1, 8, 20, 30).run, FIRST);
+        let around = Around { before: None, after: Some(Place { epoch: FIRST, ..place(20) }) };
+        let epoch = |told| unproved.place_of(Told { exact: Some(around), ..told }, 0, true).epoch;
+        assert_eq!(epoch(told(1, 7, 500, 12)), FIRST - 1, "committed before what was taken below it");
+        assert_eq!(epoch(told(1, 7, 15, 12)), FIRST, "one that is behind");
     }
 }

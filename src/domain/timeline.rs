@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::change::{
     Change, Gap, GapCause, Mark, RunId, SourceIndex, TopicPartition, Topology, add_topics, family_of, is_same_run,
 };
-use super::flow::{Flow, Place, Told};
+use super::flow::{Around, Flow, Place, Told};
 use super::instant::Instant;
 use super::queue::{Queue, Waiting};
 use super::rule::{ConnectorIndex, SourcePlan};
@@ -256,7 +256,7 @@ impl Timeline {
     /// Takes the next change of a lane, in log order. A source time beyond `ceiling` is taken for that.
     pub fn admit(&mut self, lane_index: LaneIndex, mut change: Box<Change>, ceiling: Instant) -> Admission {
         let is_repeated = !self.take_offset(lane_index, change.offset);
-        let exact = self.committed_before(lane_index, change.run, change.source_time.min(ceiling));
+        let exact = self.committed_around(lane_index, change.run, change.source_time.min(ceiling));
         let lane = &mut self.lanes[lane_index];
         let flow = &mut self.flows[self.connector_of[lane.source]];
         let is_ahead = change.source_time > ceiling;
@@ -314,7 +314,7 @@ impl Timeline {
         }
         let mut is_new_epoch = false;
         let run = mark.proof.map_or(0, |proof| proof.run);
-        let exact = self.committed_before(lane_index, run, mark.time.next());
+        let exact = self.committed_around(lane_index, run, mark.time.next());
         let lane = &mut self.lanes[lane_index];
         if let Some(proof) = mark.proof {
             let flow = &mut self.flows[self.connector_of[lane.source]];
@@ -332,18 +332,21 @@ impl Timeline {
         is_new_epoch
     }
 
-    /// The greatest place that was taken of a commit-time connector's changes from before an instant; `None` for others. Of
-    /// a run that is known nobody needs it.
-    fn committed_before(&self, lane: LaneIndex, run: RunId, time: Instant) -> Option<Place> {
+    /// What was taken of a commit-time connector's changes around an instant; `None` for others. Of a run that is known
+    /// nobody needs it.
+    fn committed_around(&self, lane: LaneIndex, run: RunId, time: Instant) -> Option<Around> {
         let source = self.lanes[lane].source;
         let connector = self.connector_of[source];
         if !self.commit_time[source] || self.flows[connector].knows(run) {
             return None;
         }
-        let before = time.plus(-COMMIT_ORDER_US);
-        let kin =
-            self.lanes.iter().filter(|lane| self.connector_of[lane.source] == connector && lane.latest < before);
-        Some(kin.map(|lane| lane.place).max().unwrap_or_default())
+        let of_connector = self.lanes.iter().filter(|lane| self.connector_of[lane.source] == connector);
+        let streamed = of_connector.filter(|lane| lane.place != Place::default());
+        let (before, after) = (time.plus(-COMMIT_ORDER_US), time.plus(COMMIT_ORDER_US));
+        Some(Around {
+            before: streamed.clone().filter(|lane| lane.latest < before).map(|lane| lane.place).max(),
+            after: streamed.filter(|lane| lane.latest > after).map(|lane| lane.place).min(),
+        })
     }
 
     /// The least mark over a source's topic-partitions; `None` until each has one.
