@@ -22,11 +22,11 @@ use crate::adapters::kafka::reader::Reader;
 use crate::adapters::kafka::topics::Description;
 use crate::adapters::kafka::{KafkaFailure, Properties, TICK, insist};
 use crate::adapters::telemetry;
-use crate::domain::change::{Block, Gap, GapCause, Operation, Reject, SourceIndex, TopicPartition};
+use crate::domain::change::{Block, Operation, Reject, SourceIndex, SourceTopic, TopicPartition, Topology};
 use crate::domain::instant::Instant;
 use crate::domain::rule::ConnectorIndex;
 use crate::task::ingest::Reading as Read;
-use crate::task::intake::{Beat, Committed, Movement, Sources, Taken, Topic};
+use crate::task::intake::{Beat, Committed, Movement, Sources, Taken};
 use crate::task::wire::block;
 
 pub struct KafkaSources {
@@ -62,10 +62,6 @@ impl KafkaSources {
     pub fn join(settings: &Arc<Settings>, stop: &Arc<AtomicBool>) -> Result<KafkaSources, StageError> {
         let properties = Properties::new(settings.kafka.clone());
         let group = &settings.topics.ingest_group;
-        // What is there from the beginning can be watched for its rise.
-        for (source, cause) in settings.sources.iter().flat_map(|source| GapCause::ALL.map(|cause| (source, cause))) {
-            counter!(telemetry::INPUT_GAPS, "source" => source.name.clone(), "cause" => cause.name()).increment(0);
-        }
         Ok(KafkaSources {
             began: Moment::now(),
             stop: Arc::clone(stop),
@@ -266,7 +262,7 @@ impl Sources for KafkaSources {
         }
     }
 
-    fn look_up(&mut self) -> Result<Option<Vec<Topic>>, StageError> {
+    fn look_up(&mut self) -> Result<Option<Vec<Topology>>, StageError> {
         let described = match self.describe() {
             Ok(described) => described,
             Err(failure) => {
@@ -290,27 +286,19 @@ impl Sources for KafkaSources {
         }
         self.missing = missing;
         self.watch_heartbeats(&present)?;
-        let mut topics = Vec::new();
+        let mut topologies = Vec::new();
         for (source, selected) in selected.into_iter().enumerate() {
+            let mut topics = Vec::new();
             for (name, partitions) in selected {
                 let id = described.get(&name).map_or(0, |description| description.id);
                 let name: Arc<str> = name.into();
                 self.topics.insert(Arc::clone(&name), source);
-                topics.push(Topic { source, name, partitions, id });
+                topics.push(SourceTopic { name, partitions, id });
             }
+            topologies.push(Topology { source, topics });
         }
         self.member.subscribe(self.topics.keys().map(|topic| &**topic).collect())?;
-        Ok(Some(topics))
-    }
-
-    fn lost(&mut self, source: SourceIndex, id: &TopicPartition, gap: &Gap) {
-        let source = self.settings.sources[source].name.clone();
-        let (topic, partition, Gap { cause, expected, found, .. }) = (&id.topic, id.partition, *gap);
-        tracing::error!(
-            source, %topic, partition, cause = cause.name(), expected, found,
-            "input gap: records were lost, and verdicts are held. Re-snapshot the table, then say so: evenkeel acknowledge"
-        );
-        counter!(telemetry::INPUT_GAPS, "source" => source, "cause" => cause.name()).increment(1);
+        Ok(Some(topologies))
     }
 
     fn write(&mut self, round: &[(i32, Block)]) -> Result<u64, StageError> {

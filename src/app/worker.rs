@@ -13,8 +13,9 @@ use super::StageError;
 use super::seat::{Given, Seat};
 use crate::adapters::clock::now;
 use crate::adapters::telemetry;
-use crate::domain::change::TopicPartition;
+use crate::domain::change::{Gap, GapCause, TopicPartition};
 use crate::domain::key_state::Event;
+use crate::domain::record::SourceNews;
 use crate::domain::routing::Ownership;
 use crate::domain::rule::Plan;
 use crate::task::reconcile::{Counts, Limits};
@@ -65,6 +66,11 @@ impl Bench {
             worker,
         };
         bench.show_progress();
+        // What is there from the beginning can be watched for its rise.
+        let sources = bench.worker.world().given.settings.sources.iter();
+        for (source, cause) in sources.flat_map(|source| GapCause::ALL.map(|cause| (source, cause))) {
+            counter!(telemetry::INPUT_GAPS, "source" => source.name.clone(), "cause" => cause.name()).increment(0);
+        }
         bench
     }
 
@@ -93,6 +99,10 @@ impl Bench {
         seconds(telemetry::PUBLISH_SECONDS, step.published_us);
         seconds(telemetry::FLUSH_SECONDS, step.flushed_us);
         step.events.into_iter().for_each(|(rule, event)| count(rule, event));
+        for notice in step.notices {
+            let source = &self.worker.world().given.settings.sources[notice.source].name;
+            tell_of_source(source, &notice.news);
+        }
         if self.worker.has_caught_up() {
             self.worker.world().given.status.phase.store(1, Ordering::Relaxed);
         }
@@ -200,6 +210,30 @@ impl Bench {
         }
         if let Some(checkpointer) = &self.worker.world().checkpointer {
             checkpointer.report();
+        }
+    }
+}
+
+/// What was published of a source, for whoever reads the log.
+fn tell_of_source(source: &str, news: &SourceNews) {
+    match news {
+        SourceNews::Stalled => {
+            tracing::warn!(source, "the source has stalled: nothing of it is known to be complete")
+        }
+        SourceNews::Recovered => tracing::info!(source, "the source has recovered"),
+        SourceNews::Gap { topic_partition: TopicPartition { topic, partition }, gap } => {
+            let Gap { cause, expected, found, .. } = *gap;
+            tracing::error!(
+                source, %topic, partition, cause = cause.name(), expected, found,
+                "input gap: records were lost, and verdicts are held. Re-snapshot the table, then say so: evenkeel acknowledge"
+            );
+            counter!(telemetry::INPUT_GAPS, "source" => source.to_owned(), "cause" => cause.name()).increment(1);
+        }
+        SourceNews::Acknowledged { topic_partition: TopicPartition { topic, partition } } => {
+            tracing::info!(source, %topic, partition, "the input gap is acknowledged");
+        }
+        SourceNews::Widened { topic, before, after } => {
+            tracing::info!(source, %topic, before, after, "the topic has more partitions than it had");
         }
     }
 }

@@ -180,21 +180,42 @@ pub struct Reject {
     pub detail: Box<str>,
 }
 
-/// The topics of a source and how many partitions each has: a source's frontier needs a mark of every one.
+/// The topics of a source: its frontier needs a mark of each of their partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     pub source: SourceIndex,
-    pub topics: Vec<(Arc<str>, i32)>,
+    pub topics: Vec<SourceTopic>,
 }
 
-/// Adds topics and partitions to those that are known. Counts only rise; a topic that is gone stays, so that its mark
-/// keeps holding verdicts until somebody has said that it may go.
-pub fn add_topics(known: &mut Vec<(Arc<str>, i32)>, more: &[(Arc<str>, i32)]) {
-    for (topic, partitions) in more {
-        match known.iter_mut().find(|(name, _)| name == topic) {
-            Some((_, count)) => *count = (*count).max(*partitions),
-            None => known.push((topic.clone(), *partitions)),
+/// A topic as the brokers tell of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTopic {
+    pub name: Arc<str>,
+    pub partitions: i32,
+    /// Tells it from others that had its name, or will (KIP-516, hashed); 0 where the brokers do not say.
+    pub id: u64,
+}
+
+/// What is news about a topic that was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicNews {
+    /// It has more partitions than it had.
+    Widened { before: i32 },
+    /// It is another one under the old name.
+    Another { before: u64 },
+}
+
+impl SourceTopic {
+    /// Learns what the brokers tell of it now. Counts of one topic only rise, and one that is gone stays, so that its marks
+    /// keep holding verdicts until somebody has said that it may go.
+    pub fn learn(&mut self, now: &SourceTopic) -> Option<TopicNews> {
+        if self.id != 0 && now.id != 0 && self.id != now.id {
+            return Some(TopicNews::Another { before: std::mem::replace(self, now.clone()).id });
         }
+        self.id = self.id.max(now.id);
+        let before = self.partitions;
+        self.partitions = before.max(now.partitions);
+        (self.partitions > before).then_some(TopicNews::Widened { before })
     }
 }
 

@@ -21,7 +21,8 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::change::{
-    Change, Gap, GapCause, Mark, RunId, SourceIndex, TopicPartition, Topology, add_topics, family_of, is_same_run,
+    Change, Gap, GapCause, Mark, RunId, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology, family_of,
+    is_same_run,
 };
 use super::flow::{Around, Flow, Place, Told};
 use super::instant::Instant;
@@ -127,6 +128,9 @@ const COMMIT_ORDER_US: i64 = 1_000;
 /// says nothing new, unless its row changed again within the same transaction.
 const SHARED_KEPT: usize = 1024;
 
+/// Whoever tells of a topic that is gone longer than so many others is taken for one who tells news.
+const FORMER_KEPT: usize = 64;
+
 /// The state of one changes-log partition's timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeline {
@@ -137,8 +141,10 @@ pub struct Timeline {
     pub flows: Vec<Flow>,
     pub lanes: Vec<Lane>,
     lane_of: BTreeMap<(SourceIndex, TopicPartition), LaneIndex>,
-    /// For each source, its topics and their partition counts, as far as the log has said.
-    pub topologies: Vec<Vec<(Arc<str>, i32)>>,
+    /// For each source, its topics, as far as the log has said.
+    pub topologies: Vec<Vec<SourceTopic>>,
+    /// Ids of topics that others have taken the names of, the newest last; bounded by [`FORMER_KEPT`].
+    pub former: VecDeque<u64>,
     /// For each lane, the changes that wait, in log order.
     pub waiting: Vec<Queue>,
     settled: Option<Instant>,
@@ -154,6 +160,7 @@ impl Timeline {
             lanes: Vec::new(),
             lane_of: BTreeMap::new(),
             topologies: vec![Vec::new(); connector_of.len()],
+            former: VecDeque::new(),
             waiting: Vec::new(),
             settled: None,
             baseline: None,
@@ -167,7 +174,7 @@ impl Timeline {
         sources: &[SourcePlan],
         mut flows: Vec<Flow>,
         lanes: Vec<Lane>,
-        topologies: Vec<Vec<(Arc<str>, i32)>>,
+        (topologies, former): (Vec<Vec<SourceTopic>>, VecDeque<u64>),
         settled: Option<Instant>,
         baseline: Option<Instant>,
     ) -> Timeline {
@@ -176,6 +183,7 @@ impl Timeline {
         timeline.flows = flows;
         timeline.topologies = topologies;
         timeline.topologies.resize(timeline.connector_of.len(), Vec::new());
+        timeline.former = former;
         timeline.settled = settled;
         timeline.baseline = baseline;
         for lane in lanes {
@@ -213,27 +221,43 @@ impl Timeline {
         index
     }
 
-    /// Learns which topic-partitions a source has, besides those that it is known to have. Gives the topics that have more
-    /// partitions than they had: each with the counts before and after.
-    pub fn learn(&mut self, topology: &Topology) -> Vec<(Arc<str>, i32, i32)> {
-        let known = &mut self.topologies[topology.source];
-        let before: Vec<_> = known.clone();
-        add_topics(known, &topology.topics);
-        let count = |topic: &Arc<str>| known.iter().find(|(other, _)| other == topic).map_or(0, |(_, count)| *count);
-        let grown = before.into_iter().map(|(topic, had)| (topic.clone(), had, count(&topic)));
-        grown.filter(|(_, had, has)| has > had).collect()
+    /// Learns which topics a source has, besides those that it is known to have, and what is news of those.
+    pub fn learn(&mut self, topology: &Topology) -> Vec<(SourceTopic, TopicNews)> {
+        let mut news = Vec::new();
+        // An ingest member may be behind, and tell of a topic that is no more.
+        for topic in topology.topics.iter().filter(|topic| !self.former.contains(&topic.id)) {
+            let known = &mut self.topologies[topology.source];
+            match known.iter_mut().find(|known| known.name == topic.name) {
+                Some(known) => news.extend(known.learn(topic).map(|one| (topic.clone(), one))),
+                None => known.push(topic.clone()),
+            }
+        }
+        for (_, one) in &news {
+            if let TopicNews::Another { before } = one {
+                self.former.push_back(*before);
+            }
+        }
+        while self.former.len() > FORMER_KEPT {
+            self.former.pop_front();
+        }
+        news
     }
 
     /// Something of a lane was lost: its promises are not believed from now on. False where that is known: an ingest member
-    /// that dies before it commits says it again.
+    /// that dies before it commits says it again, and a topic that was created anew both its id and its reader tell.
     pub fn gap(&mut self, lane: LaneIndex, gap: &Gap) -> bool {
         let lane = &mut self.lanes[lane];
         let gap = Gap { topic_partition: 0, ..*gap };
-        if lane.gap.replace(gap) == Some(gap) {
+        let known = lane.gap.replace(gap);
+        if known == Some(gap) {
             return false;
         }
         if gap.cause == GapCause::Recreated {
             lane.last_offset = gap.found - 1;
+        }
+        let is_told = |known: &Gap| (known.cause, known.topic_id) == (gap.cause, gap.topic_id) && gap.topic_id != 0;
+        if known.as_ref().is_some_and(is_told) {
+            return false;
         }
         lane.halted = lane.halted.or(Some(None));
         true
@@ -363,8 +387,8 @@ impl Timeline {
     /// Every topic-partition that the sources are known to have, with its mark.
     fn promises(&self) -> impl Iterator<Item = (SourceIndex, TopicPartition, Option<Instant>)> {
         self.topologies.iter().enumerate().flat_map(move |(source, topics)| {
-            let ids = topics.iter().flat_map(|(topic, partitions)| {
-                (0..*partitions).map(|partition| TopicPartition { topic: topic.clone(), partition })
+            let ids = topics.iter().flat_map(|topic| {
+                (0..topic.partitions).map(|partition| TopicPartition { topic: Arc::clone(&topic.name), partition })
             });
             ids.map(move |id| {
                 let lane = self.lane_of.get(&(source, id.clone()));

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::ingest::{Ingest, Reading};
-use crate::domain::change::{Block, Gap, GapCause, Proof, SourceIndex, TopicPartition, Topology};
+use crate::domain::change::{
+    Block, Gap, GapCause, Proof, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology,
+};
 use crate::domain::instant::Instant;
 use crate::domain::rule::ConnectorIndex;
 
@@ -70,10 +72,7 @@ pub trait Sources {
     fn ends(&mut self, of: &[TopicPartition]) -> Vec<(TopicPartition, i64)>;
 
     /// The sources' topics as the brokers tell of them now; `None` where they do not answer.
-    fn look_up(&mut self) -> Result<Option<Vec<Topic>>, Self::Error>;
-
-    /// Hears of something that was lost.
-    fn lost(&mut self, source: SourceIndex, topic_partition: &TopicPartition, gap: &Gap);
+    fn look_up(&mut self) -> Result<Option<Vec<Topology>>, Self::Error>;
 
     /// Hands a round of blocks, each with its partition, to whoever writes them; each partition's in order, none left out
     /// before a later one. Gives its number.
@@ -126,16 +125,6 @@ pub struct Committed {
     pub topic_id: u64,
 }
 
-/// A topic of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topic {
-    pub source: SourceIndex,
-    pub name: Arc<str>,
-    pub partitions: i32,
-    /// Tells it from others that had its name, or will; 0 where the brokers do not say, or it does not exist.
-    pub id: u64,
-}
-
 /// How much is written at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Rounds {
@@ -161,7 +150,7 @@ pub struct Intake<S: Sources> {
     ingest: Ingest,
     rounds: Rounds,
     times: Times,
-    topics: BTreeMap<Arc<str>, Topic>,
+    topics: BTreeMap<Arc<str>, (SourceIndex, SourceTopic)>,
     /// True where the changes log held something before this process wrote to it: the group has committed offsets then,
     /// since each member commits where it begins before it writes.
     has_history: bool,
@@ -266,7 +255,11 @@ impl<S: Sources> Intake<S> {
     }
 
     fn source_of(&self, id: &TopicPartition) -> SourceIndex {
-        self.topics.get(&id.topic).expect("nothing is read of a topic that is not known").source
+        self.topic_of(id).0
+    }
+
+    fn topic_of(&self, id: &TopicPartition) -> &(SourceIndex, SourceTopic) {
+        self.topics.get(&id.topic).expect("nothing is read of a topic that is not known")
     }
 
     fn follow_movements(&mut self) -> Result<(), S::Error> {
@@ -287,10 +280,10 @@ impl<S: Sources> Intake<S> {
     /// Begins to read topic-partitions: where the group has committed, or at the first record that is there.
     fn assign(&mut self, assigned: &[TopicPartition]) -> Result<(), S::Error> {
         // The group may know of partitions that were just added before this member does.
-        if assigned.iter().any(|id| id.partition >= self.topics[&id.topic].partitions) {
+        if assigned.iter().any(|id| id.partition >= self.topic_of(id).1.partitions) {
             self.look_up()?;
         }
-        let all = self.topics.values().flat_map(|topic| {
+        let all = self.topics.values().flat_map(|(_, topic)| {
             (0..topic.partitions).map(|partition| TopicPartition { topic: Arc::clone(&topic.name), partition })
         });
         // Nor is it sure that the brokers have just told of them.
@@ -304,7 +297,7 @@ impl<S: Sources> Intake<S> {
         let (mut from, mut new, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
         let asked = if is_first { &all } else { assigned };
         for (id, start, end) in self.sources.bounds(asked)? {
-            let topic_id = self.topics[&id.topic].id;
+            let topic_id = self.topic_of(&id).1.id;
             let gap = match known(&id) {
                 Some(committed) => lost_since(committed, topic_id, (start, end)),
                 None if is_first && self.has_history && start > 0 => Some((GapCause::OffsetForgotten, -1)),
@@ -340,9 +333,8 @@ impl<S: Sources> Intake<S> {
 
     /// Something of a topic-partition was lost. It is read on from `found`.
     fn lose(&mut self, id: &TopicPartition, cause: GapCause, expected: i64, found: i64) {
-        let Topic { source, id: topic_id, .. } = self.topics[&id.topic];
+        let (source, SourceTopic { id: topic_id, .. }) = *self.topic_of(id);
         let gap = Gap { topic_partition: 0, cause, expected, found, topic_id };
-        self.sources.lost(source, id, &gap);
         let now = self.sources.now();
         self.ingest.lose(source, id, gap, now);
         self.expected.insert(id.clone(), found);
@@ -422,25 +414,21 @@ impl<S: Sources> Intake<S> {
         self.times.look_up = self.sources.clock_us();
         self.times.look_up_took = self.times.look_up - begun;
         let Some(found) = found else { return Ok(()) };
-        let mut topologies: BTreeMap<SourceIndex, Vec<(Arc<str>, i32)>> = BTreeMap::new();
-        for mut topic in found {
-            topologies.entry(topic.source).or_default().push((Arc::clone(&topic.name), topic.partitions));
-            let known = self.topics.get(&topic.name).cloned();
-            if let Some(known) = known {
-                topic.partitions = topic.partitions.max(known.partitions);
-                let is_another = topic.id != 0 && known.id != 0 && topic.id != known.id;
-                // One that is gone may come again as another.
-                topic.id = if topic.id == 0 { known.id } else { topic.id };
-                self.topics.insert(Arc::clone(&topic.name), topic.clone());
-                if is_another {
-                    self.begin_anew(&topic.name)?;
+        let mut anew = Vec::new();
+        for Topology { source, topics } in &found {
+            for topic in topics {
+                let (_, known) =
+                    self.topics.entry(Arc::clone(&topic.name)).or_insert_with(|| (*source, topic.clone()));
+                if let Some(TopicNews::Another { .. }) = known.learn(topic) {
+                    anew.push(Arc::clone(&topic.name));
                 }
-            } else {
-                self.topics.insert(Arc::clone(&topic.name), topic);
             }
         }
+        for topic in anew {
+            self.begin_anew(&topic)?;
+        }
         // Promises wait for this, so that none rests on a topic that is not the one it was.
-        self.ingest.learn(topologies.into_iter().map(|(source, topics)| Topology { source, topics }));
+        self.ingest.learn(found);
         Ok(())
     }
 
@@ -461,7 +449,7 @@ impl<S: Sources> Intake<S> {
         let round = self.ingest.collect(now);
         let number = self.sources.write(&round.blocks)?;
         let committed = |(topic_partition, offset): (TopicPartition, i64)| {
-            let topic_id = self.topics[&topic_partition.topic].id;
+            let topic_id = self.topic_of(&topic_partition).1.id;
             Committed { topic_partition, offset, topic_id }
         };
         self.to_commit.push_back((number, round.read_to.into_iter().map(committed).collect()));

@@ -177,7 +177,7 @@ impl<S: Store> Task<S> {
             &self.plan.sources,
             memory.flows,
             memory.lanes,
-            memory.topologies,
+            (memory.topologies, memory.former),
             memory.settled,
             memory.baseline,
         );
@@ -492,6 +492,7 @@ impl<S: Store> Task<S> {
             stalled: self.stalled.clone(),
             waiting: WaitingRoom::numbers(&self.timeline),
             topologies: self.timeline.topologies.clone(),
+            former: self.timeline.former.clone(),
             settled: self.timeline.settled(),
             lived: self.lived,
             baseline: self.timeline.baseline(),

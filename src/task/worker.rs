@@ -12,7 +12,7 @@ use super::store::Store;
 use crate::domain::change::Block;
 use crate::domain::instant::Instant;
 use crate::domain::key_state::Event;
-use crate::domain::record::{Cause, Content, Record};
+use crate::domain::record::{Cause, Content, Record, SourceNotice};
 use crate::domain::routing::Ownership;
 use crate::domain::rule::Plan;
 
@@ -146,6 +146,8 @@ pub struct Step {
     pub flushed_us: i64,
     /// What was published of discrepancies: whose rule, and what.
     pub events: Vec<(Box<str>, Event)>,
+    /// What was published of sources.
+    pub notices: Vec<SourceNotice>,
 }
 
 /// One partition's work.
@@ -320,8 +322,10 @@ impl<W: World> Worker<W> {
         let plan = self.task.plan();
         for record in records.iter().filter(|record| self.published.is_none_or(|last| record.cause > last)) {
             self.outgoing.push((record.cause, self.world.message(plan, record)));
-            if let Content::Discrepancy(discrepancy) = &record.content {
-                step.events.push((discrepancy.rule.clone(), discrepancy.event));
+            match &record.content {
+                Content::Discrepancy(discrepancy) => step.events.push((discrepancy.rule.clone(), discrepancy.event)),
+                Content::Source(notice) => step.notices.push(notice.clone()),
+                _ => {}
             }
         }
     }
@@ -339,6 +343,7 @@ impl<W: World> Worker<W> {
                 self.is_void = true;
                 self.outgoing.clear();
                 step.events.clear();
+                step.notices.clear();
                 return Ok(());
             }
             let Err(failure) = self.world.publish(&self.outgoing) else {

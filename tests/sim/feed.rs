@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use evenkeel::domain::change::{Block, Entry, Gap, SourceIndex, TopicPartition, Topology};
+use evenkeel::domain::change::{Block, Entry, SourceIndex, SourceTopic, TopicPartition, Topology};
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::rule::ConnectorIndex;
-use evenkeel::task::intake::{Beat, Committed, Movement, Sources, Taken, Topic};
+use evenkeel::task::intake::{Beat, Committed, Movement, Sources, Taken};
 use evenkeel::task::wire::block;
 
 use super::delivery::Record;
@@ -178,7 +178,7 @@ impl Sources for SimSources {
         ends
     }
 
-    fn look_up(&mut self) -> Result<Option<Vec<Topic>>, Fault> {
+    fn look_up(&mut self) -> Result<Option<Vec<Topology>>, Fault> {
         let outside = &mut *self.outside.borrow_mut();
         if outside.hazards.look_up > 0 && !outside.dice.once_in(outside.hazards.look_up) {
             return Ok(None);
@@ -188,24 +188,23 @@ impl Sources for SimSources {
             let known = outside.group.topics.iter().find(|(of, _)| *of == Some(source));
             let name = Arc::clone(&known.expect("every source has a topic").1.topic);
             let partitions = delivery.lanes.iter().filter(|lane| lane.source == Some(source) && lane.exists).count();
-            Topic { source, name, partitions: partitions as i32, id: 1 }
+            let topic = SourceTopic { name, partitions: partitions as i32, id: 1 };
+            Topology { source, topics: vec![topic] }
         };
         let topics = self.fuse.call(|| (0..3).map(topic).collect())?;
         self.subscribed = true;
         Ok(Some(topics))
     }
 
-    fn lost(&mut self, _: SourceIndex, _: &TopicPartition, _: &Gap) {
-        self.outside.borrow_mut().happened.gaps += 1;
-    }
-
     fn write(&mut self, round: &[(i32, Block)]) -> Result<u64, Fault> {
-        let outside = self.outside.borrow();
+        let outside = &mut *self.outside.borrow_mut();
         let number = self.rounds;
         self.rounds += 1;
         for (partition, block) in round {
+            let is_gap = |entry: &&Entry| matches!(entry, Entry::Gap(_));
+            outside.happened.gaps += block.entries.iter().filter(is_gap).count() as u64;
             let logged =
-                Logged { lines: lines(&outside, block), bytes: block::encode(block, &outside.plans[0].catalog) };
+                Logged { lines: lines(outside, block), bytes: block::encode(block, &outside.plans[0].catalog) };
             self.flying.push_back(Flying { round: number, partition: *partition as usize, logged });
         }
         Ok(number)
@@ -279,7 +278,7 @@ fn lines(outside: &Outside, block: &Block) -> Vec<Line> {
         Entry::Stall { .. } | Entry::Reject(_) => None,
     };
     let topics = block.topologies.iter().map(|Topology { source, topics }| {
-        let partitions = topics.iter().map(|(_, partitions)| *partitions).sum();
+        let partitions = topics.iter().map(|topic| topic.partitions).sum();
         Line::Topics { table: *source, partitions }
     });
     topics.chain(block.entries.iter().filter_map(line)).collect()

@@ -12,7 +12,7 @@ use crate::adapters::debezium::shape::ConnectorKind;
 use crate::app::diagnostic::Diagnostic;
 use crate::app::settings::Settings;
 use crate::domain::change::{
-    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, TopicPartition, Topology,
+    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, SourceTopic, TopicPartition, Topology,
 };
 use crate::domain::instant::Instant;
 use crate::domain::record::{Content, Discrepancy, Record};
@@ -275,7 +275,13 @@ impl<'s> Driver<'s> {
         Block {
             // A story has no clock that its source times could be ahead of.
             written_at: Instant::MAX,
-            topologies: indexes.clone().map(|source| Topology { source, topics: vec![(topic(source), 1)] }).collect(),
+            topologies: indexes
+                .clone()
+                .map(|source| Topology {
+                    source,
+                    topics: vec![SourceTopic { name: topic(source), partitions: 1, id: 0 }],
+                })
+                .collect(),
             topic_partitions: indexes
                 .clone()
                 .map(|source| (source, TopicPartition { topic: topic(source), partition: 0 }))

@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 
 use super::{Admission, Timeline};
-use crate::domain::change::{Change, Key, Mark, Operation, Position, RunId, TopicPartition, Topology};
+use crate::domain::change::{
+    Change, Gap, GapCause, Key, Mark, Operation, Position, RunId, SourceTopic, TopicNews, TopicPartition, Topology,
+};
 use crate::domain::instant::Instant;
 use crate::domain::rule::SourcePlan;
 use crate::domain::value::Value;
@@ -29,11 +31,15 @@ fn change(offset: i64, at: i64, position: Option<u64>, run: RunId) -> Change {
     }
 }
 
+fn topology(partitions: i32, id: u64) -> Topology {
+    Topology { source: 0, topics: vec![SourceTopic { name: "orders".into(), partitions, id }] }
+}
+
 /// One source, one connector, with so many partitions.
 fn timeline(partitions: i32) -> Timeline {
     let mut timeline =
         Timeline::new(&[SourcePlan { connector: 0, commit_time: false, find_rows: false, partial_history: false }]);
-    timeline.learn(&Topology { source: 0, topics: vec![("orders".into(), partitions)] });
+    timeline.learn(&topology(partitions, 0));
     (0..partitions).for_each(|partition| assert_eq!(timeline.lane(0, &lane(partition)), partition as usize));
     timeline
 }
@@ -68,6 +74,45 @@ fn what_was_taken_before_is_repeated_and_what_was_not_is_foreign() {
     let told =
         [(0, 10, Some(1), 7), (1, 20, Some(2), 7), (0, 10, Some(1), 7), (1, 20, Some(2), 7), (1, 21, Some(9), 8)];
     assert_eq!(admit(&mut timeline, &told), [Taken, Taken, Repeated, Repeated, Foreign]);
+}
+
+/// An id that was not heard of tells of another topic, however many partitions that has; one of before tells nothing.
+#[test]
+fn topics_are_told_apart_by_their_ids() {
+    let mut timeline = timeline(2);
+    let mut learn = |partitions, id| -> Vec<TopicNews> {
+        timeline.learn(&topology(partitions, id)).into_iter().map(|(_, news)| news).collect()
+    };
+    assert_eq!(learn(2, 7), [], "now it is known");
+    assert_eq!(learn(3, 0), [TopicNews::Widened { before: 2 }]);
+    assert_eq!(learn(1, 8), [TopicNews::Another { before: 7 }]);
+    assert_eq!(learn(3, 7), [], "a member that is behind");
+    assert_eq!(learn(1, 8), []);
+    assert_eq!(learn(2, 9), [TopicNews::Another { before: 8 }]);
+    mark(&mut timeline, 0, 100);
+    assert_eq!(timeline.frontier(0), None, "it has two partitions now");
+    mark(&mut timeline, 1, 100);
+    assert_eq!(timeline.frontier(0), Some(Instant(100)));
+}
+
+/// The id tells that a topic was created anew; whoever reads it tells from where it is read on.
+#[test]
+fn a_topic_that_was_created_anew_is_one_gap() {
+    use Admission::{Repeated, Taken};
+    let mut timeline = timeline(1);
+    assert_eq!(admit(&mut timeline, &[(8, 10, Some(1), 7), (9, 20, Some(2), 7)]), [Taken, Taken]);
+    let gap =
+        |expected, found, topic_id| Gap { topic_partition: 0, cause: GapCause::Recreated, expected, found, topic_id };
+    assert!(timeline.gap(0, &gap(-1, 0, 5)));
+    assert_eq!(admit(&mut timeline, &[(9, 20, Some(2), 7), (10, 30, Some(3), 7)]), [Admission::Replayed, Taken]);
+    assert!(!timeline.gap(0, &gap(10, 2, 5)), "its reader, which had not seen it at once");
+    assert_eq!(admit(&mut timeline, &[(2, 40, Some(4), 7)]), [Taken]);
+    assert!(!timeline.gap(0, &gap(10, 2, 5)), "a reader that has died since said it again");
+    assert_eq!(admit(&mut timeline, &[(2, 40, Some(4), 7)]), [Repeated]);
+    mark(&mut timeline, 0, 100);
+    assert_eq!((timeline.frontier(0), timeline.acknowledge(0)), (None, Some(false)));
+    assert_eq!(timeline.frontier(0), Some(Instant(100)));
+    assert!(timeline.gap(0, &gap(3, 0, 6)));
 }
 
 #[test]

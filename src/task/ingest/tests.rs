@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{Decoded, Ingest, Patience, Reading};
 use crate::domain::catalog::{Catalog, Column, SourceTable};
-use crate::domain::change::{Change, Entry, Key, Operation, Origin, Position, Proof, TopicPartition, Topology};
+use crate::domain::change::{
+    Change, Entry, Key, Operation, Origin, Position, Proof, SourceTopic, TopicPartition, Topology,
+};
 use crate::domain::instant::Instant;
 use crate::domain::rule::{Plan, SourcePlan};
 use crate::domain::value::{Type, Value};
@@ -73,7 +75,8 @@ impl Stage {
     }
 
     fn learn(&mut self, partitions: i32) {
-        self.ingest.learn([Topology { source: 0, topics: vec![("orders".into(), partitions)] }]);
+        self.ingest
+            .learn([Topology { source: 0, topics: vec![SourceTopic { name: "orders".into(), partitions, id: 0 }] }]);
     }
 
     /// The marks, and the source times of the changes, of a round before which the topics were looked up.
@@ -139,7 +142,7 @@ fn a_promise_waits_until_it_is_known_which_partitions_there_are() {
         _ => None,
     });
     assert_eq!(marks.collect::<Vec<_>>(), [10 * SECOND - 1], "what was read since waits for the next look");
-    assert_eq!(blocks[0].1.topologies[0].topics[0].1, 2);
+    assert_eq!(blocks[0].1.topologies[0].topics[0].partitions, 2);
 }
 
 /// Else a member that takes over would not know of the promise, and it might be the last.
@@ -167,7 +170,7 @@ fn topologies_only_grow_and_are_told_once() {
         stage.learn(partitions);
         stage.take(second, second * SECOND, second * SECOND, false);
         let blocks = stage.ingest.collect(Instant(second * SECOND)).blocks;
-        blocks[0].1.topologies.iter().map(|topology| topology.topics[0].1).collect::<Vec<_>>()
+        blocks[0].1.topologies.iter().map(|topology| topology.topics[0].partitions).collect::<Vec<_>>()
     };
     assert_eq!(told(&mut stage, 2, 1), [2]);
     assert_eq!(told(&mut stage, 1, 2), [0; 0]);

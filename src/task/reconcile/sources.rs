@@ -2,8 +2,10 @@
 //!
 //! Must not know: rules, keys.
 
+use std::sync::Arc;
+
 use super::Task;
-use crate::domain::change::{Gap, SourceIndex, TopicPartition, Topology};
+use crate::domain::change::{Gap, GapCause, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology};
 use crate::domain::instant::Instant;
 use crate::domain::record::{Content, SourceNews, SourceNotice};
 use crate::domain::routing::partition_of;
@@ -19,8 +21,24 @@ impl<S: Store> Task<S> {
     }
 
     pub(super) fn learn(&mut self, topology: &Topology, decided_at: Instant, out: &mut Outbox) {
-        for (topic, before, after) in self.timeline.learn(topology) {
-            self.tell(topology.source, SourceNews::Widened { topic, before, after }, decided_at, out);
+        for (topic, news) in self.timeline.learn(topology) {
+            match news {
+                TopicNews::Widened { before } => {
+                    let news = SourceNews::Widened { topic: topic.name, before, after: topic.partitions };
+                    self.tell(topology.source, news, decided_at, out);
+                }
+                TopicNews::Another { .. } => self.begin_anew(topology.source, &topic, decided_at, out),
+            }
+        }
+    }
+
+    /// A topic is another one under the old name: what it had is lost, read or not.
+    fn begin_anew(&mut self, source: SourceIndex, topic: &SourceTopic, decided_at: Instant, out: &mut Outbox) {
+        let gap = Gap { topic_partition: 0, cause: GapCause::Recreated, expected: -1, found: 0, topic_id: topic.id };
+        for partition in 0..topic.partitions {
+            let id = TopicPartition { topic: Arc::clone(&topic.name), partition };
+            let lane = self.timeline.lane(source, &id);
+            self.lose(lane, gap, decided_at, out);
         }
     }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::{Limits, Task};
 use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{
-    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, TopicPartition, Topology,
+    Block, Change, Entry, GapCause, Key, Mark, Operation, Origin, Position, Proof, SourceTopic, TopicPartition,
+    Topology,
 };
 use crate::domain::instant::Instant;
 use crate::domain::key_state::Event;
-use crate::domain::record::Content;
+use crate::domain::record::{Content, SourceNews};
 use crate::domain::routing::Ownership;
 use crate::domain::rule::{Definition, Plan, Rule, SourcePlan};
 use crate::domain::sql::Query;
@@ -54,7 +55,10 @@ pub fn plan() -> Plan {
 /// A block in which both sources have one topic-partition each.
 pub fn block(entries: Vec<Entry>) -> Block {
     let lane = |topic: &str| TopicPartition { topic: topic.into(), partition: 0 };
-    let topology = |source, topic: &str| Topology { source, topics: vec![(topic.into(), 1)] };
+    let topology = |source, topic: &str| Topology {
+        source,
+        topics: vec![SourceTopic { name: topic.into(), partitions: 1, id: 0 }],
+    };
     Block {
         written_at: Instant::MAX,
         topologies: vec![topology(0, "orders"), topology(1, "payments")],
@@ -142,4 +146,39 @@ fn memory_is_bounded_however_long_a_source_stands_still() {
     }
     // What one step may say: of each of its keys an opening and what is open, and a heartbeat.
     assert!(watched.most_records <= 2 * (2 * 512 + 1), "{} records in one step", watched.most_records);
+}
+
+/// While nobody read it a topic was deleted and created anew, and the brokers forgot how far it had been read: its id tells.
+#[test]
+fn a_topic_that_was_created_anew_is_told_by_its_id() {
+    let plan = Arc::new(plan());
+    let limits = Limits { memory_bytes: 1 << 20, step: 512 };
+    let task = Task::open(Arc::clone(&plan), Ownership::WHOLE, MemoryStore::default(), limits);
+    let mut task = task.expect("an empty store can be opened");
+    let mut offset = 0;
+    let mut apply = |id: u64, entries: Vec<Entry>| -> Vec<SourceNews> {
+        let mut block = block(entries);
+        block.topologies[0].topics[0].id = id;
+        offset += 1;
+        let mut records = task.apply(offset, block).expect("it can be applied");
+        while task.is_settling() {
+            records.extend(task.proceed().expect("a store in memory does not fail"));
+        }
+        let news = records.into_iter().filter_map(|record| match record.content {
+            Content::Source(notice) => Some(notice.news),
+            _ => None,
+        });
+        news.collect()
+    };
+    assert_eq!(apply(1, (1..50).map(paid).chain([mark(0, 50), mark(1, 50)]).collect()), []);
+    let anew = |number| match paid(number) {
+        Entry::Change(change) => Entry::Change(Box::new(Change { offset: change.offset - 60, ..*change })),
+        other => other,
+    };
+    let said = apply(2, (60..70).map(anew).chain([mark(0, 70), mark(1, 70)]).collect());
+    let [SourceNews::Gap { topic_partition, gap }] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!((&*topic_partition.topic, gap.cause, gap.topic_id), ("orders", GapCause::Recreated, 2));
+    assert_eq!(apply(1, vec![mark(1, 80)]), [], "a member that is behind");
+    assert_eq!(task.settled(), Some(Instant(50)), "its promises are not believed");
+    assert_eq!(task.counts().changes, 49 + 10, "what came since was taken");
 }

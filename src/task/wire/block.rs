@@ -11,7 +11,7 @@ use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::change::{
     Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex,
-    TopicPartition, Topology,
+    SourceTopic, TopicPartition, Topology,
 };
 use crate::domain::hash::{continue_fnv1a, fnv1a};
 use crate::domain::instant::Instant;
@@ -53,11 +53,7 @@ pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
     writer.length(block.topologies.len());
     for topology in &block.topologies {
         writer.length(local(topology.source));
-        writer.length(topology.topics.len());
-        for (topic, partitions) in &topology.topics {
-            writer.text(topic);
-            writer.unsigned(u64::from(partitions.unsigned_abs()));
-        }
+        write_topics(&mut writer, &topology.topics);
     }
     writer.length(block.topic_partitions.len());
     for (source, topic_partition) in &block.topic_partitions {
@@ -75,6 +71,21 @@ pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
         write_entry(&mut writer, entry, &mut last);
     }
     writer.bytes
+}
+
+pub(super) fn write_topics(writer: &mut Writer, topics: &[SourceTopic]) {
+    writer.length(topics.len());
+    for SourceTopic { name, partitions, id } in topics {
+        writer.text(name);
+        writer.unsigned(u64::from(partitions.unsigned_abs()));
+        writer.fixed(*id);
+    }
+}
+
+pub(super) fn read_topics(reader: &mut Reader<'_>) -> Result<Vec<SourceTopic>, WireError> {
+    reader.list(|reader| {
+        Ok(SourceTopic { name: reader.text()?.into(), partitions: read_partition(reader)?, id: reader.fixed()? })
+    })
 }
 
 /// What numbers are written relative to: most changes follow closely on the one before.
@@ -233,7 +244,7 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Block, WireError> {
     let maps = reader.list(|reader| read_source(reader, catalog))?;
     for _ in 0..reader.length()? {
         let local: usize = reader.narrow()?;
-        let topics = reader.list(|reader| Ok((reader.text()?.into(), read_partition(reader)?)))?;
+        let topics = read_topics(&mut reader)?;
         let map = maps.get(local).ok_or_else(|| reader.damaged("a source is not listed"))?;
         if let Some(source) = map.source {
             block.topologies.push(Topology { source, topics });

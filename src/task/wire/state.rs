@@ -3,15 +3,15 @@
 //! Must not know: which store. Every value begins with its version and the number of the column layout it was
 //! written under; the memory lists the layouts, so that a column may be added or dropped without rewriting state.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 
 use super::block::{
-    DELETE, Last, SourceMap, UPSERT, read_change, read_column, read_gap, read_origin, read_proof, write_change,
-    write_column, write_gap, write_origin, write_proof,
+    DELETE, Last, SourceMap, UPSERT, read_change, read_column, read_gap, read_origin, read_proof, read_topics,
+    write_change, write_column, write_gap, write_origin, write_proof, write_topics,
 };
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
-use crate::domain::change::{Key, Mark, Origin, Position, TopicPartition};
+use crate::domain::change::{Key, Mark, Origin, Position, SourceTopic, TopicPartition};
 use crate::domain::flow::{Flow, Place};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Reason, Row};
@@ -235,7 +235,9 @@ pub struct TaskMemory {
     pub stalled: Vec<Option<i64>>,
     /// For each lane, the numbers of its first waiting change and of the one after the last.
     pub waiting: Vec<(u64, u64)>,
-    pub topologies: Vec<Vec<(Arc<str>, i32)>>,
+    pub topologies: Vec<Vec<SourceTopic>>,
+    /// Ids of topics whose names others have.
+    pub former: VecDeque<u64>,
     pub settled: Option<Instant>,
     /// The settled time up to which every key has lived.
     pub lived: Option<Instant>,
@@ -279,12 +281,10 @@ pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
     }
     writer.length(memory.topologies.len());
     for topics in &memory.topologies {
-        writer.length(topics.len());
-        for (topic, partitions) in topics {
-            writer.text(topic);
-            writer.unsigned(u64::from(partitions.unsigned_abs()));
-        }
+        write_topics(&mut writer, topics);
     }
+    writer.length(memory.former.len());
+    memory.former.iter().for_each(|id| writer.fixed(*id));
     writer.option(memory.settled, Writer::instant);
     writer.option(memory.lived, Writer::instant);
     writer.option(memory.baseline, Writer::instant);
@@ -320,13 +320,8 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
         stalled.push(reader.option(Reader::signed)?);
         waiting.push((reader.unsigned()?, reader.unsigned()?));
     }
-    let topologies = reader.list(|reader| {
-        reader.list(|reader| {
-            let topic = reader.text()?.into();
-            let partitions: u32 = reader.narrow()?;
-            Ok((topic, i32::try_from(partitions).unwrap_or(i32::MAX)))
-        })
-    })?;
+    let topologies = reader.list(read_topics)?;
+    let former = reader.list(Reader::fixed)?.into();
     let settled = reader.option(Reader::instant)?;
     let lived = reader.option(Reader::instant)?;
     let baseline = reader.option(Reader::instant)?;
@@ -346,6 +341,7 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
         stalled,
         waiting,
         topologies,
+        former,
         settled,
         lived,
         baseline,

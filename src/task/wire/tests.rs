@@ -12,8 +12,8 @@ use super::state::{
 };
 use crate::domain::catalog::{Catalog, Column, LookupTable, SourceTable};
 use crate::domain::change::{
-    Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, TopicPartition,
-    Topology,
+    Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceTopic,
+    TopicPartition, Topology,
 };
 use crate::domain::flow::{Flow, Place};
 use crate::domain::instant::Instant;
@@ -89,7 +89,7 @@ fn block() -> Block {
     };
     Block {
         written_at: Instant(7),
-        topologies: vec![Topology { source: 1, topics: vec![("pay.pay.payments".into(), 3)] }],
+        topologies: vec![Topology { source: 1, topics: vec![topic("pay.pay.payments", 3)] }],
         topic_partitions: vec![(0, lane("shop.shop.orders", 3)), (1, lane("pay.pay.payments", 2))],
         origins: vec![Origin::None, Origin::Lsn, Origin::Gtid("0-1-".into()), Origin::Binlog("mysql-bin.".into())],
         entries: vec![
@@ -153,6 +153,10 @@ fn state() -> KeyState {
     state
 }
 
+fn topic(name: &str, partitions: i32) -> SourceTopic {
+    SourceTopic { name: name.into(), partitions, id: 1 << 63 }
+}
+
 fn memory(layouts: &Layouts) -> TaskMemory {
     let place = Place { epoch: 1, position: Position { transaction: 2, row: 3 } };
     TaskMemory {
@@ -196,7 +200,8 @@ fn memory(layouts: &Layouts) -> TaskMemory {
         }],
         stalled: vec![Some(60_000_000)],
         waiting: vec![(28, 29)],
-        topologies: vec![vec![("shop.shop.orders".into(), 4)], vec![]],
+        topologies: vec![vec![topic("shop.shop.orders", 4)], vec![]],
+        former: [u64::MAX, 5].into(),
         settled: Some(Instant(30)),
         lived: Some(Instant(35)),
         baseline: None,
