@@ -30,7 +30,7 @@ pub fn acknowledge(settings: &Settings, source: SourceIndex) -> Result<Vec<Topic
             (0..partitions).map(move |partition| TopicPartition { topic: topic.clone(), partition })
         })
         .collect();
-    let block = Block::acknowledge(ids.iter().map(|id| (source, id.clone())).collect(), now());
+    let block = Block::acknowledge(ids.iter().map(|id| (source, id.clone())).collect(), topics.partitions, now());
     let bytes = block::encode(&block, &settings.plan.catalog);
     let mut writer = ChangesWriter::new(&properties, &topics.changes)?;
     writer.write(&(0..topics.partitions).map(|partition| (partition, bytes.clone())).collect::<Vec<_>>())?;

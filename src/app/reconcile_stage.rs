@@ -118,7 +118,7 @@ impl ReconcileStage {
         let mut committed = Moment::now();
         while !stop.load(Ordering::Relaxed) {
             self.member.poll(Duration::from_millis(100))?;
-            self.follow_movements();
+            self.follow_movements()?;
             self.status.joined.store(self.member.has_joined(), Ordering::Release);
             self.reap()?;
             if committed.elapsed() > Duration::from_secs(1) {
@@ -130,9 +130,13 @@ impl ReconcileStage {
         Ok(())
     }
 
-    fn follow_movements(&mut self) {
+    fn follow_movements(&mut self) -> Result<(), StageError> {
         for movement in self.member.movements() {
             match movement {
+                Movement::Assigned { topic, partition } if partition >= self.settings.topics.partitions => {
+                    let wanted = self.settings.topics.partitions;
+                    return Err(StageError::PartitionCount { topic, found: partition + 1, wanted });
+                }
                 Movement::Assigned { partition, .. } => self.wanted.push(partition),
                 Movement::Revoked { partition, is_lost, .. } => {
                     self.wanted.retain(|wanted| *wanted != partition);
@@ -157,6 +161,7 @@ impl ReconcileStage {
             let running = self.begin(partition);
             self.running.insert(partition, running);
         }
+        Ok(())
     }
 
     fn begin(&self, partition: i32) -> Running {

@@ -283,6 +283,8 @@ pub enum Entry {
 pub struct Block {
     /// The machine's clock when ingest ended the round.
     pub written_at: Instant,
+    /// Among how many partitions of the changes log its writer shares the keys.
+    pub partitions: i32,
     /// Of the sources that lines speak of, the topology that the writer has not told this partition of the log before.
     pub topologies: Vec<Topology>,
     pub topic_partitions: Vec<(SourceIndex, TopicPartition)>,
@@ -293,8 +295,12 @@ pub struct Block {
 
 impl Block {
     /// Says that the gaps of topic-partitions are made good or do not matter. To be written to every partition of the log.
-    pub fn acknowledge(topic_partitions: Vec<(SourceIndex, TopicPartition)>, written_at: Instant) -> Block {
+    pub fn acknowledge(
+        topic_partitions: Vec<(SourceIndex, TopicPartition)>,
+        partitions: i32,
+        written_at: Instant,
+    ) -> Block {
         let entries = (0..topic_partitions.len()).map(|topic_partition| Entry::Acknowledge { topic_partition });
-        Block { written_at, entries: entries.collect(), topic_partitions, ..Block::default() }
+        Block { written_at, partitions, entries: entries.collect(), topic_partitions, ..Block::default() }
     }
 }

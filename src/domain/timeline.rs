@@ -254,10 +254,10 @@ impl Timeline {
         }
         if gap.cause == GapCause::Recreated {
             lane.last_offset = gap.found - 1;
-        }
-        let is_told = |known: &Gap| (known.cause, known.topic_id) == (gap.cause, gap.topic_id) && gap.topic_id != 0;
-        if known.as_ref().is_some_and(is_told) {
-            return false;
+            let of_topic = |known: Gap| known.cause == gap.cause && known.topic_id == gap.topic_id;
+            if gap.topic_id != 0 && known.is_some_and(of_topic) {
+                return false;
+            }
         }
         lane.halted = lane.halted.or(Some(None));
         true

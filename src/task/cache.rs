@@ -49,6 +49,12 @@ pub enum StateError<E: std::error::Error> {
     )]
     OtherSources { stored: Vec<String>, configured: Vec<String> },
     #[error(
+        "keys were shared among {written} partitions of the changes log, now it is {configured}: a key's changes would be \
+         looked for where they are not. Take the change back, or give the reconciliation a new name: it begins anew from what \
+         the sources' topics hold"
+    )]
+    OtherPartitions { written: i32, configured: i32 },
+    #[error(
         "input gap: offset {offset} of {topic}:{partition} was taken before, yet what stands there now was not: the topic \
          was deleted and created anew. Re-snapshot the table, then give the reconciliation a new name"
     )]

@@ -383,8 +383,9 @@ impl Ingest {
             }
         }
         let mut round = Round::default();
+        let partitions = self.blocks.len() as i32;
         for (partition, builder) in self.blocks.iter_mut().enumerate() {
-            let mut block = Block { written_at: now, ..std::mem::take(builder).block };
+            let mut block = Block { written_at: now, partitions, ..std::mem::take(builder).block };
             if block.entries.is_empty() {
                 continue;
             }

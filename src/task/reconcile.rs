@@ -172,6 +172,7 @@ impl<S: Store> Task<S> {
         if stored != configured {
             return Err(StateError::OtherSources { stored, configured });
         }
+        self.check_partitions(memory.partitions)?;
         self.layouts = Layouts::new(memory.layouts, &self.plan.catalog)?;
         self.timeline = Timeline::restore(
             &self.plan.sources,
@@ -194,6 +195,11 @@ impl<S: Store> Task<S> {
         let tally = |(rule, pending, open)| (rule, Tally { pending, open });
         self.tallies = memory.tallies.into_iter().map(tally).collect();
         Ok(())
+    }
+
+    fn check_partitions(&self, written: i32) -> Result<(), StateError<S::Error>> {
+        let configured = self.ownership.partitions;
+        if written == configured { Ok(()) } else { Err(StateError::OtherPartitions { written, configured }) }
     }
 
     /// The changes-log offset to apply next.
@@ -290,6 +296,7 @@ impl<S: Store> Task<S> {
             self.said = 0;
         }
         self.is_settling = true;
+        self.check_partitions(block.partitions)?;
         let mut out = self.outbox();
         let written_at = block.written_at;
         for topology in &block.topologies {
@@ -480,6 +487,7 @@ impl<S: Store> Task<S> {
         self.waiting.flush(&self.timeline, &mut batch, &self.layouts);
         let memory = TaskMemory {
             next_offset: self.next_offset,
+            partitions: self.ownership.partitions,
             fingerprint: self.fingerprint,
             said: self.said,
             rules: self.rules,

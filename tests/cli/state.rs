@@ -100,7 +100,7 @@ impl Yard {
         let ownership = Ownership { partition: 0, partitions: 2 };
         let mut task = Task::open(plan, ownership, store, Limits::memory(1 << 20)).expect("it opens");
         let topic_partitions = vec![(0, TopicPartition { topic: "shop.shop.orders".into(), partition: 3 })];
-        let block = Block { written_at: Instant(1), topic_partitions, entries, ..Block::default() };
+        let block = Block { written_at: Instant(1), partitions: 2, topic_partitions, entries, ..Block::default() };
         task.apply(next_offset - 1, block).expect("it is applied");
         task.flush().expect("it is written");
         assert_eq!(task.next_offset(), next_offset);

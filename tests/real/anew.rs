@@ -36,7 +36,9 @@ fn make_anew(stack: &Stack, shop: &Source) -> Result {
 /// A configuration, and a binary that has read some orders with it.
 fn begin(stack: &Stack, name: &str, folder: &std::path::Path) -> Result<(Source, Source, Shipped, Binary, Watch)> {
     let (shop, pay) = sources(stack, name)?;
-    let shipped = Shipped::read("evenkeel.yaml", name, &shop, &pay)?;
+    // So that the group hears soon of partitions that are added.
+    let refresh = ("topic.metadata.refresh.interval.ms".to_owned(), "1000".to_owned());
+    let shipped = Shipped::read("evenkeel.yaml", name, &shop, &pay)?.with_kafka(&[refresh]);
     let binary = shipped.binary(stack, folder)?;
     stack.start_source(&shop)?;
     stack.start_source(&pay)?;
@@ -140,14 +142,19 @@ fn real_retention_that_overtakes_the_reader_is_a_gap() {
     overtaken().expect("the stack works");
 }
 
-/// A source topic is given more partitions while it is read.
+fn widen(stack: &Stack, topic: &str, partitions: usize) -> Result {
+    let more = [NewPartitions::new(topic, partitions)];
+    tokio::runtime::Runtime::new()?.block_on(admin(stack)?.create_partitions(&more, &AdminOptions::new()))?;
+    Ok(())
+}
+
+/// A source topic is given more partitions while it is read. The changes log may not be.
 fn more_partitions() -> Result {
     let stack = super::stack();
     let folder = tempfile::tempdir()?;
     let (shop, pay, shipped, binary, mut watch) = begin(&stack, "wider", folder.path())?;
     let topic = shop.topic("orders");
-    let more = [NewPartitions::new(&topic, 6)];
-    tokio::runtime::Runtime::new()?.block_on(admin(&stack)?.create_partitions(&more, &AdminOptions::new()))?;
+    widen(&stack, &topic, 6)?;
     // Its producer looks for partitions as it starts.
     stack.stop_connector(&shop.prefix)?;
     stack.resume_connector(&shop.prefix)?;
@@ -157,7 +164,11 @@ fn more_partitions() -> Result {
     assert!(ends.len() == 6 && ends.values().all(|end| *end > 0), "every partition is used: {ends:?}");
     assert_eq!(watch.ever_opened().len(), 20, "{:?}", watch.events);
     assert_eq!(watch.notices, ["source_widened orders"], "once");
-    end(&stack, &binary, [&shop, &pay])
+    let changes = "evenkeel.wider.changes";
+    widen(&stack, changes, 3)?;
+    let failure = binary.failure();
+    assert!(failure.contains(&format!("topic {changes} has 3 partitions")), "{failure}");
+    [&shop, &pay].into_iter().try_for_each(|source| stack.remove_source(source))
 }
 
 #[test]

@@ -226,12 +226,6 @@ impl Binary {
         Ok(())
     }
 
-    /// Runs it until it ends, which must be with an error; gives the end of its log.
-    pub fn run_until_it_fails(&self) -> Result<String> {
-        self.service.start(self.command("run"))?;
-        Ok(self.failure())
-    }
-
     /// Waits until it ends by itself, which must be with an error; gives the end of its log.
     pub fn failure(&self) -> String {
         let ended = self.service.wait_ready(Duration::from_secs(60), || Ok(false));

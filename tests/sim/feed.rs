@@ -212,15 +212,20 @@ impl Sources for SimSources {
 
     fn written(&mut self, wait: bool) -> Result<Option<u64>, Fault> {
         let outside = &mut *self.outside.borrow_mut();
-        let once_in = outside.hazards.brokers * 8;
-        if outside.strikes(once_in) {
+        let is_stuck = outside.now < self.stuck_until;
+        let count = if wait {
+            self.flying.len()
+        } else if is_stuck {
+            0
+        } else if outside.strikes(outside.hazards.brokers * 8) {
+            // Some of them are written, then none for a while.
             outside.happened.stuck += 1;
             self.stuck_until = outside.now + outside.dice.between(SECOND, 8 * SECOND);
-        }
-        let count = match wait || outside.now >= self.stuck_until && outside.dice.once_in(2) {
-            true => self.flying.len(),
-            false if outside.now < self.stuck_until => 0,
-            false => outside.dice.below(3) as usize,
+            outside.dice.below(self.flying.len() as u64 + 1) as usize
+        } else if outside.dice.once_in(2) {
+            self.flying.len()
+        } else {
+            outside.dice.below(3) as usize
         };
         for _ in 0..count.min(self.flying.len()) {
             let next = self.flying.pop_front().expect("there are so many");

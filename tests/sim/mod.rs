@@ -32,7 +32,7 @@ use self::search::{Cuts, Scenario};
 use self::world::{BEGIN, Micros, SECOND, World};
 use crate::support::dice::Dice;
 
-const SEEDS: u64 = 9_000;
+const SEEDS: u64 = 10_000;
 
 #[test]
 fn sim_says_what_the_oracle_says() {

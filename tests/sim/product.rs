@@ -311,7 +311,7 @@ impl Product {
         let topics = outside.group.topics.iter();
         let all: Vec<_> = topics.filter_map(|(source, id)| Some(((*source)?, id.clone()))).collect();
         let lines: Vec<Line> = (0..all.len()).map(|lane| Line::Acknowledge { lane }).collect();
-        let block = Block::acknowledge(all, Instant(outside.now));
+        let block = Block::acknowledge(all, outside.log.len() as i32, Instant(outside.now));
         let bytes = block::encode(&block, &outside.plans[0].catalog);
         for log in &mut outside.log {
             log.blocks.push(Logged { bytes: bytes.clone(), lines: lines.clone() });

@@ -275,6 +275,7 @@ impl<'s> Driver<'s> {
         Block {
             // A story has no clock that its source times could be ahead of.
             written_at: Instant::MAX,
+            partitions: Ownership::WHOLE.partitions,
             topologies: indexes
                 .clone()
                 .map(|source| Topology {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Limits, Task};
+use super::{Limits, StateError, Task};
 use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{
     Block, Change, Entry, GapCause, Key, Mark, Operation, Origin, Position, Proof, SourceTopic, TopicPartition,
@@ -61,6 +61,7 @@ pub fn block(entries: Vec<Entry>) -> Block {
     };
     Block {
         written_at: Instant::MAX,
+        partitions: 1,
         topologies: vec![topology(0, "orders"), topology(1, "payments")],
         topic_partitions: vec![(0, lane("orders")), (1, lane("payments"))],
         origins: vec![Origin::Lsn],
@@ -181,4 +182,21 @@ fn a_topic_that_was_created_anew_is_told_by_its_id() {
     assert_eq!(apply(1, vec![mark(1, 80)]), [], "a member that is behind");
     assert_eq!(task.settled(), Some(Instant(50)), "its promises are not believed");
     assert_eq!(task.counts().changes, 49 + 10, "what came since was taken");
+}
+
+/// Whoever shares keys among another number of partitions would look for a key's changes where they are not.
+#[test]
+fn another_number_of_partitions_is_refused() {
+    let plan = Arc::new(plan());
+    let limits = Limits { memory_bytes: 1 << 20, step: 512 };
+    let wider = Ownership { partition: 0, partitions: 2 };
+    let mut task =
+        Task::open(Arc::clone(&plan), Ownership::WHOLE, MemoryStore::default(), limits).expect("it is empty");
+    let block = |partitions| Block { partitions, ..block(vec![mark(0, 1), mark(1, 1)]) };
+    task.apply(0, block(1)).expect("it is one of its own");
+    let refused = task.apply(1, block(2));
+    assert!(matches!(refused, Err(StateError::OtherPartitions { written: 2, configured: 1 })), "{refused:?}");
+    task.flush().expect("a store in memory does not fail");
+    let refused = Task::open(plan, wider, task.store().clone(), limits).map(drop);
+    assert!(matches!(refused, Err(StateError::OtherPartitions { written: 1, configured: 2 })), "{refused:?}");
 }

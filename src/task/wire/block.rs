@@ -36,6 +36,7 @@ pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
     writer.bytes.extend_from_slice(MAGIC);
     writer.byte(VERSION);
     writer.instant(block.written_at);
+    writer.unsigned(u64::from(block.partitions.unsigned_abs()));
     let mut used: Vec<SourceIndex> = block.topologies.iter().map(|topology| topology.source).collect();
     used.extend(block.topic_partitions.iter().map(|(source, _)| *source));
     used.sort_unstable();
@@ -240,7 +241,8 @@ pub fn fingerprint(bytes: &[u8]) -> u64 {
 pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Block, WireError> {
     let mut reader = Reader::new(WHAT, bytes);
     reader.head(MAGIC, VERSION)?;
-    let mut block = Block { written_at: reader.instant()?, ..Block::default() };
+    let (written_at, partitions) = (reader.instant()?, read_partition(&mut reader)?);
+    let mut block = Block { written_at, partitions, ..Block::default() };
     let maps = reader.list(|reader| read_source(reader, catalog))?;
     for _ in 0..reader.length()? {
         let local: usize = reader.narrow()?;
@@ -326,7 +328,7 @@ pub(super) fn read_column(reader: &mut Reader<'_>) -> Result<Column, WireError> 
     Ok(Column { name: reader.text()?.to_owned(), ty: read_type(reader)? })
 }
 
-fn read_partition(reader: &mut Reader<'_>) -> Result<i32, WireError> {
+pub(super) fn read_partition(reader: &mut Reader<'_>) -> Result<i32, WireError> {
     let partition: u32 = reader.narrow()?;
     i32::try_from(partition).map_err(|_| reader.damaged("a partition is out of range"))
 }

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use super::block::{
-    DELETE, Last, SourceMap, UPSERT, read_change, read_column, read_gap, read_origin, read_proof, read_topics,
-    write_change, write_column, write_gap, write_origin, write_proof, write_topics,
+    DELETE, Last, SourceMap, UPSERT, read_change, read_column, read_gap, read_origin, read_partition, read_proof,
+    read_topics, write_change, write_column, write_gap, write_origin, write_proof, write_topics,
 };
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
@@ -216,6 +216,8 @@ fn read_episode(reader: &mut Reader<'_>) -> Result<Episode, WireError> {
 pub struct TaskMemory {
     /// The changes-log offset to read next.
     pub next_offset: i64,
+    /// Among how many partitions of the changes log keys are shared.
+    pub partitions: i32,
     /// Tells the bytes of the block before it from another's, where they were known.
     pub fingerprint: Option<u64>,
     /// How many records that block has caused already: it was applied in part.
@@ -251,6 +253,7 @@ pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
     writer.bytes.extend_from_slice(MAGIC);
     writer.byte(VERSION);
     writer.signed(memory.next_offset);
+    writer.unsigned(u64::from(memory.partitions.unsigned_abs()));
     writer.option(memory.fingerprint, Writer::fixed);
     writer.unsigned(u64::from(memory.said));
     writer.fixed(memory.rules);
@@ -301,6 +304,7 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
     let mut reader = Reader::new(TASK_MEMORY, bytes);
     reader.head(MAGIC, VERSION)?;
     let next_offset = reader.signed()?;
+    let partitions = read_partition(&mut reader)?;
     let fingerprint = reader.option(Reader::fixed)?;
     let said = reader.narrow()?;
     let rules = reader.fixed()?;
@@ -329,6 +333,7 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
     reader.end()?;
     Ok(TaskMemory {
         next_offset,
+        partitions,
         fingerprint,
         said,
         rules,

@@ -89,6 +89,7 @@ fn block() -> Block {
     };
     Block {
         written_at: Instant(7),
+        partitions: 6,
         topologies: vec![Topology { source: 1, topics: vec![topic("pay.pay.payments", 3)] }],
         topic_partitions: vec![(0, lane("shop.shop.orders", 3)), (1, lane("pay.pay.payments", 2))],
         origins: vec![Origin::None, Origin::Lsn, Origin::Gtid("0-1-".into()), Origin::Binlog("mysql-bin.".into())],
@@ -161,6 +162,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
     let place = Place { epoch: 1, position: Position { transaction: 2, row: 3 } };
     TaskMemory {
         next_offset: 17,
+        partitions: 6,
         fingerprint: Some(u64::MAX),
         said: 33,
         rules: 18,
