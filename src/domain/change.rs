@@ -40,18 +40,34 @@ pub struct Position {
     pub row: u64,
 }
 
-/// Whose run of a connector wrote an event, and whose positions it tells: the lower half is a hash of Debezium's `runId`
-/// header, new at each start, or 0 where that is unknown; the upper half is the [`Origin::family`] of its position.
-pub type RunId = u64;
-
-/// The family of a run's positions.
-pub fn family_of(run: RunId) -> u32 {
-    (run >> 32) as u32
+/// Whose run of a connector wrote an event, and whose positions it tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RunId {
+    /// Of Debezium's `runId`, new at each start: its first eight bytes where it is a UUID of version 7 (RFC 9562), else a hash
+    /// that has another version where they have theirs; 0 where it is unknown.
+    pub number: u64,
+    /// The [`Origin::family`] of its positions.
+    pub family: u32,
 }
 
-/// True where two events are surely of one run of their connector, which sends nothing twice.
-pub fn is_same_run(left: RunId, right: RunId) -> bool {
-    left as u32 == right as u32 && left as u32 != 0
+impl RunId {
+    /// True where two events are surely of one run of their connector, which sends nothing twice.
+    pub fn is_same_start(self, other: RunId) -> bool {
+        self.number == other.number && self.number != 0
+    }
+
+    /// True where this run surely began before another: a UUID of version 7 begins with the moment.
+    pub fn began_before(self, other: RunId) -> bool {
+        self.began_ms().zip(other.began_ms()).is_some_and(|(this, other)| this < other)
+    }
+
+    /// When it began, by the clock of its Kafka Connect worker, milliseconds since the epoch.
+    fn began_ms(self) -> Option<u64> {
+        (self.number & RunId::VERSION == 0x7000).then_some(self.number >> 16)
+    }
+
+    /// Where a UUID's first eight bytes have its version.
+    pub const VERSION: u64 = 0xF000;
 }
 
 /// Hash of the source transaction's id; 0 where the event belongs to none (snapshot rows).

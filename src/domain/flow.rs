@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use super::change::{Position, RunId, family_of};
+use super::change::{Position, RunId};
 use super::instant::Instant;
 
 /// A position within its epoch: a failover or a restore may begin positions anew.
@@ -72,19 +72,34 @@ impl Flow {
     /// Where something stands that was told in a topic-partition which has come to epoch `own`. It is news where nothing
     /// tells that it was sent before.
     pub fn place_of(&self, told: Told, own: u32, is_news: bool) -> Place {
-        let Told { run, position, time, .. } = told;
+        let Told { run, position, .. } = told;
         if let Some((_, epoch)) = self.runs.iter().find(|(known, _)| *known == run) {
             return Place { epoch: *epoch, position };
         }
+        let (earliest, latest) = self.epochs_around(run);
+        let epoch = self.epoch_of(told, own, is_news).clamp(earliest.min(latest), latest);
+        Place { epoch, position }
+    }
+
+    /// Of which epochs a run can be: no earlier than those that began before it, no later than those that began after.
+    fn epochs_around(&self, run: RunId) -> (u32, u32) {
+        let before = self.runs.iter().filter(|(known, _)| known.began_before(run)).map(|(_, epoch)| *epoch);
+        let after = self.runs.iter().filter(|(known, _)| run.began_before(*known)).map(|(_, epoch)| *epoch);
+        (before.max().unwrap_or(0), after.min().unwrap_or(u32::MAX))
+    }
+
+    /// Of which epoch a run is, by what it tells.
+    fn epoch_of(&self, told: Told, own: u32, is_news: bool) -> u32 {
+        let Told { run, position, time, .. } = told;
         let oldest = self.runs.iter().map(|(_, epoch)| *epoch).min().unwrap_or(FIRST);
         let proved = self.proved_before(time).max(told.exact.and_then(|around| around.before));
         let proved = proved.unwrap_or_default().max(Place { epoch: oldest, ..Place::default() });
         let place = Place { epoch: proved.epoch.max(own), position };
         if let Some(epoch) = self.epoch_before(told, place) {
-            return Place { epoch, position };
+            return epoch;
         }
-        let is_kin = |(known, _): &&(RunId, u32)| family_of(*known) == family_of(run);
-        let epoch = match is_news {
+        let is_kin = |(known, _): &&(RunId, u32)| known.family == run.family;
+        match is_news {
             true if self.runs.iter().any(|known| known.1 == place.epoch && !is_kin(&known)) => place.epoch + 1,
             true if place < proved => place.epoch + 1,
             true => place.epoch,
@@ -92,8 +107,7 @@ impl Flow {
                 let kin = self.runs.iter().filter(is_kin).map(|(_, epoch)| *epoch);
                 kin.filter(|epoch| *epoch <= place.epoch).max().unwrap_or(place.epoch)
             }
-        };
-        Place { epoch, position }
+        }
     }
 
     /// A topic-partition that is ahead may have told of a failover first. What tells of a time before one that was proved
@@ -103,8 +117,7 @@ impl Flow {
     fn epoch_before(&self, told: Told, place: Place) -> Option<u32> {
         let index = self.proofs.partition_point(|(_, instant)| *instant <= told.time);
         let proved = self.proofs.get(index).map(|(known, _)| *known).filter(|known| {
-            let is_other =
-                |(run, epoch): &(RunId, u32)| *epoch == known.epoch && family_of(*run) != family_of(told.run);
+            let is_other = |(run, epoch): &(RunId, u32)| *epoch == known.epoch && run.family != told.run.family;
             told.exact.is_some() && place >= *known || self.runs.iter().any(is_other)
         });
         let taken = told.exact.and_then(|around| around.after).filter(|taken| place >= *taken);
@@ -124,7 +137,7 @@ impl Flow {
 
     /// True where positions of the run's family have been seen.
     pub fn knows_family(&self, run: RunId) -> bool {
-        self.runs.iter().any(|(known, _)| family_of(*known) == family_of(run))
+        self.runs.iter().any(|(known, _)| known.family == run.family)
     }
 
     /// Learns of which epoch a run is. True where that is a new one.
@@ -214,8 +227,9 @@ mod tests {
     }
 
     /// What a run of a connector tells of a time: its family, the run's own number, a transaction.
-    fn told(family: u64, run: u64, transaction: u64, time: i64) -> Told {
-        Told { run: family << 32 | run, position: place(transaction).position, time: Instant(time), exact: None }
+    fn told(family: u32, number: u64, transaction: u64, time: i64) -> Told {
+        let run = RunId { number, family };
+        Told { run, position: place(transaction).position, time: Instant(time), exact: None }
     }
 
     /// A restart keeps its epoch; another family begins one, which its other runs share.
@@ -235,7 +249,8 @@ mod tests {
         assert_eq!(epoch(told(1, 9, 60, 11), FIRST + 1, false), FIRST, "what was sent before is sent again");
         assert_eq!(epoch(told(2, 9, 91, 21), FIRST + 1, true), FIRST + 1);
         assert_eq!(epoch(told(3, 9, 91, 21), FIRST + 1, true), FIRST + 2);
-        assert!(flow.knows_family(1 << 32) && !flow.knows_family(3 << 32));
+        let family = |family| RunId { number: 0, family };
+        assert!(flow.knows_family(family(1)) && !flow.knows_family(family(3)));
     }
 
     /// Positions that fall begin an epoch if nothing like it was heard of at that time.
@@ -255,6 +270,24 @@ mod tests {
         assert_eq!(epoch(told(1, 9, 55, 12), FIRST + 1), FIRST + 1, "one that is not");
         flow.forget_below(Place { epoch: FIRST + 1, ..place(20) });
         assert_eq!(flow.place_of(told(1, 10, 25, 12), FIRST, true).epoch, FIRST + 1, "one that was added since");
+    }
+
+    /// Whatever else it tells: clocks may be set back, and positions fall by less than is in flight.
+    #[test]
+    fn a_run_is_of_no_epoch_that_ended_before_it_nor_of_one_that_began_after() {
+        let run = |second: u64| told(1, (second * 1000) << 16 | 0x7000, 0, 0).run;
+        let mut flow = Flow::default();
+        flow.learn(run(10), FIRST);
+        flow.learn(run(30), FIRST + 1);
+        flow.prove(Place { epoch: FIRST + 1, ..place(20) }, Instant(100));
+        let epoch = |second, transaction, time| {
+            let exact = Some(Around::default());
+            flow.place_of(Told { run: run(second), exact, ..told(1, 0, transaction, time) }, 0, true).epoch
+        };
+        assert_eq!(epoch(40, 50, 90), FIRST + 1, "the database's clock was set back");
+        assert_eq!(epoch(5, 50, 110), FIRST, "a topic-partition that is behind tells of a time that lay ahead");
+        assert_eq!(epoch(20, 50, 90), FIRST);
+        assert_eq!(epoch(50, 10, 110), FIRST + 2);
     }
 
     /// Whoever begins to read a history with a failover in it may hear of what came after it first.

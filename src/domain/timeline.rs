@@ -21,8 +21,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::change::{
-    Change, Gap, GapCause, Mark, RunId, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology, family_of,
-    is_same_run,
+    Change, Gap, GapCause, Mark, RunId, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology,
 };
 use super::flow::{Around, Flow, Place, Told};
 use super::instant::Instant;
@@ -204,7 +203,7 @@ impl Timeline {
             place: Place::default(),
             shared: VecDeque::new(),
             latest: Instant::MIN,
-            last_run: 0,
+            last_run: RunId::default(),
             mark: None,
             proved: Place::default(),
             baseline: None,
@@ -293,10 +292,10 @@ impl Timeline {
         let mut admission = if is_ahead { Admission::Ahead } else { Admission::Taken };
         if let Some(position) = change.position {
             let told = Told { run: change.run, position, time: change.source_time, exact };
-            let other_family = lane.last_run != 0 && family_of(change.run) != family_of(lane.last_run);
+            let other_family = lane.last_run != RunId::default() && change.run.family != lane.last_run.family;
             // What was sent before is no later than the latest; and within one run nothing is sent twice.
             let is_news = change.source_time > lane.latest
-                || other_family && (is_same_run(change.run, lane.last_run) || !flow.knows_family(change.run));
+                || other_family && (change.run.is_same_start(lane.last_run) || !flow.knows_family(change.run));
             let mut place = flow.place_of(told, lane.place.max(lane.proved).epoch, is_news);
             if place < lane.place && is_news {
                 place.epoch = lane.place.epoch + 1;
@@ -337,7 +336,7 @@ impl Timeline {
             return false;
         }
         let mut is_new_epoch = false;
-        let run = mark.proof.map_or(0, |proof| proof.run);
+        let run = mark.proof.map_or(RunId::default(), |proof| proof.run);
         let exact = self.committed_around(lane_index, run, mark.time.next());
         let lane = &mut self.lanes[lane_index];
         if let Some(proof) = mark.proof {

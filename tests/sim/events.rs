@@ -34,7 +34,8 @@ pub fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, off
                 position: (0, 0),
                 ordinal: 0,
             };
-            let change = Change { position: None, transaction: 0, ..change(&edit, database, 0, 1, offset) };
+            let change =
+                Change { position: None, transaction: 0, ..change(&edit, database, 0, RunId::default(), offset) };
             Reading::Change(Decoded {
                 change: change.into(),
                 origin: Origin::None,
@@ -85,16 +86,16 @@ fn origin(database: usize, transaction: &Transaction) -> Origin {
 }
 
 fn run_id(run: u64, origin: &Origin) -> RunId {
-    run | RunId::from(origin.family()) << 32
+    RunId { number: run << 16 | 0x7000, family: origin.family() }
 }
 
-/// The connector's own number of a run.
+/// The connector's own number of a run: the later, the greater, as Debezium's are.
 pub fn run_of(run: RunId) -> u64 {
-    run & 0xFFFF_FFFF
+    run.number >> 16
 }
 
 /// Lines have no before image; payments have a whole one; an order's key is its primary key.
-fn change(edit: &Edit, database: usize, transaction: u64, run: u64, offset: i64) -> Change {
+fn change(edit: &Edit, database: usize, transaction: u64, run: RunId, offset: i64) -> Change {
     let [before, after] = edit.keys().map(|key| key.map(|key| Key(key.to_string().into())));
     let (key, key_before) = match (edit.table, edit.after.is_some()) {
         (LINES, true) => (after, None),

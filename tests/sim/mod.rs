@@ -45,11 +45,25 @@ fn sim_says_what_the_oracle_says() {
     println!("{seeds} seeds: {sums:?}");
     // A simulation in which nothing happens proves nothing.
     let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, .. } = sums;
-    let Sums { epochs, held, grown, faults, .. } = sums;
+    let Sums { epochs, held, grown, clocks, faults, .. } = sums;
     let Happened { crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck } = faults;
     let happened = [
-        [transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, epochs, held, grown]
-            .as_slice(),
+        [
+            transactions,
+            said,
+            open,
+            late,
+            repeated,
+            replayed,
+            stalls,
+            disturbances,
+            turns,
+            epochs,
+            held,
+            grown,
+            clocks,
+        ]
+        .as_slice(),
         &[crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck],
     ]
     .concat();
@@ -80,6 +94,8 @@ struct Sums {
     held: u64,
     /// Partitions that were added.
     grown: u64,
+    /// Clocks that were set.
+    clocks: u64,
     faults: Happened,
 }
 
@@ -97,6 +113,7 @@ impl Sums {
         self.epochs += other.epochs;
         self.held += other.held;
         self.grown += other.grown;
+        self.clocks += other.clocks;
         self.faults.add(&other.faults);
     }
 }
@@ -133,7 +150,7 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
     let blind = dice.once_in(3).then(|| {
         let lane = dice.below(PARTITIONS.iter().sum::<i32>() as u64) as usize;
         // Often while a database fails over: then others hear of the new positions first.
-        let failovers: Vec<_> = world.databases.iter().filter_map(|database| database.failover).collect();
+        let failovers: Vec<_> = world.databases.iter().filter_map(|database| Some(database.failover?.at)).collect();
         let from = match failovers.as_slice() {
             [] => BEGIN + dice.between(5, 50) * SECOND,
             some => dice.pick(some) - dice.between(0, 6) * SECOND,
@@ -242,6 +259,7 @@ fn compare(
         disturbances: product.disturbances,
         stalls: product.stalls(),
         grown: product.grown,
+        clocks: world.databases.iter().filter(|database| database.clock_step.is_some()).count() as u64,
         faults: product.outside().happened,
         ..Sums::default()
     };

@@ -220,7 +220,7 @@ impl Oracle<'_> {
         let each = self.world.databases.iter().enumerate();
         let each = each.flat_map(|(database, of)| of.log.iter().enumerate().map(move |one| (database, one)));
         for (database, (index, transaction)) in each {
-            if from.is_some_and(|from| transaction.commit <= from) || transaction.commit > to {
+            if from.is_some_and(|from| transaction.stands <= from) || transaction.stands > to {
                 continue;
             }
             for (number, edit) in transaction.edits.iter().enumerate() {
@@ -323,8 +323,10 @@ impl Oracle<'_> {
         let (table, id, before, after, time, position) = match record {
             Record::Edit { transaction, edit, .. } => {
                 let (_, change) = self.edit(lane, transaction, edit);
-                let Transaction { commit, domain, .. } = self.world.databases[database].log[transaction];
-                verdict.lifted |= !late && (at > commit || at < change.time || (database == 0 && at != commit));
+                let Transaction { stands, domain, .. } = self.world.databases[database].log[transaction];
+                // Where a clock was set back, what was told before may not have been heard of.
+                let is_exact = database == 0 && self.world.databases[database].clock_step.is_none();
+                verdict.lifted |= !late && (at > stands || at < change.time || is_exact && at != stands);
                 let (number, row) = change.position;
                 let position = match database {
                     0 => format!("{:X}/{:X}", row >> 32, row & 0xFFFF_FFFF),
@@ -386,7 +388,7 @@ impl Oracle<'_> {
                 let mine = edit.keys().into_iter().flatten().any(|key| (self.partition_of)(key) == self.partition);
                 let here = self.delivery.lane_of(edit.table, edit.id) == lane;
                 let lost = self.delivery.lost.contains(&(database, index, number));
-                if transaction.commit <= time
+                if transaction.stands <= time
                     && mine
                     && !lost
                     && here

@@ -202,7 +202,7 @@ impl Product {
     /// of the log hear of the database once before processes fail.
     fn is_warm(&self) -> bool {
         let outside = self.outside();
-        let is_to_come = outside.world.borrow().databases[1].failover.is_some();
+        let is_to_come = outside.world.borrow().databases[1].failover.is_some_and(|failover| !failover.moves);
         let has_heard =
             |log: &Log| log.blocks.iter().flat_map(|block| &block.lines).any(|line| line.is_proof_of_payments());
         !is_to_come || outside.log.iter().all(has_heard)

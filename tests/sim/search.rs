@@ -23,11 +23,12 @@ pub struct Scenario<'s> {
 type Cut = (&'static str, fn(&mut Scenario<'_>));
 
 /// What may be left out of a scenario.
-const CUTS: [Cut; 17] = [
+const CUTS: [Cut; 18] = [
     ("late-half", |scenario| scenario.world.quiet_from -= (scenario.world.quiet_from - BEGIN) / 2),
     ("late-quarter", |scenario| scenario.world.quiet_from -= (scenario.world.quiet_from - BEGIN) / 4),
     ("orders", |scenario| scenario.world.have_orders(1)),
     ("failovers", |scenario| scenario.world.databases.iter_mut().for_each(|database| database.failover = None)),
+    ("clocks", |scenario| scenario.world.databases.iter_mut().for_each(|database| database.clock_step = None)),
     ("stall", |scenario| scenario.trouble.stall = None),
     ("blind", |scenario| scenario.trouble.blind = None),
     ("connectors", |scenario| scenario.trouble.crashes = 0),

@@ -76,12 +76,23 @@ pub struct Transaction {
     pub edits: Vec<Edit>,
     /// The heartbeat table's row, where this is a heartbeat: the database's clock at the statement.
     pub heartbeat: Option<Micros>,
+    /// A promise of this instant or a later one is a promise of it: the commit by the database's clock, or what was told
+    /// before where that was set back.
+    pub stands: Micros,
     /// Where it begins, in commit order.
     pub begin: (u64, u64),
     /// How many failovers came before it: each begins positions anew.
     pub epoch: u32,
     /// The GTID domain.
     pub domain: u32,
+}
+
+/// A restore from a backup, or a move to another server.
+#[derive(Clone, Copy, Debug)]
+pub struct Failover {
+    pub at: Micros,
+    /// True where positions go on in another GTID domain, not lower in the same.
+    pub moves: bool,
 }
 
 /// One database.
@@ -94,13 +105,38 @@ pub struct Database {
     next_heartbeat: Micros,
     /// When it is restored from a backup or moved to another server, and begins its positions anew. Not more than once:
     /// where a topic-partition hears nothing of the time between two failovers, what others hear of it comes too late.
-    pub failover: Option<Micros>,
+    pub failover: Option<Failover>,
+    /// When its clock is set, and by how much. Not beside a failover: positions that fall while the clock does are taken for
+    /// what was sent before.
+    pub clock_step: Option<(Micros, Micros)>,
+    /// What was told of the time so far.
+    stands: Micros,
+    /// When the clock was last read for a heartbeat.
+    beaten: Micros,
     /// Statements began no earlier.
     began: Micros,
     epoch: u32,
     domain: u32,
     /// The number of the last transaction.
     number: u64,
+}
+
+impl Database {
+    /// What its clock says at a moment.
+    fn told(&self, moment: Micros) -> Micros {
+        moment + self.clock_step.filter(|(at, _)| moment >= *at).map_or(0, |(_, by)| by)
+    }
+
+    fn commit(&mut self, transaction: Transaction) {
+        self.number = transaction.number;
+        self.stands = self.stands.max(self.told(transaction.commit));
+        self.log.push(Transaction { epoch: self.epoch, domain: self.domain, stands: self.stands, ..transaction });
+    }
+}
+
+/// One that changes nothing, at its place.
+fn transaction(number: u64, commit: Micros, begin: (u64, u64)) -> Transaction {
+    Transaction { number, commit, edits: Vec::new(), heartbeat: None, stands: 0, begin, epoch: 0, domain: 0 }
 }
 
 pub struct World {
@@ -116,23 +152,34 @@ pub struct World {
 
 impl World {
     pub fn new(dice: &mut Dice) -> World {
-        let mut database = |earliest| Database {
+        let grain = dice.pick(&[1, 1_000, SECOND / 2]);
+        let mut database = |index| Database {
             log: Vec::new(),
             snapshot: Vec::new(),
             next_commit: BEGIN,
             next_heartbeat: BEGIN,
-            failover: dice.once_in(4).then(|| BEGIN + dice.between(earliest, 50) * SECOND + 1),
+            failover: dice.once_in(4).then(|| {
+                let moves = index == 1 && dice.once_in(2);
+                let earliest = if index == 0 || moves { 10 } else { 25 };
+                Failover { at: BEGIN + dice.between(earliest, 50) * SECOND + 1, moves }
+            }),
+            clock_step: dice.once_in(4).then(|| {
+                let by = dice.between(1, 8 * SECOND / grain) * grain;
+                (BEGIN + dice.between(5, 50) * SECOND, if dice.once_in(2) { by } else { -by })
+            }),
+            stands: Micros::MIN,
+            beaten: Micros::MIN,
             began: BEGIN - 15 * SECOND,
             epoch: 0,
             domain: 0,
             number: NUMBERS[0],
         };
         let mut world = World {
-            databases: [database(10), database(25)],
+            databases: [database(0), database(1)],
             rows: BTreeMap::new(),
             orders: dice.between(2, 7),
             next_id: 100,
-            grain: dice.pick(&[1, 1_000, SECOND / 2]),
+            grain,
             quiet_from: BEGIN + dice.between(20, 60) * SECOND,
         };
         for _ in 0..dice.below(8) {
@@ -143,6 +190,7 @@ impl World {
             }
         }
         for database in &mut world.databases {
+            database.clock_step = database.clock_step.filter(|_| database.failover.is_none());
             database.next_commit += dice.between(1, 1 + SECOND / world.grain) * world.grain;
             database.next_heartbeat += dice.between(1, SECOND);
         }
@@ -158,8 +206,8 @@ impl World {
                     break;
                 }
                 let failover = self.databases[database].failover;
-                if let Some(at) = failover.filter(|at| *at <= next_commit.min(next_heartbeat)) {
-                    self.fail_over(dice, database, at);
+                if let Some(failover) = failover.filter(|failover| failover.at <= next_commit.min(next_heartbeat)) {
+                    self.fail_over(dice, database, failover);
                     continue;
                 }
                 if next_heartbeat <= next_commit {
@@ -173,13 +221,13 @@ impl World {
 
     /// Everything that was committed is there, but nothing is committed for a while, and positions begin anew: lower, or
     /// in another domain.
-    fn fail_over(&mut self, dice: &mut Dice, index: usize, at: Micros) {
+    fn fail_over(&mut self, dice: &mut Dice, index: usize, Failover { at, moves }: Failover) {
         let outage = dice.between(1, 6 * SECOND / self.grain) * self.grain;
         let database = &mut self.databases[index];
         database.failover = None;
         database.began = at;
         database.epoch += 1;
-        if index == 1 && dice.once_in(2) {
+        if moves {
             database.domain += 1;
             database.number = (database.number + dice.below(100)).saturating_sub(50);
         } else {
@@ -193,15 +241,14 @@ impl World {
         let number = self.databases[database].number + 1;
         let begin = begin_of(database, number);
         let before = self.databases[database].log.last().map_or(0, |transaction| transaction.commit);
-        let told = self.databases[database].log.iter().filter_map(|transaction| transaction.heartbeat).next_back();
         // The clock is read before the commit, at times in the very instant of the commit before.
         let database = &mut self.databases[database];
-        let may_meet = before < commit && before > database.began && told.is_none_or(|told| told < before);
+        let may_meet = before < commit && before > database.began && database.beaten < before;
         let clock = if may_meet && dice.once_in(2) { before } else { commit - dice.between(1, 20) };
-        let heartbeat = Some(clock.max(database.began + 1));
-        database.number = number;
-        let (epoch, domain) = (database.epoch, database.domain);
-        database.log.push(Transaction { number, commit, edits: Vec::new(), heartbeat, begin, epoch, domain });
+        database.beaten = clock.max(database.began + 1);
+        let heartbeat = database.told(database.beaten);
+        database.commit(Transaction { heartbeat: Some(heartbeat), ..transaction(number, commit, begin) });
+        database.stands = database.stands.max(heartbeat + 1);
         database.next_heartbeat += dice.between(SECOND / 2, 2 * SECOND);
         database.next_commit = commit.max(database.next_commit);
     }
@@ -224,7 +271,7 @@ impl World {
         let mut times: Vec<Micros> = edits.iter().map(statement).collect();
         times.sort_unstable();
         for (index, (edit, statement)) in edits.iter_mut().zip(times).enumerate() {
-            edit.time = if database == 0 { commit } else { statement };
+            edit.time = self.databases[database].told(if database == 0 { commit } else { statement });
             edit.ordinal = index as u32 + 1;
             let row = if copied { 1 } else { 1 + index as u64 };
             edit.position = if database == 0 { (begin.0, number * 1000 + row) } else { begin };
@@ -232,9 +279,7 @@ impl World {
         let gap = if dice.once_in(6) { 0 } else { dice.between(1, 2 * SECOND / grain) * grain };
         let database = &mut self.databases[database];
         if !edits.is_empty() {
-            database.number = number;
-            let (epoch, domain) = (database.epoch, database.domain);
-            database.log.push(Transaction { number, commit, edits, heartbeat: None, begin, epoch, domain });
+            database.commit(Transaction { edits, ..transaction(number, commit, begin) });
         }
         database.next_commit = commit + if database.next_commit > self.quiet_from { 3600 * SECOND } else { gap };
         database.next_heartbeat = database.next_heartbeat.max(commit);

@@ -58,9 +58,13 @@ pub struct Heartbeat {
 /// The header that tells a connector's runs apart, new at each start (Debezium's `extended.headers.enabled`).
 pub const RUN_HEADER: &str = "__debezium.context.runId";
 
-/// A run as a number, its positions' family left out; 0 where the event has no such header.
-pub fn run_of(header: Option<&[u8]>) -> RunId {
-    header.map_or(0, |header| (fnv1a(header) & 0xFFFF_FFFF).max(1))
+/// The number of an event's [`RunId`]; 0 where it has no such header.
+pub fn run_of(header: Option<&[u8]>) -> u64 {
+    let Some(header) = header else { return 0 };
+    match uuid::Uuid::try_parse_ascii(header.trim_ascii()) {
+        Ok(uuid) if uuid.get_version_num() == 7 => uuid.as_u64_pair().0,
+        _ => (fnv1a(header) & !RunId::VERSION).max(1),
+    }
 }
 
 /// Decodes the events of one source. Remembers the last schema seen, so that equal ones are parsed once.
@@ -75,7 +79,7 @@ impl Decoder {
 
     /// Decodes a record's value; `None` is a tombstone. `topic_partition`, `origin` and `offset` of the change are
     /// left for the caller.
-    pub fn decode(&mut self, shape: &SourceShape, value: Option<&[u8]>, run: RunId) -> Result<Event, Refusal> {
+    pub fn decode(&mut self, shape: &SourceShape, value: Option<&[u8]>, run: u64) -> Result<Event, Refusal> {
         let Some(bytes) = value else { return Ok(Event::Nothing) };
         let Payload { schema, envelope } = envelope::parse(bytes, shape.shows_all())?;
         let schema = match schema {
@@ -111,7 +115,7 @@ impl Decoder {
         &mut self,
         shape: &SourceShape,
         value: Option<&[u8]>,
-        run: RunId,
+        run: u64,
     ) -> Result<Option<Heartbeat>, Refusal> {
         let Event::Change(decoded) = self.decode(shape, value, run)? else { return Ok(None) };
         let (true, Operation::Upsert { columns, .. }) = (decoded.streamed, &decoded.change.operation) else {
@@ -158,7 +162,7 @@ struct Decided {
     key_before: Option<Key>,
 }
 
-fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: RunId) -> Result<Decoded, Refusal> {
+fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: u64) -> Result<Decoded, Refusal> {
     let source = &envelope.source;
     let source_time = match (source.ts_us, source.ts_ms) {
         (Some(micros), _) => Instant(micros),
@@ -177,7 +181,7 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: R
         position: stand.position.filter(|_| streamed),
         fingerprint: fingerprint(shape, source, &decided.operation),
         origin: 0,
-        run: (run & 0xFFFF_FFFF) | RunId::from(stand.origin.family()) << 32,
+        run: RunId { number: run, family: stand.origin.family() },
         transaction: if streamed { stand.transaction } else { 0 },
         key: decided.key,
         key_before: decided.key_before,

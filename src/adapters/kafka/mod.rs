@@ -62,7 +62,8 @@ impl KafkaFailure {
     }
 }
 
-/// True for errors that librdkafka itself recovers from.
+/// True for errors that librdkafka itself recovers from, and for those of brokers that Kafka's own clients try again after
+/// (`org.apache.kafka.common.errors.RetriableException`).
 pub fn passing(error: &KafkaError) -> bool {
     use rdkafka::types::RDKafkaErrorCode as Code;
     matches!(
@@ -77,6 +78,20 @@ pub fn passing(error: &KafkaError) -> bool {
                 | Code::CoordinatorLoadInProgress
                 | Code::LeaderNotAvailable
                 | Code::NotLeaderForPartition
+                | Code::NotController
+                | Code::ReplicaNotAvailable
+                | Code::NotEnoughReplicas
+                | Code::NotEnoughReplicasAfterAppend
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+                | Code::OffsetNotAvailable
+                | Code::ListenerNotFound
+                | Code::KafkaStorageError
+                | Code::NetworkException
+                | Code::RequestTimedOut
+                | Code::ConcurrentTransactions
+                | Code::UnstableOffsetCommit
+                | Code::ThrottlingQuotaExceeded
                 | Code::RebalanceInProgress
                 | Code::UnknownTopicOrPartition
                 | Code::UnknownTopic

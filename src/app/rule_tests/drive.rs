@@ -12,7 +12,7 @@ use crate::adapters::debezium::shape::ConnectorKind;
 use crate::app::diagnostic::Diagnostic;
 use crate::app::settings::Settings;
 use crate::domain::change::{
-    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, SourceTopic, TopicPartition, Topology,
+    Block, Change, Entry, Key, Mark, Operation, Origin, Position, Proof, RunId, SourceTopic, TopicPartition, Topology,
 };
 use crate::domain::instant::Instant;
 use crate::domain::record::{Content, Discrepancy, Record};
@@ -113,7 +113,7 @@ impl<'s> Driver<'s> {
             }
             self.complete[*source] = *time;
             let connector = self.plan.sources[*source].connector;
-            let proof = Proof { position: self.next_position(connector), run: 1 };
+            let proof = Proof { position: self.next_position(connector), run: RunId::default() };
             block.entries.push(Entry::Mark(Mark { topic_partition: *source, time: *time, proof: Some(proof) }));
         }
         let replayed = self.task.counts().replayed;
@@ -255,7 +255,7 @@ impl<'s> Driver<'s> {
             position,
             fingerprint: 0,
             origin: told.source,
-            run: 1,
+            run: RunId::default(),
             transaction: position.map_or(0, |position| position.transaction),
             key,
             key_before,

@@ -14,8 +14,8 @@ fn lane(partition: i32) -> TopicPartition {
     TopicPartition { topic: "orders".into(), partition }
 }
 
-/// A change at an offset; `at` is its source time, its transaction its own.
-fn change(offset: i64, at: i64, position: Option<u64>, run: RunId) -> Change {
+/// A change at an offset; `at` is its source time, its transaction its own. The upper half of `run` is its family.
+fn change(offset: i64, at: i64, position: Option<u64>, run: u64) -> Change {
     Change {
         topic_partition: 0,
         offset,
@@ -23,7 +23,7 @@ fn change(offset: i64, at: i64, position: Option<u64>, run: RunId) -> Change {
         position: position.map(|transaction| Position { transaction, row: 0 }),
         fingerprint: position.unwrap_or(0) as u32 * 10 + at as u32,
         origin: 0,
-        run,
+        run: RunId { number: run & 0xFFFF_FFFF, family: (run >> 32) as u32 },
         transaction: position.unwrap_or(0),
         key: Some(Key("1".into())),
         key_before: None,
@@ -46,8 +46,8 @@ fn timeline(partitions: i32) -> Timeline {
 
 const CEILING: Instant = Instant(1_000);
 
-fn admit(timeline: &mut Timeline, changes: &[(i64, i64, Option<u64>, RunId)]) -> Vec<Admission> {
-    let admit = |(offset, at, position, run): &(i64, i64, Option<u64>, RunId)| {
+fn admit(timeline: &mut Timeline, changes: &[(i64, i64, Option<u64>, u64)]) -> Vec<Admission> {
+    let admit = |(offset, at, position, run): &(i64, i64, Option<u64>, u64)| {
         timeline.admit(0, change(*offset, *at, *position, *run).into(), CEILING)
     };
     changes.iter().map(admit).collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Decoded, Ingest, Patience, Reading};
 use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{
-    Change, Entry, Key, Operation, Origin, Position, Proof, SourceTopic, TopicPartition, Topology,
+    Change, Entry, Key, Operation, Origin, Position, Proof, RunId, SourceTopic, TopicPartition, Topology,
 };
 use crate::domain::instant::Instant;
 use crate::domain::rule::{Plan, SourcePlan};
@@ -38,7 +38,7 @@ fn stage(commit_time: bool) -> Stage {
 
 impl Stage {
     fn heartbeat(&mut self, at: i64, stand: (i32, i64)) {
-        let proof = Proof { position: Position { transaction: at as u64, row: 0 }, run: 1 };
+        let proof = Proof { position: Position { transaction: at as u64, row: 0 }, run: RunId::default() };
         self.ingest.heartbeat(0, (Instant(at), proof), stand, Instant(at));
     }
 
@@ -58,7 +58,7 @@ impl Stage {
             position: (!incremental).then_some(position),
             fingerprint: 0,
             origin: 0,
-            run: 1,
+            run: RunId::default(),
             transaction: 0,
             key: Some(Key("1".into())),
             key_before: None,
@@ -199,7 +199,7 @@ fn times_in_the_future_promise_nothing() {
     assert_eq!(stage.round(11 * SECOND).0, [10 * SECOND - 1]);
     stage.take(2, 12 * SECOND, 12 * SECOND, false);
     assert_eq!(stage.round(12 * SECOND).0, [12 * SECOND - 1]);
-    let far = Proof { position: Position::default(), run: 1 };
+    let far = Proof { position: Position::default(), run: RunId::default() };
     stage.ingest.heartbeat(0, (Instant(1_000_000 * SECOND), far), (0, 1), Instant(12 * SECOND));
     stage.ask(15 * SECOND, Some(3));
     stage.ask(18 * SECOND, Some(3));

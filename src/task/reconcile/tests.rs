@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Limits, StateError, Task};
 use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{
-    Block, Change, Entry, GapCause, Key, Mark, Operation, Origin, Position, Proof, SourceTopic, TopicPartition,
-    Topology,
+    Block, Change, Entry, GapCause, Key, Mark, Operation, Origin, Position, Proof, RunId, SourceTopic,
+    TopicPartition, Topology,
 };
 use crate::domain::instant::Instant;
 use crate::domain::key_state::Event;
@@ -70,7 +70,7 @@ pub fn block(entries: Vec<Entry>) -> Block {
 }
 
 pub fn mark(topic_partition: usize, time: i64) -> Entry {
-    let proof = Proof { position: Position { transaction: time as u64 + 1, row: 0 }, run: 1 };
+    let proof = Proof { position: Position { transaction: time as u64 + 1, row: 0 }, run: RunId::default() };
     Entry::Mark(Mark { topic_partition, time: Instant(time), proof: Some(proof) })
 }
 
@@ -84,7 +84,7 @@ pub fn paid(number: i64) -> Entry {
         position: Some(Position { transaction: number as u64, row: 1 }),
         fingerprint: 0,
         origin: 0,
-        run: 1,
+        run: RunId::default(),
         transaction: number as u64,
         key: Some(Key(number.to_string().into())),
         key_before: None,

@@ -10,7 +10,7 @@ use super::rules::{decode_rules, encode_rules, read_type, write_type};
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::change::{
-    Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex,
+    Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId, SourceIndex,
     SourceTopic, TopicPartition, Topology,
 };
 use crate::domain::hash::{continue_fnv1a, fnv1a};
@@ -94,12 +94,12 @@ pub(super) struct Last {
     offsets: Vec<i64>,
     time: i64,
     position: Position,
-    run: u64,
+    run: RunId,
 }
 
 impl Last {
     pub(super) fn new(topic_partitions: usize) -> Last {
-        Last { offsets: vec![0; topic_partitions], time: 0, position: Position::default(), run: 0 }
+        Last { offsets: vec![0; topic_partitions], time: 0, position: Position::default(), run: RunId::default() }
     }
 }
 
@@ -213,9 +213,18 @@ pub(super) fn write_position(writer: &mut Writer, position: Position, last: &mut
     last.position = position;
 }
 
-fn write_run(writer: &mut Writer, run: u64, last: &mut Last) {
-    writer.option((run != last.run).then_some(run), Writer::fixed);
+fn write_run(writer: &mut Writer, run: RunId, last: &mut Last) {
+    writer.option((run != last.run).then_some(run), write_run_id);
     last.run = run;
+}
+
+pub(super) fn write_run_id(writer: &mut Writer, run: RunId) {
+    writer.fixed(run.number);
+    writer.word(run.family);
+}
+
+pub(super) fn read_run_id(reader: &mut Reader<'_>) -> Result<RunId, WireError> {
+    Ok(RunId { number: reader.fixed()?, family: reader.word()? })
 }
 
 /// Where a writer's columns stand in the reader's catalog.
@@ -473,8 +482,8 @@ pub(super) fn read_position(reader: &mut Reader<'_>, last: &mut Last) -> Result<
     Ok(last.position)
 }
 
-fn read_run(reader: &mut Reader<'_>, last: &mut Last) -> Result<u64, WireError> {
-    if let Some(run) = reader.option(Reader::fixed)? {
+fn read_run(reader: &mut Reader<'_>, last: &mut Last) -> Result<RunId, WireError> {
+    if let Some(run) = reader.option(read_run_id)? {
         last.run = run;
     }
     Ok(last.run)

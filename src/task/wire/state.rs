@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use super::block::{
     DELETE, Last, SourceMap, UPSERT, read_change, read_column, read_gap, read_origin, read_partition, read_proof,
-    read_topics, write_change, write_column, write_gap, write_origin, write_proof, write_topics,
+    read_run_id, read_topics, write_change, write_column, write_gap, write_origin, write_proof, write_run_id,
+    write_topics,
 };
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
@@ -370,7 +371,7 @@ fn write_flow(writer: &mut Writer, flow: &Flow) {
     writer.unsigned(u64::from(flow.epoch));
     writer.length(flow.runs.len());
     for (run, epoch) in &flow.runs {
-        writer.fixed(*run);
+        write_run_id(writer, *run);
         writer.unsigned(u64::from(*epoch));
     }
     writer.length(flow.proofs.len());
@@ -384,7 +385,7 @@ fn read_flow(reader: &mut Reader<'_>) -> Result<Flow, WireError> {
     Ok(Flow {
         reached: reader.instant()?,
         epoch: reader.narrow()?,
-        runs: reader.list(|reader| Ok((reader.fixed()?, reader.narrow()?)))?,
+        runs: reader.list(|reader| Ok((read_run_id(reader)?, reader.narrow()?)))?,
         proofs: reader.list(|reader| Ok((read_place(reader)?, reader.instant()?)))?.into(),
     })
 }
@@ -398,7 +399,7 @@ fn write_lane(writer: &mut Writer, lane: &Lane) {
     writer.length(lane.shared.len());
     lane.shared.iter().for_each(|fingerprint| writer.word(*fingerprint));
     writer.instant(lane.latest);
-    writer.fixed(lane.last_run);
+    write_run_id(writer, lane.last_run);
     writer.option(lane.mark, Writer::instant);
     write_place(writer, lane.proved);
     writer.option(lane.baseline, Writer::instant);
@@ -422,7 +423,7 @@ fn read_lane(reader: &mut Reader<'_>) -> Result<Lane, WireError> {
         place: read_place(reader)?,
         shared: reader.list(Reader::word)?.into(),
         latest: reader.instant()?,
-        last_run: reader.fixed()?,
+        last_run: read_run_id(reader)?,
         mark: reader.option(Reader::instant)?,
         proved: read_place(reader)?,
         baseline: reader.option(Reader::instant)?,

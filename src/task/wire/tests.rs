@@ -12,7 +12,7 @@ use super::state::{
 };
 use crate::domain::catalog::{Catalog, Column, LookupTable, SourceTable};
 use crate::domain::change::{
-    Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, SourceTopic,
+    Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId, SourceTopic,
     TopicPartition, Topology,
 };
 use crate::domain::flow::{Flow, Place};
@@ -67,7 +67,7 @@ fn change(offset: i64, operation: Operation) -> Change {
         position: Some(Position { transaction: 22_234_720, row: 22_234_824 + offset as u64 }),
         fingerprint: 0xDEAD_BEEF,
         origin: 1,
-        run: 99,
+        run: run(99),
         transaction: 5,
         key: Some(Key("42".into())),
         key_before: None,
@@ -82,7 +82,7 @@ fn block() -> Block {
     let snapshot = Change {
         position: None,
         fingerprint: 0,
-        run: 0,
+        run: run(0),
         transaction: 0,
         key_before: Some(Key("7".into())),
         ..change(9, upsert.clone())
@@ -101,7 +101,7 @@ fn block() -> Block {
             Entry::Mark(Mark {
                 topic_partition: 1,
                 time: Instant(6),
-                proof: Some(Proof { position: Position { transaction: u64::MAX, row: 0 }, run: 98 }),
+                proof: Some(Proof { position: Position { transaction: u64::MAX, row: 0 }, run: run(98) }),
             }),
             Entry::Gap(Gap { topic_partition: 0, cause: GapCause::Retention, expected: -1, found: 9, topic_id: 0 }),
             Entry::Acknowledge { topic_partition: 0 },
@@ -154,6 +154,10 @@ fn state() -> KeyState {
     state
 }
 
+fn run(number: u64) -> RunId {
+    RunId { number, family: u32::MAX }
+}
+
 fn topic(name: &str, partitions: i32) -> SourceTopic {
     SourceTopic { name: name.into(), partitions, id: 1 << 63 }
 }
@@ -173,7 +177,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
         flows: vec![Flow {
             reached: Instant(20),
             epoch: 1,
-            runs: vec![(21, 0), (22, 1)],
+            runs: vec![(run(21), 0), (run(22), 1)],
             proofs: [(place, Instant(23))].into(),
         }],
         lanes: vec![Lane {
@@ -187,7 +191,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
             halted: Some(Some(Mark {
                 topic_partition: 0,
                 time: Instant(5),
-                proof: Some(Proof { position: Position { transaction: 7, row: 0 }, run: 3 }),
+                proof: Some(Proof { position: Position { transaction: 7, row: 0 }, run: run(3) }),
             })),
             source: 1,
             topic_partition: TopicPartition { topic: "pay.pay.payments".into(), partition: 2 },
@@ -195,7 +199,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
             place,
             shared: [27, 28].into(),
             latest: Instant(25),
-            last_run: 26,
+            last_run: run(26),
             mark: Some(Instant(27)),
             proved: Place::default(),
             baseline: None,

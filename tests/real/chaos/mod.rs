@@ -179,6 +179,8 @@ fn under_load(ground: &Ground<'_>, shipped: &Shipped, seed: u64, time: Duration)
     std::thread::scope(|scope| {
         let listener = scope.spawn(|| ground.ear.listen(&deaf));
         let result = (|| {
+            // What went wrong and was mended before every feed had promised something is not said.
+            ground.ear.wait_settled("a baseline", jiff::Timestamp::now(), LIMIT, || Ok(true))?;
             let shop = Shop::open(ground.stack, seed)?;
             let seller = go(scope, ground.stop, || keep_shop(shop, ground.ear, ground.stop));
             let lanes: Vec<_> = (1..)

@@ -3,7 +3,7 @@
 use super::super::shape::{ConnectorKind, SourceShape};
 use super::super::{Decoder, Event};
 use super::{check, orders, payments, record, shape, told};
-use crate::domain::change::{Position, family_of};
+use crate::domain::change::Position;
 use crate::domain::value::Type;
 
 /// A table of payments in PostgreSQL.
@@ -339,6 +339,23 @@ fn rows_of_an_incremental_snapshot_are_told_from_those_of_a_first_one() {
     assert_eq!(["\"incremental\"", "\"true\"", "\"last\"", "null"].map(incremental), [true, false, false, false]);
 }
 
+/// Debezium's run ids are UUIDs of version 7, which tell which of two runs began first; of others nothing is known.
+#[test]
+fn runs_are_in_the_order_of_their_starts() {
+    let run = |header: Option<&str>| {
+        let number = crate::adapters::debezium::run_of(header.map(str::as_bytes));
+        crate::domain::change::RunId { number, family: 1 }
+    };
+    let first = run(Some("01a20975-2479-768c-9044-912a8e0c26a3"));
+    let second = run(Some("01a20975-2c57-74d6-9076-90c9db9316e4"));
+    let others = [Some("b68a35a7-17ad-45b3-af2a-ae46edb4545a"), Some("x"), Some(""), None].map(run);
+    assert!(first.began_before(second) && !second.began_before(first) && !first.began_before(first));
+    for other in others {
+        assert!(!other.began_before(first) && !first.began_before(other), "{other:?}");
+    }
+    assert!(first.is_same_start(first) && others[1].is_same_start(others[1]) && !others[3].is_same_start(others[3]));
+}
+
 /// Positions of different GTID domains (MariaDB), servers (MySQL) and binlogs do not compare: their runs differ.
 #[test]
 fn a_run_says_whose_positions_its_events_have() {
@@ -351,11 +368,11 @@ fn a_run_says_whose_positions_its_events_have() {
     assert_eq!(gtid("0-1-7"), gtid("0-2-8"), "numbers of a MariaDB domain rise whoever wrote them");
     let runs = [gtid("0-1-7"), gtid("1-1-7"), gtid(&format!("{uuid}:7")), gtid(&format!("{uuid}:tag:7"))];
     let without = run(r#"{"ts_ms":1000,"snapshot":"false","file":"mysql-bin.000001","pos":4,"row":0}"#);
-    let mut families: Vec<u32> = runs.iter().chain([&without]).map(|run| family_of(*run)).collect();
+    let mut families: Vec<u32> = runs.iter().chain([&without]).map(|run| run.family).collect();
     families.sort_unstable();
     families.dedup();
     assert_eq!(families.len(), 5);
-    assert!(runs.iter().all(|run| *run as u32 == 7));
+    assert!(runs.iter().all(|run| run.number == 7));
 }
 
 /// A heartbeat proves what lies before its transaction; of a binlog without GTIDs, what lies before its row.
