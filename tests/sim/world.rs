@@ -129,7 +129,8 @@ impl Database {
 
     fn commit(&mut self, transaction: Transaction) {
         self.number = transaction.number;
-        self.stands = self.stands.max(self.told(transaction.commit));
+        let statements = transaction.edits.iter().map(|edit| edit.time);
+        self.stands = statements.fold(self.stands.max(self.told(transaction.commit)), Micros::max);
         self.log.push(Transaction { epoch: self.epoch, domain: self.domain, stands: self.stands, ..transaction });
     }
 }
