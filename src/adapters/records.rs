@@ -291,21 +291,20 @@ fn shown(columns: &[Column], row: &[Value], mask: impl Fn(usize, &Value) -> Opti
 }
 
 fn source_notice(plan: &Plan, notice: &SourceNotice) -> (Json, String) {
-    let (kind, details) = match &notice.news {
-        SourceNews::Stalled => ("source_stalled", json!({})),
-        SourceNews::Recovered => ("source_recovered", json!({})),
+    let kind = notice.news.name();
+    let details = match &notice.news {
+        SourceNews::Stalled | SourceNews::Recovered => json!({}),
         SourceNews::Gap { topic_partition: TopicPartition { topic, partition }, gap } => {
             let expected = Some(gap.expected).filter(|expected| *expected >= 0);
             let cause = gap.cause.name();
-            let details = json!({"topic": &**topic, "partition": partition, "cause": cause, "expected_offset": expected,
-                "found_offset": gap.found});
-            ("source_gap", details)
+            json!({"topic": &**topic, "partition": partition, "cause": cause, "expected_offset": expected,
+                "found_offset": gap.found})
         }
         SourceNews::Acknowledged { topic_partition: TopicPartition { topic, partition } } => {
-            ("source_gap_acknowledged", json!({"topic": &**topic, "partition": partition}))
+            json!({"topic": &**topic, "partition": partition})
         }
         SourceNews::Widened { topic, before, after } => {
-            ("source_widened", json!({"topic": &**topic, "partitions_before": before, "partitions": after}))
+            json!({"topic": &**topic, "partitions_before": before, "partitions": after})
         }
     };
     let mut body = json!({

@@ -47,8 +47,8 @@ metrics! {
         "How far the least promise of the source's topic-partitions read here lies behind the clock"
     SOURCE_STALLED "evenkeel_source_stalled" Gauge ["source"]
         "1 while a topic-partition of the source read here has made no promise for longer than stall_after"
-    INPUT_GAPS "evenkeel_input_gaps_total" Counter ["source", "cause"]
-        "Times that records of a source's topics were found lost: retention, recreated, offset_forgotten"
+    SOURCE_NOTICES "evenkeel_source_notices_total" Counter ["source", "type"]
+        "Records published about a source, each by one process: that it stalled, recovered, lost something, was widened"
     HALTED "evenkeel_halted_topic_partitions" Gauge ["partition"]
         "Topic-partitions whose promises are not believed, since something of them was lost and nobody has acknowledged it"
     INGEST_LAG "evenkeel_ingest_consumer_lag_records" Gauge ["source"]

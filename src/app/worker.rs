@@ -13,7 +13,7 @@ use super::StageError;
 use super::seat::{Given, Seat};
 use crate::adapters::clock::now;
 use crate::adapters::telemetry;
-use crate::domain::change::{Gap, GapCause, TopicPartition};
+use crate::domain::change::{Gap, TopicPartition};
 use crate::domain::key_state::Event;
 use crate::domain::record::SourceNews;
 use crate::domain::routing::Ownership;
@@ -68,8 +68,8 @@ impl Bench {
         bench.show_progress();
         // What is there from the beginning can be watched for its rise.
         let sources = bench.worker.world().given.settings.sources.iter();
-        for (source, cause) in sources.flat_map(|source| GapCause::ALL.map(|cause| (source, cause))) {
-            counter!(telemetry::INPUT_GAPS, "source" => source.name.clone(), "cause" => cause.name()).increment(0);
+        for (source, kind) in sources.flat_map(|source| SourceNews::NAMES.map(|kind| (source, kind))) {
+            counter!(telemetry::SOURCE_NOTICES, "source" => source.name.clone(), "type" => kind).increment(0);
         }
         bench
     }
@@ -216,6 +216,7 @@ impl Bench {
 
 /// What was published of a source, for whoever reads the log.
 fn tell_of_source(source: &str, news: &SourceNews) {
+    counter!(telemetry::SOURCE_NOTICES, "source" => source.to_owned(), "type" => news.name()).increment(1);
     match news {
         SourceNews::Stalled => {
             tracing::warn!(source, "the source has stalled: nothing of it is known to be complete")
@@ -227,7 +228,6 @@ fn tell_of_source(source: &str, news: &SourceNews) {
                 source, %topic, partition, cause = cause.name(), expected, found,
                 "input gap: records were lost, and verdicts are held. Re-snapshot the table, then say so: evenkeel acknowledge"
             );
-            counter!(telemetry::INPUT_GAPS, "source" => source.to_owned(), "cause" => cause.name()).increment(1);
         }
         SourceNews::Acknowledged { topic_partition: TopicPartition { topic, partition } } => {
             tracing::info!(source, %topic, partition, "the input gap is acknowledged");

@@ -261,8 +261,6 @@ pub enum GapCause {
 }
 
 impl GapCause {
-    pub const ALL: [GapCause; 3] = [GapCause::Retention, GapCause::Recreated, GapCause::OffsetForgotten];
-
     pub fn name(self) -> &'static str {
         match self {
             GapCause::Retention => "retention",

@@ -106,6 +106,23 @@ pub enum SourceNews {
     },
 }
 
+impl SourceNews {
+    pub const NAMES: [&str; 5] =
+        ["source_stalled", "source_recovered", "source_gap", "source_gap_acknowledged", "source_widened"];
+
+    /// The `type` of its record.
+    pub fn name(&self) -> &'static str {
+        let index = match self {
+            SourceNews::Stalled => 0,
+            SourceNews::Recovered => 1,
+            SourceNews::Gap { .. } => 2,
+            SourceNews::Acknowledged { .. } => 3,
+            SourceNews::Widened { .. } => 4,
+        };
+        SourceNews::NAMES[index]
+    }
+}
+
 /// A source record that could not be understood, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {

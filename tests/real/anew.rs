@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::binary::{Binary, Shipped};
+use super::overtaken::delete_below;
 use super::product::{instant, pg_order};
 use super::shipped::{compare, end, sell, sources};
 use super::watch::Watch;
@@ -14,7 +15,7 @@ use super::{Result, Source, Stack, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-fn admin(stack: &Stack) -> Result<AdminClient<DefaultClientContext>> {
+pub fn admin(stack: &Stack) -> Result<AdminClient<DefaultClientContext>> {
     Ok(ClientConfig::new().set("bootstrap.servers", stack.bootstrap()).create()?)
 }
 
@@ -60,7 +61,10 @@ fn acknowledge(
 ) -> Result {
     let partitions = stack.topic_end_offsets(&shop.topic("orders"))?.len();
     watch.until("the gap is said", LIMIT, |watch| watch.notices == vec![gap; partitions])?;
-    assert!(binary.metrics()?.contains("evenkeel_input_gaps_total{"), "{}", binary.metrics()?);
+    let metrics = binary.metrics()?;
+    let mut counted = metrics.lines().filter(|line| line.starts_with("evenkeel_source_notices_total{"));
+    let said = format!(" {partitions}");
+    assert!(counted.any(|line| line.contains("source_gap\"") && line.ends_with(&said)), "{metrics}");
     let before = watch.settled.clone();
     sell(stack, 200)?;
     let heard = watch.events.len();
@@ -125,11 +129,7 @@ fn overtaken() -> Result {
         let ends = stack.topic_end_offsets(&topic)?;
         Ok(ends.iter().all(|(partition, end)| *end > before[partition]).then_some(()))
     })?;
-    let mut list = TopicPartitionList::new();
-    for (partition, end) in stack.topic_end_offsets(&topic)? {
-        list.add_partition_offset(&topic, partition, Offset::Offset(end))?;
-    }
-    tokio::runtime::Runtime::new()?.block_on(admin(&stack)?.delete_records(&list, &AdminOptions::new()))?;
+    delete_below(&stack, &topic, stack.topic_end_offsets(&topic)?)?;
     binary.start()?;
     stack.pg("update shop.orders set payment_status = 'CANCELLED' where payment_status = 'PENDING'")?;
     acknowledge(&stack, (&shop, &shipped, &binary), &mut watch, "source_gap orders retention")?;

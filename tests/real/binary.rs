@@ -267,6 +267,13 @@ impl Binary {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// `evenkeel state --json`.
+    pub fn state(&self) -> Result<serde_json::Value> {
+        let output = self.command("state").arg("--json").output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
     /// `evenkeel check --live`: what it prints to stderr, and whether it found nothing.
     pub fn check_live(&self) -> Result<(bool, String)> {
         let output = self.command("check").arg("--live").output()?;

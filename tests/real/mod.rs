@@ -18,6 +18,7 @@ mod jvm;
 mod kafka;
 mod mariadb;
 mod members;
+mod overtaken;
 mod postgres;
 mod process;
 mod product;
