@@ -243,7 +243,7 @@ impl ReconcileStage {
             (offset >= 0).then_some(Commit { topic, partition, offset, metadata })
         };
         let offsets: Vec<_> = self.running.iter().filter_map(flushed).collect();
-        self.member.commit(&offsets, false);
+        self.member.commit(&offsets);
     }
 }
 

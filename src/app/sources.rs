@@ -12,7 +12,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use super::StageError;
 use super::selection::{claimed_twice, missing, named, select};
-use super::settings::{HeartbeatSettings, Settings};
+use super::settings::{ConnectorSettings, HeartbeatSettings, Settings};
 use crate::adapters::clock::now;
 use crate::adapters::debezium::{Decoder, Event, RUN_HEADER, Refusal, blot, run_of};
 use crate::adapters::kafka::changes::{self, ChangesWriter, TopicReader};
@@ -58,6 +58,33 @@ struct HeartbeatReader {
     decoder: Decoder,
 }
 
+impl HeartbeatReader {
+    /// Reads what has come.
+    fn read(
+        &mut self,
+        connector: ConnectorIndex,
+        settings: &ConnectorSettings,
+        heartbeat: &HeartbeatSettings,
+        beats: &mut Vec<Beat>,
+    ) -> Result<(), KafkaFailure> {
+        while let changes::Reading::Message(message) = self.reader.poll(Duration::ZERO)? {
+            match self.decoder.heartbeat(&heartbeat.shape, message.payload(), run(&message)) {
+                Ok(Some(beat)) => {
+                    let stand = (message.partition(), message.offset());
+                    beats.push(Beat { connector, time: beat.time, proof: beat.proof, stand });
+                }
+                Ok(None) => {}
+                Err(Refusal { reason, detail }) => {
+                    let labels = [("connector", settings.name.clone()), ("reason", reason.to_owned())];
+                    counter!(telemetry::HEARTBEATS_REFUSED, &labels).increment(1);
+                    tracing::warn!(topic = heartbeat.topic, reason, detail, "a heartbeat row was not understood");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl KafkaSources {
     pub fn join(settings: &Arc<Settings>, stop: &Arc<AtomicBool>) -> Result<KafkaSources, StageError> {
         let properties = Properties::new(settings.kafka.clone());
@@ -92,7 +119,7 @@ impl KafkaSources {
     }
 
     /// Begins to read heartbeat topics that have appeared, or whose partitions have become more.
-    fn watch_heartbeats(&mut self, present: &BTreeMap<String, i32>) -> Result<(), StageError> {
+    fn watch_heartbeats(&mut self, present: &BTreeMap<String, i32>) -> Result<(), KafkaFailure> {
         for (connector, settings) in self.settings.connectors.iter().enumerate() {
             let Some(HeartbeatSettings { topic, .. }) = &settings.heartbeat else { continue };
             let Some(partitions) = present.get(topic).copied() else { continue };
@@ -112,6 +139,18 @@ impl KafkaSources {
             self.heartbeats[connector] = Some(HeartbeatReader { reader, partitions, decoder: Decoder::new() });
         }
         Ok(())
+    }
+
+    /// What a look at the topics comes to that failed. A right that is missing does not pass by itself.
+    fn see_nothing(&mut self, failure: KafkaFailure) -> Result<Option<Vec<Topology>>, StageError> {
+        if failure.is_refused() {
+            return Err(failure.into());
+        }
+        if !self.is_blind {
+            tracing::warn!(%failure, "which topics there are is not known; promises wait");
+        }
+        self.is_blind = true;
+        Ok(None)
     }
 
     fn describe(&self) -> Result<BTreeMap<String, Description>, KafkaFailure> {
@@ -205,25 +244,13 @@ impl Sources for KafkaSources {
 
     fn beats(&mut self) -> Result<Vec<Beat>, StageError> {
         let mut beats = Vec::new();
-        for (connector, reader) in self.heartbeats.iter_mut().enumerate() {
+        for (connector, known) in self.heartbeats.iter_mut().enumerate() {
             let settings = &self.settings.connectors[connector];
-            let (Some(HeartbeatReader { reader, decoder, .. }), Some(heartbeat)) = (reader, &settings.heartbeat)
-            else {
-                continue;
-            };
-            while let changes::Reading::Message(message) = reader.poll(Duration::ZERO)? {
-                match decoder.heartbeat(&heartbeat.shape, message.payload(), run(&message)) {
-                    Ok(Some(beat)) => {
-                        let stand = (message.partition(), message.offset());
-                        beats.push(Beat { connector, time: beat.time, proof: beat.proof, stand });
-                    }
-                    Ok(None) => {}
-                    Err(Refusal { reason, detail }) => {
-                        let labels = [("connector", settings.name.clone()), ("reason", reason.to_owned())];
-                        counter!(telemetry::HEARTBEATS_REFUSED, &labels).increment(1);
-                        tracing::warn!(topic = heartbeat.topic, reason, detail, "a heartbeat row was not understood");
-                    }
-                }
+            let (Some(reader), Some(heartbeat)) = (known.as_mut(), &settings.heartbeat) else { continue };
+            if let Err(failure) = reader.read(connector, settings, heartbeat, &mut beats) {
+                // Its topic may have been deleted, or created anew: with the next look it is begun again.
+                tracing::warn!(%failure, topic = heartbeat.topic, "heartbeats cannot be read; promises wait");
+                *known = None;
             }
         }
         Ok(beats)
@@ -243,13 +270,21 @@ impl Sources for KafkaSources {
 
     fn bounds(&mut self, of: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64, i64)>, StageError> {
         let list = list(of);
-        let starts = self.insist(|offsets| offsets.starts(&list))?;
-        let ends = self.insist(|offsets| offsets.ends(&list))?;
-        let bounds = |(topic, partition, start): (String, i32, i64)| {
-            let end = ends.iter().find(|(other, number, _)| *other == topic && *number == partition);
-            (self.id(&topic, partition), start, end.map_or(start, |(.., end)| *end))
+        let asked = self.offsets.starts(&list).and_then(|starts| Ok((starts, self.offsets.ends(&list)?)));
+        let (starts, ends) = match asked {
+            Ok(asked) => asked,
+            Err(failure) if failure.is_passing_of_source() => {
+                tracing::warn!(%failure, "where a source's topic begins and ends is not known; it is asked again");
+                return Ok(Vec::new());
+            }
+            Err(failure) => return Err(failure.into()),
         };
-        Ok(starts.into_iter().map(bounds).collect())
+        // Of a partition without a leader one may be known and the other not.
+        let bounds = |(topic, partition, start): (String, i32, i64)| {
+            let (.., end) = ends.iter().find(|(other, number, _)| *other == topic && *number == partition)?;
+            Some((self.id(&topic, partition), start, *end))
+        };
+        Ok(starts.into_iter().filter_map(bounds).collect())
     }
 
     fn ends(&mut self, of: &[TopicPartition]) -> Vec<(TopicPartition, i64)> {
@@ -265,16 +300,13 @@ impl Sources for KafkaSources {
     fn look_up(&mut self) -> Result<Option<Vec<Topology>>, StageError> {
         let described = match self.describe() {
             Ok(described) => described,
-            Err(failure) => {
-                if !self.is_blind {
-                    tracing::warn!(%failure, "which topics there are is not known; promises wait");
-                }
-                self.is_blind = true;
-                return Ok(None);
-            }
+            Err(failure) => return self.see_nothing(failure),
         };
-        self.is_blind = false;
         let present = described.iter().map(|(topic, description)| (topic.clone(), description.partitions)).collect();
+        if let Err(failure) = self.watch_heartbeats(&present) {
+            return self.see_nothing(failure);
+        }
+        self.is_blind = false;
         let selected = select(&self.settings, &present);
         if let Some((topic, sources)) = claimed_twice(&selected) {
             let [one, other] = sources.map(|source| self.settings.sources[source].name.clone());
@@ -285,7 +317,6 @@ impl Sources for KafkaSources {
             tracing::warn!(?topics, "{of}: a topic does not exist; verdicts are held");
         }
         self.missing = missing;
-        self.watch_heartbeats(&present)?;
         let mut topologies = Vec::new();
         for (source, selected) in selected.into_iter().enumerate() {
             let mut topics = Vec::new();
@@ -315,23 +346,30 @@ impl Sources for KafkaSources {
         self.writer.in_flight()
     }
 
-    fn commit(&mut self, read: &[Committed], beats: &[(ConnectorIndex, i32, i64)], at_once: bool) {
-        let read = read.iter().map(|committed| Commit {
-            topic: committed.topic_partition.topic.to_string(),
-            partition: committed.topic_partition.partition,
-            offset: committed.offset,
-            metadata: format!("{:016x}", committed.topic_id),
-        });
+    fn commit(&mut self, read: &[Committed], beats: &[(ConnectorIndex, i32, i64)]) {
         let beats = beats.iter().filter_map(|(connector, partition, offset)| {
             let topic = self.settings.connectors[*connector].heartbeat.as_ref()?.topic.clone();
             Some(Commit { topic, partition: *partition, offset: *offset, metadata: String::new() })
         });
-        self.member.commit(&read.chain(beats).collect::<Vec<_>>(), at_once);
+        self.member.commit(&read.iter().map(commit).chain(beats).collect::<Vec<_>>());
+    }
+
+    fn commit_first(&mut self, begin: &[Committed]) -> Result<bool, StageError> {
+        Ok(self.member.commit_now(&begin.iter().map(commit).collect::<Vec<_>>())?)
     }
 }
 
 fn list(of: &[TopicPartition]) -> Vec<(String, i32)> {
     of.iter().map(|id| (id.topic.to_string(), id.partition)).collect()
+}
+
+fn commit(committed: &Committed) -> Commit {
+    Commit {
+        topic: committed.topic_partition.topic.to_string(),
+        partition: committed.topic_partition.partition,
+        offset: committed.offset,
+        metadata: format!("{:016x}", committed.topic_id),
+    }
 }
 
 fn run(message: &BorrowedMessage<'_>) -> u64 {

@@ -254,10 +254,12 @@ pub struct Gap {
 pub enum GapCause {
     /// Retention deleted them before they were read.
     Retention,
-    /// The topic was deleted and created anew, or its brokers lost what they had acknowledged.
+    /// The topic was deleted and created anew; or its brokers lost what they had acknowledged, and do not say topics' ids.
     Recreated,
     /// The group's offset was forgotten: retention may have deleted some.
     OffsetForgotten,
+    /// The topic's brokers lost what they had acknowledged: it ends before what was read of it.
+    Truncated,
 }
 
 impl GapCause {
@@ -266,6 +268,7 @@ impl GapCause {
             GapCause::Retention => "retention",
             GapCause::Recreated => "recreated",
             GapCause::OffsetForgotten => "offset_forgotten",
+            GapCause::Truncated => "truncated",
         }
     }
 }

@@ -46,7 +46,8 @@ pub enum Admission {
     Repeated,
     /// Its position was passed before: the connector sent it again.
     Replayed,
-    /// Its offset was taken before, though it is a change that was not: the topic was deleted and created anew.
+    /// Its offset was taken before, though it is a change that was not: the topic was deleted and created anew. Told only
+    /// where the brokers do not say topics' ids.
     Foreign,
 }
 
@@ -243,23 +244,25 @@ impl Timeline {
     }
 
     /// Something of a lane was lost: its promises are not believed from now on. False where that is known: an ingest member
-    /// that dies before it commits says it again, and a topic that was created anew both its id and its reader tell.
+    /// that dies before it commits says it again, and that a topic was created anew both its id and whoever reads it tell.
     pub fn gap(&mut self, lane: LaneIndex, gap: &Gap) -> bool {
         let lane = &mut self.lanes[lane];
         let gap = Gap { topic_partition: 0, ..*gap };
-        let known = lane.gap.replace(gap);
-        if known == Some(gap) {
+        let is_known = lane.gap.is_some_and(|known| {
+            let is_of_topic = known.cause == gap.cause && known.topic_id == gap.topic_id && gap.topic_id != 0;
+            gap.cause == GapCause::Recreated && is_of_topic
+        });
+        if lane.gap == Some(gap) || is_known && lane.gap.is_some_and(|known| known.expected >= 0) {
             return false;
         }
-        if gap.cause == GapCause::Recreated {
+        lane.gap = Some(gap);
+        if matches!(gap.cause, GapCause::Recreated | GapCause::Truncated) {
             lane.last_offset = gap.found - 1;
-            let of_topic = |known: Gap| known.cause == gap.cause && known.topic_id == gap.topic_id;
-            if gap.topic_id != 0 && known.is_some_and(of_topic) {
-                return false;
-            }
         }
-        lane.halted = lane.halted.or(Some(None));
-        true
+        if !is_known {
+            lane.halted = lane.halted.or(Some(None));
+        }
+        !is_known
     }
 
     /// A lane's promises are believed again; `None` where they were. Gives what [`Timeline::mark`] gives of the best one.
@@ -276,17 +279,24 @@ impl Timeline {
         new
     }
 
+    /// True where the brokers say which topic it is: then they also say where it is another one.
+    fn has_id(&self, lane: LaneIndex) -> bool {
+        let Lane { source, topic_partition, .. } = &self.lanes[lane];
+        self.topologies[*source].iter().any(|topic| topic.name == topic_partition.topic && topic.id != 0)
+    }
+
     /// Takes the next change of a lane, in log order. A source time beyond `ceiling` is taken for that.
     pub fn admit(&mut self, lane_index: LaneIndex, mut change: Box<Change>, ceiling: Instant) -> Admission {
         let is_repeated = !self.take_offset(lane_index, change.offset);
-        let exact = self.committed_around(lane_index, change.run, change.source_time.min(ceiling));
+        let time = change.source_time.min(ceiling);
+        let exact = change.position.and_then(|_| self.committed_around(lane_index, change.run, time));
         let lane = &mut self.lanes[lane_index];
         let flow = &mut self.flows[self.connector_of[lane.source]];
         let is_ahead = change.source_time > ceiling;
         change.source_time = change.source_time.min(ceiling);
         if is_repeated {
             // What was taken is no later than the latest.
-            let is_foreign = !is_ahead && change.source_time > lane.latest;
+            let is_foreign = !is_ahead && change.source_time > lane.latest && !self.has_id(lane_index);
             return if is_foreign { Admission::Foreign } else { Admission::Repeated };
         }
         let mut admission = if is_ahead { Admission::Ahead } else { Admission::Taken };

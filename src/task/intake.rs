@@ -4,7 +4,7 @@
 //! Must not know: Kafka, formats, clocks, threads. All of them are its [`Sources`]', of which there are two: the real ones
 //! (`app::sources`), and the simulator's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::ingest::{Ingest, Reading};
@@ -65,7 +65,8 @@ pub trait Sources {
     /// What the group has committed; topic-partitions of which it has nothing are left out.
     fn committed(&mut self, of: &[TopicPartition]) -> Result<Vec<Committed>, Self::Error>;
 
-    /// The offset of the first record that each has, and the one behind the last.
+    /// The offset of the first record that each has, and the one behind the last; those that are not known now, as while a
+    /// partition has no leader, are left out.
     fn bounds(&mut self, of: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64, i64)>, Self::Error>;
 
     /// The offsets behind the last records; those that are not known now are left out.
@@ -85,8 +86,11 @@ pub trait Sources {
     fn in_flight(&mut self) -> usize;
 
     /// Commits how far the sources are read, and from where heartbeats are still needed: connector, partition, offset.
-    /// Does not wait, unless `at_once`.
-    fn commit(&mut self, read: &[Committed], beats: &[(ConnectorIndex, i32, i64)], at_once: bool);
+    /// Does not wait for it.
+    fn commit(&mut self, read: &[Committed], beats: &[(ConnectorIndex, i32, i64)]);
+
+    /// Commits where topic-partitions begin, and waits until that is done. False where it was not.
+    fn commit_first(&mut self, begin: &[Committed]) -> Result<bool, Self::Error>;
 }
 
 /// A topic-partition that came or went.
@@ -154,7 +158,9 @@ pub struct Intake<S: Sources> {
     /// True where the changes log held something before this process wrote to it: the group has committed offsets then,
     /// since each member commits where it begins before it writes.
     has_history: bool,
-    /// For each topic-partition assigned here, the offset that comes next.
+    /// Topic-partitions that are assigned here and not begun yet.
+    put_off: BTreeSet<TopicPartition>,
+    /// For each topic-partition that was begun, the offset that comes next.
     expected: BTreeMap<TopicPartition, i64>,
     /// For each round that is on its way, how far the sources are read once it is written.
     to_commit: VecDeque<(u64, Vec<Committed>)>,
@@ -174,6 +180,7 @@ impl<S: Sources> Intake<S> {
             times,
             topics: BTreeMap::new(),
             has_history,
+            put_off: BTreeSet::new(),
             expected: BTreeMap::new(),
             to_commit: VecDeque::new(),
             written: None,
@@ -203,6 +210,7 @@ impl<S: Sources> Intake<S> {
         let clock = self.sources.clock_us();
         if clock - self.times.ask >= ASK_US {
             self.times.ask = clock;
+            self.begin_assigned()?;
             self.follow_positions()?;
             self.ask_ends();
         }
@@ -263,22 +271,34 @@ impl<S: Sources> Intake<S> {
     }
 
     fn follow_movements(&mut self) -> Result<(), S::Error> {
-        let mut assigned: Vec<TopicPartition> = Vec::new();
-        for movement in self.sources.movements()? {
+        let movements = self.sources.movements()?;
+        if movements.is_empty() {
+            return Ok(());
+        }
+        for movement in movements {
             match movement {
-                Movement::Assigned(id) => assigned.push(id),
+                Movement::Assigned(id) => drop(self.put_off.insert(id)),
                 Movement::Revoked(id) => {
-                    assigned.retain(|other| *other != id);
-                    self.ingest.revoke(self.source_of(&id), &id);
-                    self.expected.remove(&id);
+                    self.leave(&id);
+                    self.put_off.remove(&id);
                 }
             }
         }
-        if assigned.is_empty() { Ok(()) } else { self.assign(&assigned) }
+        self.begin_assigned()
     }
 
-    /// Begins to read topic-partitions: where the group has committed, or at the first record that is there.
-    fn assign(&mut self, assigned: &[TopicPartition]) -> Result<(), S::Error> {
+    fn leave(&mut self, id: &TopicPartition) {
+        self.ingest.revoke(self.source_of(id), id);
+        self.expected.remove(id);
+    }
+
+    /// Begins to read what is assigned here: where the group has committed, or at the first record that is there. What
+    /// cannot be begun now is tried again.
+    fn begin_assigned(&mut self) -> Result<(), S::Error> {
+        if self.put_off.is_empty() {
+            return Ok(());
+        }
+        let assigned: Vec<TopicPartition> = self.put_off.iter().cloned().collect();
         // The group may know of partitions that were just added before this member does.
         if assigned.iter().any(|id| id.partition >= self.topic_of(id).1.partitions) {
             self.look_up()?;
@@ -295,8 +315,12 @@ impl<S: Sources> Intake<S> {
         let is_first = committed.is_empty();
         let known = |id: &TopicPartition| committed.iter().find(|committed| committed.topic_partition == *id);
         let (mut from, mut new, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
-        let asked = if is_first { &all } else { assigned };
-        for (id, start, end) in self.sources.bounds(asked)? {
+        let asked = if is_first { &all } else { &assigned };
+        let bounds = self.sources.bounds(asked)?;
+        if is_first && bounds.len() < asked.len() {
+            return Ok(());
+        }
+        for (id, start, end) in bounds {
             let topic_id = self.topic_of(&id).1.id;
             let gap = match known(&id) {
                 Some(committed) => lost_since(committed, topic_id, (start, end)),
@@ -317,10 +341,11 @@ impl<S: Sources> Intake<S> {
                 from.push((id, offset));
             }
         }
-        if !new.is_empty() {
-            self.sources.commit(&new, &[], true);
+        if !new.is_empty() && !self.sources.commit_first(&new)? {
+            return Ok(());
         }
         for (id, offset) in &from {
+            self.put_off.remove(id);
             let now = self.sources.now();
             self.ingest.assign(self.source_of(id), id.clone(), *offset, now);
             self.expected.insert(id.clone(), *offset);
@@ -341,9 +366,9 @@ impl<S: Sources> Intake<S> {
     }
 
     /// Checks that an offset is what comes next. Offsets may jump over control records and compacted ones, never over
-    /// what retention has deleted; and they never fall within a topic's life. False where it comes again.
+    /// what retention has deleted; and they never fall within a topic's life. False where it comes again, or too early.
     fn follow(&mut self, id: &TopicPartition, offset: i64) -> Result<bool, S::Error> {
-        let expected = self.expected.get_mut(id).expect("nothing is read of what was not begun");
+        let Some(expected) = self.expected.get_mut(id) else { return Ok(false) };
         let next = *expected;
         if offset == next {
             *expected += 1;
@@ -351,27 +376,33 @@ impl<S: Sources> Intake<S> {
         }
         if offset < next {
             self.look_up()?;
-            if self.expected[id] != next {
+            if self.expected.get(id) != Some(&next) {
                 return Ok(false);
             }
             // The brokers do not say that it is another topic.
-            self.lose(id, GapCause::Recreated, next, offset);
-        } else {
-            self.look_for_gaps(std::slice::from_ref(id))?;
+            let cause = truncation(self.topic_of(id).1.id);
+            self.lose(id, cause, next, offset);
+        } else if self.look_for_gaps(vec![id.clone()])?.is_empty() {
+            // Nobody can say what was jumped over: it is begun again when somebody can.
+            self.leave(id);
+            self.put_off.insert(id.clone());
+            return Ok(false);
         }
         self.expected.insert(id.clone(), offset + 1);
         Ok(true)
     }
 
-    /// Where something was jumped over, it must not be what retention has deleted.
-    fn look_for_gaps(&mut self, jumped: &[TopicPartition]) -> Result<(), S::Error> {
-        for (id, start, _) in self.sources.bounds(jumped)? {
+    /// Where something was jumped over, it must not be what retention has deleted. Gives those of which that is known.
+    fn look_for_gaps(&mut self, jumped: Vec<TopicPartition>) -> Result<Vec<TopicPartition>, S::Error> {
+        let mut known = Vec::new();
+        for (id, start, _) in self.sources.bounds(&jumped)? {
             let next = self.expected[&id];
             if start > next {
                 self.lose(&id, GapCause::Retention, next, start);
             }
+            known.push(id);
         }
-        Ok(())
+        Ok(known)
     }
 
     /// A topic that is written in transactions ends with a marker that nobody is given.
@@ -381,9 +412,8 @@ impl<S: Sources> Intake<S> {
         if positions.is_empty() {
             return Ok(());
         }
-        let jumped: Vec<TopicPartition> = positions.iter().map(|(id, _)| id.clone()).collect();
-        self.look_for_gaps(&jumped)?;
-        for (id, position) in positions {
+        let known = self.look_for_gaps(positions.iter().map(|(id, _)| id.clone()).collect())?;
+        for (id, position) in positions.into_iter().filter(|(id, _)| known.contains(id)) {
             let next = position.max(self.expected[&id]);
             self.expected.insert(id.clone(), next);
             self.ingest.reached_end(self.source_of(&id), &id, position);
@@ -434,11 +464,22 @@ impl<S: Sources> Intake<S> {
 
     fn begin_anew(&mut self, topic: &Arc<str>) -> Result<(), S::Error> {
         let ids: Vec<TopicPartition> = self.expected.keys().filter(|id| id.topic == *topic).cloned().collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
         let bounds = self.sources.bounds(&ids)?;
         let mut from = Vec::new();
-        for (id, start, _) in bounds {
-            self.lose(&id, GapCause::Recreated, self.expected[&id], start);
-            from.push((id, start));
+        for id in ids {
+            match bounds.iter().find(|(of, ..)| *of == id) {
+                Some((_, start, _)) => {
+                    self.lose(&id, GapCause::Recreated, self.expected[&id], *start);
+                    from.push((id, *start));
+                }
+                None => {
+                    self.leave(&id);
+                    self.put_off.insert(id);
+                }
+            }
         }
         self.sources.go_on(&from)
     }
@@ -472,7 +513,7 @@ impl<S: Sources> Intake<S> {
             let from = self.ingest.heartbeats_from(connector).into_iter();
             beats.extend(from.map(|(partition, offset)| (connector, partition, offset)));
         }
-        self.sources.commit(&read, &beats, false);
+        self.sources.commit(&read, &beats);
     }
 }
 
@@ -480,9 +521,15 @@ impl<S: Sources> Intake<S> {
 fn lost_since(committed: &Committed, topic_id: u64, (start, end): (i64, i64)) -> Option<(GapCause, i64)> {
     let is_another = committed.topic_id != 0 && topic_id != 0 && committed.topic_id != topic_id;
     let cause = match committed.offset {
-        offset if is_another || offset > end => GapCause::Recreated,
+        _ if is_another => GapCause::Recreated,
+        offset if offset > end => truncation(topic_id),
         offset if offset < start => GapCause::Retention,
         _ => return None,
     };
     Some((cause, committed.offset))
+}
+
+/// Why a topic ends before what was read of it, where nobody says that it is another one.
+fn truncation(topic_id: u64) -> GapCause {
+    if topic_id == 0 { GapCause::Recreated } else { GapCause::Truncated }
 }

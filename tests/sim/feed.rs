@@ -152,11 +152,15 @@ impl Sources for SimSources {
     }
 
     fn bounds(&mut self, of: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64, i64)>, Fault> {
-        let outside = self.outside.borrow();
+        let outside = &mut *self.outside.borrow_mut();
         let delivery = outside.delivery.borrow();
-        let bounds = of.iter().map(|id| {
-            let lane = &delivery.lanes[outside.group.lane(id)];
-            (id.clone(), lane.start as i64, lane.records.len() as i64)
+        // Partitions without a leader are left out.
+        let once_in = outside.hazards.brokers * 4;
+        let mut known = of.to_vec();
+        known.retain(|_| once_in == 0 || !outside.dice.once_in(once_in));
+        let bounds = known.into_iter().map(|id| {
+            let lane = &delivery.lanes[outside.group.lane(&id)];
+            (id, lane.start as i64, lane.records.len() as i64)
         });
         Ok(self.fuse.call(|| bounds.collect())?)
     }
@@ -240,9 +244,9 @@ impl Sources for SimSources {
         (self.rounds - self.written) as usize
     }
 
-    fn commit(&mut self, read: &[Committed], beats: &[(ConnectorIndex, i32, i64)], at_once: bool) {
+    fn commit(&mut self, read: &[Committed], beats: &[(ConnectorIndex, i32, i64)]) {
         let outside = &mut *self.outside.borrow_mut();
-        if !at_once && outside.dice.once_in(8) {
+        if outside.dice.once_in(8) {
             return;
         }
         // Whether the process is still there, its next call will tell.
@@ -250,7 +254,7 @@ impl Sources for SimSources {
             for committed in read {
                 let lane = outside.group.lane(&committed.topic_partition);
                 // What comes from a member that was given up the coordinator does not take.
-                if at_once || outside.group.owners[lane] == self.process {
+                if outside.group.owners[lane] == self.process {
                     outside.group.committed[lane] = Some(committed.offset);
                 }
             }
@@ -258,6 +262,22 @@ impl Sources for SimSources {
                 outside.group.beats[*connector] = *offset;
             }
         });
+    }
+
+    fn commit_first(&mut self, begin: &[Committed]) -> Result<bool, Fault> {
+        let outside = &mut *self.outside.borrow_mut();
+        let once_in = outside.hazards.brokers;
+        // It may be refused; or done, and not heard of.
+        if outside.strikes(once_in) {
+            return Ok(false);
+        }
+        self.fuse.call(|| {
+            for committed in begin {
+                let lane = outside.group.lane(&committed.topic_partition);
+                outside.group.committed[lane] = Some(committed.offset);
+            }
+        })?;
+        Ok(!outside.strikes(once_in))
     }
 }
 

@@ -8,10 +8,11 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, DefaultConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::offsets::Commit;
-use super::{Context, KafkaFailure, Properties, passing, whole};
+use super::{Context, KafkaFailure, Properties, passing_of_source, whole};
 
 /// A partition given to this member or taken from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +126,11 @@ impl Member {
     /// (`max.poll.interval.ms`).
     pub fn poll(&self, timeout: Duration) -> Result<(), KafkaFailure> {
         match self.consumer.poll(whole(timeout)) {
-            Some(Err(error)) if passing(&error) => {
+            // Whoever was away for longer than `max.poll.interval.ms` has lost its partitions, and joins again.
+            Some(Err(error))
+                if passing_of_source(&error)
+                    || error.rdkafka_error_code() == Some(RDKafkaErrorCode::PollExceeded) =>
+            {
                 tracing::warn!(%error, group = self.group, "the group was disturbed")
             }
             Some(Err(error)) => return Err(KafkaFailure::new(format!("member of group {}", self.group), error)),
@@ -145,21 +150,33 @@ impl Member {
         self.consumer.context().joined.load(Ordering::Relaxed)
     }
 
-    /// Commits offsets, without waiting, unless `at_once`: they are for the eyes of lag monitors, or safe to repeat.
-    pub fn commit(&self, offsets: &[Commit], at_once: bool) {
-        let mode = if at_once { CommitMode::Sync } else { CommitMode::Async };
+    /// Commits offsets without waiting: they are for the eyes of lag monitors, or safe to repeat.
+    pub fn commit(&self, offsets: &[Commit]) {
+        if let Err(failure) = self.try_commit(offsets, CommitMode::Async) {
+            tracing::warn!(%failure, "offsets were not committed; they will be with the next round");
+        }
+    }
+
+    /// Commits offsets, and waits until that is done. False where it was not, as within a rebalance.
+    pub fn commit_now(&self, offsets: &[Commit]) -> Result<bool, KafkaFailure> {
+        match self.try_commit(offsets, CommitMode::Sync) {
+            Ok(()) => Ok(true),
+            Err(failure) if failure.is_refused() => Err(failure),
+            Err(failure) => {
+                tracing::info!(%failure, "offsets were not committed; it is tried again");
+                Ok(false)
+            }
+        }
+    }
+
+    fn try_commit(&self, offsets: &[Commit], mode: CommitMode) -> Result<(), KafkaFailure> {
+        let what = || format!("committing offsets of group {}", self.group);
         let mut list = TopicPartitionList::new();
         for Commit { topic, partition, offset, metadata } in offsets {
             let mut added = list.add_partition(topic, *partition);
             added.set_metadata(metadata.as_str());
-            if let Err(error) = added.set_offset(Offset::Offset(*offset)) {
-                tracing::warn!(%error, topic, partition, offset, "an offset cannot be committed");
-            }
+            added.set_offset(Offset::Offset(*offset)).context(what)?;
         }
-        if list.count() > 0
-            && let Err(error) = self.consumer.commit(&list, mode)
-        {
-            tracing::warn!(%error, "offsets were not committed; they will be with the next round");
-        }
+        if list.count() == 0 { Ok(()) } else { self.consumer.commit(&list, mode).context(what) }
     }
 }

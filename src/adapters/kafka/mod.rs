@@ -47,6 +47,11 @@ impl KafkaFailure {
         is_retriable || passing(&self.source)
     }
 
+    /// True where it may pass by itself and a topic is somebody else's.
+    pub fn is_passing_of_source(&self) -> bool {
+        passing_of_source(&self.source)
+    }
+
     /// True where trying again cannot help: a message too large, a right that is missing.
     pub fn is_refused(&self) -> bool {
         use rdkafka::types::RDKafkaErrorCode as Code;
@@ -97,6 +102,12 @@ pub fn passing(error: &KafkaError) -> bool {
                 | Code::UnknownTopic
         )
     )
+}
+
+/// True for errors that pass where a topic is somebody else's, who may delete it and create it anew.
+pub fn passing_of_source(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+    passing(error) || error.rdkafka_error_code() == Some(Code::UnknownPartition)
 }
 
 /// How long is waited before brokers that did not answer are asked again.

@@ -13,7 +13,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::offsets::offsets_of;
-use super::{Context, KafkaFailure, Properties, Quiet, passing, whole};
+use super::{Context, KafkaFailure, Properties, Quiet, passing_of_source, whole};
 
 pub struct Reader {
     consumer: BaseConsumer<Quiet>,
@@ -76,7 +76,7 @@ impl Reader {
         match self.consumer.poll(whole(timeout)) {
             None | Some(Err(KafkaError::PartitionEOF(_))) => Ok(None),
             Some(Ok(message)) => Ok(Some(message)),
-            Some(Err(error)) if passing(&error) => {
+            Some(Err(error)) if passing_of_source(&error) => {
                 tracing::warn!(%error, "reading the sources was disturbed");
                 Ok(None)
             }

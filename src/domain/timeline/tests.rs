@@ -107,12 +107,39 @@ fn a_topic_that_was_created_anew_is_one_gap() {
     assert_eq!(admit(&mut timeline, &[(9, 20, Some(2), 7), (10, 30, Some(3), 7)]), [Admission::Replayed, Taken]);
     assert!(!timeline.gap(0, &gap(10, 2, 5)), "its reader, which had not seen it at once");
     assert_eq!(admit(&mut timeline, &[(2, 40, Some(4), 7)]), [Taken]);
-    assert!(!timeline.gap(0, &gap(10, 2, 5)), "a reader that has died since said it again");
+    assert!(!timeline.gap(0, &gap(8, 0, 5)), "a reader that died before it committed said it again");
     assert_eq!(admit(&mut timeline, &[(2, 40, Some(4), 7)]), [Repeated]);
     mark(&mut timeline, 0, 100);
     assert_eq!((timeline.frontier(0), timeline.acknowledge(0)), (None, Some(false)));
     assert_eq!(timeline.frontier(0), Some(Instant(100)));
     assert!(timeline.gap(0, &gap(3, 0, 6)));
+}
+
+/// Its brokers lost what they had acknowledged: that may happen again, and is said again.
+#[test]
+fn a_topic_that_is_truncated_twice_is_two_gaps() {
+    let mut timeline = timeline(1);
+    let gap = |expected| Gap { topic_partition: 0, cause: GapCause::Truncated, expected, found: 0, topic_id: 5 };
+    for (expected, position) in [(4, 1), (6, 2)] {
+        assert_eq!(
+            admit(&mut timeline, &[(expected - 1, position * 10, Some(position as u64), 7)]),
+            [Admission::Taken]
+        );
+        assert!(timeline.gap(0, &gap(expected)));
+        assert!(!timeline.gap(0, &gap(expected)), "it is said again");
+        assert_eq!(timeline.acknowledge(0), Some(false));
+    }
+}
+
+/// Where the brokers say topics' ids, they say that a topic is another one: what is written again is only that, whatever its
+/// time.
+#[test]
+fn nothing_is_foreign_where_ids_tell() {
+    let mut timeline = timeline(1);
+    timeline.learn(&topology(1, 5));
+    let ahead = change(0, 2_000, Some(1), 7);
+    assert_eq!(timeline.admit(0, ahead.clone().into(), CEILING), Admission::Ahead);
+    assert_eq!(timeline.admit(0, ahead.into(), Instant(3_000)), Admission::Repeated);
 }
 
 #[test]

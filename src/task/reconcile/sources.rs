@@ -54,6 +54,10 @@ impl<S: Store> Task<S> {
             self.counts.epochs += u64::from(is_new_epoch);
             let (source, topic_partition) = self.named(lane);
             self.tell(source, SourceNews::Acknowledged { topic_partition }, decided_at, out);
+            // What was withheld may be young enough.
+            if let Some(after_us) = self.stalled[lane] {
+                self.set_stalled(lane, after_us, decided_at, out);
+            }
         }
     }
 

@@ -393,6 +393,7 @@ pub(super) fn write_gap(writer: &mut Writer, gap: &Gap) {
         GapCause::Retention => 0,
         GapCause::Recreated => 1,
         GapCause::OffsetForgotten => 2,
+        GapCause::Truncated => 3,
     });
     writer.signed(gap.expected);
     writer.signed(gap.found);
@@ -404,6 +405,7 @@ pub(super) fn read_gap(reader: &mut Reader<'_>) -> Result<Gap, WireError> {
         0 => GapCause::Retention,
         1 => GapCause::Recreated,
         2 => GapCause::OffsetForgotten,
+        3 => GapCause::Truncated,
         _ => return Err(reader.damaged("a gap has an unknown cause")),
     };
     let (expected, found, topic_id) = (reader.signed()?, reader.signed()?, reader.fixed()?);
