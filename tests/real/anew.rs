@@ -37,9 +37,10 @@ fn make_anew(stack: &Stack, shop: &Source) -> Result {
 /// A configuration, and a binary that has read some orders with it.
 fn begin(stack: &Stack, name: &str, folder: &std::path::Path) -> Result<(Source, Source, Shipped, Binary, Watch)> {
     let (shop, pay) = sources(stack, name)?;
-    // So that the group hears soon of partitions that are added.
-    let refresh = ("topic.metadata.refresh.interval.ms".to_owned(), "1000".to_owned());
-    let shipped = Shipped::read("evenkeel.yaml", name, &shop, &pay)?.with_kafka(&[refresh]);
+    // So that clients hear soon of partitions that are added, and of topics that are gone.
+    let soon = [("topic.metadata.refresh.interval.ms", "1000"), ("topic.metadata.propagation.max.ms", "100")];
+    let soon = soon.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let shipped = Shipped::read("evenkeel.yaml", name, &shop, &pay)?.with_kafka(&soon);
     let binary = shipped.binary(stack, folder)?;
     stack.start_source(&shop)?;
     stack.start_source(&pay)?;
