@@ -4,6 +4,9 @@
 //! Must not know: Kafka, formats, clocks, threads. All of them are its [`Sources`]', of which there are two: the real ones
 //! (`app::sources`), and the simulator's.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
