@@ -300,6 +300,7 @@ mod tests {
         let epoch = |told| flow.place_of(told, 0, true).epoch;
         assert_eq!(epoch(exact(told(1, 7, 500, 12))), FIRST - 1, "committed before what stands below it");
         assert_eq!(epoch(told(1, 7, 500, 12)), FIRST, "a statement may begin long before its commit");
+        assert_eq!(epoch(told(2, 7, 500, 12)), FIRST - 1, "positions of another family, of a time before");
         assert_eq!(epoch(exact(told(1, 9, 500, 31))), FIRST, "a run that came after");
         assert_eq!(epoch(exact(told(1, 9, 15, 12))), FIRST, "one that is behind");
         let taken = Some(Place { epoch: FIRST, ..place(700) });

@@ -248,21 +248,19 @@ impl Timeline {
     pub fn gap(&mut self, lane: LaneIndex, gap: &Gap) -> bool {
         let lane = &mut self.lanes[lane];
         let gap = Gap { topic_partition: 0, ..*gap };
-        let is_known = lane.gap.is_some_and(|known| {
-            let is_of_topic = known.cause == gap.cause && known.topic_id == gap.topic_id && gap.topic_id != 0;
-            gap.cause == GapCause::Recreated && is_of_topic
-        });
-        if lane.gap == Some(gap) || is_known && lane.gap.is_some_and(|known| known.expected >= 0) {
+        let is_anew = gap.cause == GapCause::Recreated && gap.topic_id != 0;
+        let told = lane.gap.filter(|known| is_anew && (known.cause, known.topic_id) == (gap.cause, gap.topic_id));
+        if lane.gap == Some(gap) || told.is_some_and(|known| known.expected >= 0) {
             return false;
         }
         lane.gap = Some(gap);
         if matches!(gap.cause, GapCause::Recreated | GapCause::Truncated) {
             lane.last_offset = gap.found - 1;
         }
-        if !is_known {
+        if told.is_none() {
             lane.halted = lane.halted.or(Some(None));
         }
-        !is_known
+        told.is_none()
     }
 
     /// A lane's promises are believed again; `None` where they were. Gives what [`Timeline::mark`] gives of the best one.
