@@ -148,9 +148,11 @@ impl Watch {
             by_rule
         };
         let open = self.open.iter().flat_map(|(key, rules)| rules.iter().map(move |rule| (rule, key))).collect();
-        assert_eq!(by_rule(open), *truth, "what the open topic says is what PostgreSQL says");
+        let (events, settled) = (&self.events, &self.settled);
+        let told = || format!("what the topics say is what PostgreSQL says; settled {settled:?}, said {events:?}");
+        assert_eq!(by_rule(open), *truth, "open: {}", told());
         let standing = self.standing.values().map(|(rule, key)| (rule, key)).collect();
-        assert_eq!(by_rule(standing), *truth, "what the discrepancy topic adds up to is what PostgreSQL says");
+        assert_eq!(by_rule(standing), *truth, "discrepancies: {}", told());
     }
 
     /// Every `(rule, key)` that was ever opened.

@@ -30,6 +30,9 @@ struct Brokers {
     /// Cause, partition, expected and found offset of each gap that was written.
     gaps: Vec<(GapCause, i32, i64, i64)>,
     rounds: u64,
+    looks: usize,
+    /// How long the first look takes, microseconds.
+    first_look_us: i64,
 }
 
 fn id(partition: i32) -> TopicPartition {
@@ -96,6 +99,8 @@ impl Sources for Brokers {
     }
 
     fn look_up(&mut self) -> Result<Option<Vec<Topology>>, Infallible> {
+        self.looks += 1;
+        self.now += if self.looks == 1 { self.first_look_us } else { 0 };
         Ok(Some(vec![Topology { source: 0, topics: self.topic.iter().cloned().collect() }]))
     }
 
@@ -163,6 +168,17 @@ impl Intake<Brokers> {
         self.step().unwrap_or_else(|never| match never {});
         self.sources().now += 10_000_000;
         self.step().unwrap_or_else(|never| match never {});
+    }
+}
+
+/// Promises wait for looks, and a slow one puts the next off.
+#[test]
+fn what_the_first_look_takes_puts_no_other_off() {
+    let mut intake = intake(Brokers { first_look_us: 1_000_000, ..brokers() });
+    for looks in 2..5 {
+        intake.sources().now += 2_500_000;
+        intake.step().unwrap_or_else(|never| match never {});
+        assert_eq!(intake.sources().looks, looks);
     }
 }
 
