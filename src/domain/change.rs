@@ -235,6 +235,17 @@ impl SourceTopic {
     }
 }
 
+/// Learns of a topic among those that are known by name.
+pub fn learn_topic(known: &mut Vec<SourceTopic>, topic: &SourceTopic) -> Option<TopicNews> {
+    match known.iter_mut().find(|known| known.name == topic.name) {
+        Some(known) => known.learn(topic),
+        None => {
+            known.push(topic.clone());
+            None
+        }
+    }
+}
+
 /// Records of a source topic-partition that were not read, and never will be: nobody knows what they said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::change::{
-    Change, Gap, GapCause, Mark, RunId, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology,
+    Change, Gap, GapCause, Mark, RunId, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology, learn_topic,
 };
 use super::flow::{Around, Flow, Place, Told};
 use super::instant::Instant;
@@ -226,11 +226,8 @@ impl Timeline {
         let mut news = Vec::new();
         // An ingest member may be behind, and tell of a topic that is no more.
         for topic in topology.topics.iter().filter(|topic| !self.former.contains(&topic.id)) {
-            let known = &mut self.topologies[topology.source];
-            match known.iter_mut().find(|known| known.name == topic.name) {
-                Some(known) => news.extend(known.learn(topic).map(|one| (topic.clone(), one))),
-                None => known.push(topic.clone()),
-            }
+            let one = learn_topic(&mut self.topologies[topology.source], topic);
+            news.extend(one.map(|one| (topic.clone(), one)));
         }
         for (_, one) in &news {
             if let TopicNews::Another { before } = one {

@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 use self::lane::{Lane, Seen, Target};
 use crate::domain::change::{
-    Block, Change, Entry, Gap, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, SourceTopic,
-    TopicPartition, Topology,
+    Block, Change, Entry, Gap, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition,
+    Topology, learn_topic,
 };
 use crate::domain::instant::Instant;
 use crate::domain::routing::partition_of;
@@ -151,7 +151,11 @@ impl Ingest {
         for topology in topologies {
             let source = topology.source;
             match &mut self.topologies[source] {
-                Some(known) => topology.topics.into_iter().for_each(|topic| learn(known, topic)),
+                Some(known) => {
+                    for topic in &topology.topics {
+                        learn_topic(&mut known.topics, topic);
+                    }
+                }
                 unknown => *unknown = Some(topology),
             }
         }
@@ -444,13 +448,6 @@ fn at_lane(entry: Entry, topic_partition: usize) -> Entry {
         Entry::Mark(mark) => Entry::Mark(Mark { topic_partition, ..mark }),
         Entry::Stall { after_us, .. } => Entry::Stall { topic_partition, after_us },
         other => other,
-    }
-}
-
-fn learn(topology: &mut Topology, topic: SourceTopic) {
-    match topology.topics.iter_mut().find(|known| known.name == topic.name) {
-        Some(known) => drop(known.learn(&topic)),
-        None => topology.topics.push(topic),
     }
 }
 
