@@ -247,10 +247,14 @@ impl Sources for KafkaSources {
         for (connector, known) in self.heartbeats.iter_mut().enumerate() {
             let settings = &self.settings.connectors[connector];
             let (Some(reader), Some(heartbeat)) = (known.as_mut(), &settings.heartbeat) else { continue };
-            if let Err(failure) = reader.read(connector, settings, heartbeat, &mut beats) {
-                // Its topic may have been deleted, or created anew: with the next look it is begun again.
-                tracing::warn!(%failure, topic = heartbeat.topic, "heartbeats cannot be read; promises wait");
-                *known = None;
+            match reader.read(connector, settings, heartbeat, &mut beats) {
+                Ok(()) => {}
+                Err(failure) if failure.is_refused() => return Err(failure.into()),
+                Err(failure) => {
+                    // Its topic may have been deleted, or created anew: with the next look it is begun again.
+                    tracing::warn!(%failure, topic = heartbeat.topic, "heartbeats cannot be read; promises wait");
+                    *known = None;
+                }
             }
         }
         Ok(beats)

@@ -6,7 +6,8 @@
 //! epoch belongs to runs. Topic-partitions are read one ahead of another, so what an old run told may come after what
 //! a new one did. A run that was not heard of is of the epoch that its topic-partition has come to, or that was proved
 //! to have begun before the time of which it tells; or it begins the next one, where it tells news, and its positions are
-//! of another family or stand below what was proved for an earlier time.
+//! of another family or stand below what was proved for an earlier time. Where it is known which of two runs began first,
+//! its epoch is no earlier than theirs that began before it, and no later than theirs that began after.
 
 use std::collections::VecDeque;
 

@@ -163,7 +163,7 @@ impl Member {
             Ok(()) => Ok(true),
             Err(failure) if failure.is_refused() => Err(failure),
             Err(failure) => {
-                tracing::info!(%failure, "offsets were not committed; it is tried again");
+                tracing::warn!(%failure, "offsets were not committed; it is tried again");
                 Ok(false)
             }
         }
