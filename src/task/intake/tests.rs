@@ -186,10 +186,11 @@ fn what_the_first_look_takes_puts_no_other_off() {
 /// added, and begins at its first record that ever was.
 #[test]
 fn the_first_member_begins_once_all_partitions_have_a_leader_and_that_is_committed() {
-    let mut intake = intake(Brokers { bounds: [(0, (10, 20))].into(), refuses: true, ..brokers() });
+    let mut intake = intake(Brokers { bounds: [(0, (10, 20))].into(), ..brokers() });
     intake.later();
     assert_eq!(intake.sources().begun, []);
     intake.sources().bounds.insert(1, (30, 40));
+    intake.sources().refuses = true;
     intake.later();
     assert_eq!(intake.sources().begun, [], "the group is about to share them anew");
     intake.sources().refuses = false;
