@@ -20,7 +20,7 @@ pub fn admin(stack: &Stack) -> Result<AdminClient<DefaultClientContext>> {
 }
 
 /// Deletes the orders' topic and makes it anew, with newer orders in it. Its connector notices nothing.
-fn make_anew(stack: &Stack, shop: &Source) -> Result {
+fn make_anew(stack: &Stack, shop: &Source, while_it_is_gone: impl FnOnce() -> Result) -> Result {
     let topic = shop.topic("orders");
     stack.stop_connector(&shop.prefix)?;
     let admin = admin(stack)?;
@@ -29,6 +29,7 @@ fn make_anew(stack: &Stack, shop: &Source) -> Result {
         let all = admin.inner().fetch_metadata(None, LIMIT)?;
         Ok(all.topics().iter().all(|one| one.name() != topic).then_some(()))
     })?;
+    while_it_is_gone()?;
     super::create_topics(&stack.bootstrap(), shop.topics())?;
     stack.resume_connector(&shop.prefix)?;
     sell(stack, 100)
@@ -83,12 +84,12 @@ fn acknowledge(
     Ok(())
 }
 
-/// The reader sees that the topic is another one.
+/// The reader sees that the topic is gone, and that it is another one.
 fn created_anew_under_the_reader() -> Result {
     let stack = super::stack();
     let folder = tempfile::tempdir()?;
     let (shop, pay, shipped, binary, mut watch) = begin(&stack, "anewer", folder.path())?;
-    make_anew(&stack, &shop)?;
+    make_anew(&stack, &shop, || binary.wait_logged("reading the sources was disturbed"))?;
     acknowledge(&stack, (&shop, &shipped, &binary), &mut watch, "source_gap orders recreated")?;
     end(&stack, &binary, [&shop, &pay])
 }
@@ -99,7 +100,7 @@ fn created_anew_while_nobody_looked() -> Result {
     let folder = tempfile::tempdir()?;
     let (shop, pay, shipped, binary, mut watch) = begin(&stack, "anew", folder.path())?;
     binary.stop()?;
-    make_anew(&stack, &shop)?;
+    make_anew(&stack, &shop, || Ok(()))?;
     binary.start()?;
     acknowledge(&stack, (&shop, &shipped, &binary), &mut watch, "source_gap orders recreated")?;
     end(&stack, &binary, [&shop, &pay])

@@ -215,6 +215,12 @@ impl Binary {
         log.lines().rfind(|line| line.starts_with("error: ")).map(str::to_owned)
     }
 
+    /// Waits until it has logged something.
+    pub fn wait_logged(&self, text: &str) -> Result {
+        let limit = Duration::from_secs(60);
+        self.service.wait_ready(limit, || Ok(std::fs::read_to_string(&self.log)?.contains(text)))
+    }
+
     /// Loses its disk. It must not run.
     pub fn erase(&self) -> Result {
         assert!(self.is_idle(), "a disk is erased while nobody writes to it");
