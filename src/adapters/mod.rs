@@ -1,4 +1,4 @@
-//! One outside thing each: Kafka, copies of its topics, RocksDB, Debezium's formats, JSON records, HTTP, telemetry.
+//! One outside thing each: Kafka, copies of its topics, RocksDB, Debezium's formats, a schema registry, JSON records, HTTP, telemetry.
 
 pub mod checkpoints;
 pub mod clock;
@@ -6,5 +6,6 @@ pub mod copy;
 pub mod debezium;
 pub mod kafka;
 pub mod records;
+pub mod registry;
 pub mod rocksdb;
 pub mod telemetry;

@@ -71,6 +71,8 @@ metrics! {
         "Source records that could not be understood"
     HEARTBEATS_REFUSED "evenkeel_refused_heartbeats_total" Counter ["connector", "reason"]
         "Rows of a heartbeat table that could not be understood: they promise nothing"
+    REGISTRY_ERRORS "evenkeel_registry_errors_total" Counter ["reason"]
+        "Times that the schema registry gave no answer of use; it is asked again, and records that need its schemas wait"
     UNASSIGNED "evenkeel_unassigned_changes_total" Counter ["source"]
         "Changes of rows whose key is NULL and was NULL before: they belong to no order"
     INCOMPLETE "evenkeel_incomplete_updates_total" Counter ["source"]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
 use rdkafka::message::Message;
@@ -13,7 +14,9 @@ use super::diagnostic::{Diagnostic, Kind, SourceText};
 use super::run::own_topics;
 use super::selection::{claimed_twice, missing, select};
 use super::settings::{ConnectorSettings, Settings, TopicSelection};
-use crate::adapters::debezium::{Decoder, Event, NO_BEFORE, Refusal};
+use super::sources::registry;
+use super::understand::with_record;
+use crate::adapters::debezium::{self, Decoder, Event, NO_BEFORE, Record, Refusal, Registry};
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::changes::{Reading, TopicReader};
 use crate::adapters::kafka::{KafkaFailure, Properties};
@@ -36,6 +39,13 @@ pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
         Err(failure) => return vec![unreachable(settings, root.as_ref(), &failure)],
     };
     let mut faults = Vec::new();
+    let registry = match registry(settings) {
+        Ok(registry) => registry,
+        Err(error) => {
+            let place = live.root.as_ref().and_then(|root| root.entry("registry"));
+            return vec![fault(place, error.to_string()).hint("Look at what registry says.")];
+        }
+    };
     let selected = select(settings, &live.present);
     if let Some((topic, sources)) = claimed_twice(&selected) {
         let [one, other] = sources.map(|source| &settings.sources[source].name);
@@ -46,9 +56,9 @@ pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
         faults.extend(topics.iter().map(|topic| live.does_not_exist(&of, topic)));
     }
     for (source, selected) in settings.sources.iter().zip(selected) {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(Arc::clone(&registry));
         for (topic, partitions) in selected {
-            let judge = |value: Option<&[u8]>| match decoder.decode(&source.shape, value, 0) {
+            let judge = |record: Record<'_>| match decoder.decode_in(&source.shape, record, PATIENCE) {
                 Ok(Event::Change(decoded)) if decoded.incomplete => {
                     Some(Refusal { reason: "no_before", detail: NO_BEFORE.to_owned() })
                 }
@@ -64,7 +74,7 @@ pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
             }
         }
     }
-    faults.extend(settings.connectors.iter().filter_map(|connector| live.heartbeat(connector)));
+    faults.extend(settings.connectors.iter().filter_map(|connector| live.heartbeat(connector, &registry)));
     faults.extend(live.written(settings));
     faults.extend(live.set_otherwise(settings));
     faults
@@ -113,7 +123,7 @@ impl Live {
         of: &str,
         words: &str,
         (topic, partitions): (&str, i32),
-        mut judge: impl FnMut(Option<&[u8]>) -> Option<Refusal>,
+        mut judge: impl FnMut(Record<'_>) -> Option<Refusal>,
     ) -> Option<Diagnostic> {
         (0..partitions).find_map(|partition| match last_record(&self.properties, topic, partition, &mut judge) {
             Ok(None) => None,
@@ -131,14 +141,15 @@ impl Live {
         })
     }
 
-    fn heartbeat(&self, connector: &ConnectorSettings) -> Option<Diagnostic> {
+    fn heartbeat(&self, connector: &ConnectorSettings, registry: &Arc<dyn Registry>) -> Option<Diagnostic> {
         let heartbeat = connector.heartbeat.as_ref()?;
         let of = format!("heartbeat of connector {}", connector.name);
         let topic = heartbeat.topic.as_str();
         let partitions = *self.present.get(topic)?;
-        let mut decoder = Decoder::new();
-        self.last_records(&of, topic, (topic, partitions), |value| {
-            decoder.heartbeat(&heartbeat.shape, value, 0).map(|_| ()).err()
+        let mut decoder = Decoder::new(Arc::clone(registry));
+        self.last_records(&of, topic, (topic, partitions), |record| {
+            let event = decoder.decode_in(&heartbeat.shape, record, PATIENCE);
+            event.and_then(|event| debezium::heartbeat(&heartbeat.shape, event)).err()
         })
     }
 
@@ -183,7 +194,7 @@ fn last_record(
     properties: &Properties,
     topic: &str,
     partition: i32,
-    mut judge: impl FnMut(Option<&[u8]>) -> Option<Refusal>,
+    mut judge: impl FnMut(Record<'_>) -> Option<Refusal>,
 ) -> Result<Option<(i64, Refusal)>, KafkaFailure> {
     let reader = TopicReader::open(properties, topic, 1 << 20)?;
     let (start, end) = reader.bounds(partition)?;
@@ -195,7 +206,7 @@ fn last_record(
     while Moment::now() < deadline {
         match reader.poll(Duration::from_millis(100))? {
             Reading::Message(message) => {
-                if let Some(refusal) = judge(message.payload()) {
+                if let Some(refusal) = with_record(&message, &mut judge) {
                     return Ok(Some((message.offset(), refusal)));
                 }
             }

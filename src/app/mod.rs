@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod diagnostic;
 pub mod evidence;
+mod heartbeats;
 pub mod http;
 pub mod ingest_stage;
 mod pen;
@@ -19,12 +20,14 @@ mod selection;
 pub mod settings;
 mod sources;
 pub mod state;
+mod understand;
 mod worker;
 
 use std::time::Duration;
 
 use crate::adapters::checkpoints::{CheckpointError, DiskError, HomeError};
 use crate::adapters::kafka::KafkaFailure;
+use crate::adapters::registry::ClientError;
 use crate::adapters::rocksdb::RocksError;
 use crate::task::cache::StateError;
 use crate::task::wire::WireError;
@@ -41,6 +44,8 @@ pub enum StageError {
     Store(#[from] RocksError),
     #[error(transparent)]
     State(#[from] StateError<RocksError>),
+    #[error(transparent)]
+    Registry(#[from] ClientError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::adapters::debezium::shape::SourceShape;
+use crate::adapters::registry::RegistrySettings;
 use crate::domain::rule::Plan;
 use crate::task::ingest::Patience;
 
@@ -24,6 +25,8 @@ pub struct Settings {
     /// librdkafka properties, passed through as they are.
     pub kafka: BTreeMap<String, String>,
     pub topics: TopicSettings,
+    /// `None` where no connector's converter uses one.
+    pub registry: Option<RegistrySettings>,
     pub state_dir: PathBuf,
     /// `None` makes none.
     pub checkpoints: Option<CheckpointSettings>,
@@ -39,6 +42,11 @@ impl Settings {
     /// Where a partition's state is.
     pub fn state_folder(&self, partition: i32) -> PathBuf {
         self.state_dir.join(&*self.plan.reconciliation).join(partition.to_string())
+    }
+
+    /// Where the registry's schemas are kept.
+    pub fn schemas_folder(&self) -> PathBuf {
+        self.state_dir.join(&*self.plan.reconciliation).join("schemas")
     }
 }
 

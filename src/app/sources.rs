@@ -7,22 +7,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Moment};
 
-use metrics::counter;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::Message;
 
 use super::StageError;
+use super::heartbeats::HeartbeatReader;
 use super::selection::{claimed_twice, missing, named, select};
-use super::settings::{ConnectorSettings, HeartbeatSettings, Settings};
+use super::settings::{HeartbeatSettings, Settings};
+use super::understand::understand;
 use crate::adapters::clock::now;
-use crate::adapters::debezium::{Decoder, Event, RUN_HEADER, Refusal, blot, run_of};
-use crate::adapters::kafka::changes::{self, ChangesWriter, TopicReader};
+use crate::adapters::debezium::frame::SchemaId;
+use crate::adapters::debezium::{Decoder, Found, NoRegistry, Registry};
+use crate::adapters::kafka::changes::ChangesWriter;
 use crate::adapters::kafka::group::{self, Member};
 use crate::adapters::kafka::offsets::{Commit, Offsets};
 use crate::adapters::kafka::reader::Reader;
 use crate::adapters::kafka::topics::Description;
 use crate::adapters::kafka::{KafkaFailure, Properties, TICK, insist};
-use crate::adapters::telemetry;
-use crate::domain::change::{Block, Operation, Reject, SourceIndex, SourceTopic, TopicPartition, Topology};
+use crate::adapters::registry::RemoteRegistry;
+use crate::domain::change::{Block, SourceIndex, SourceTopic, TopicPartition, Topology};
 use crate::domain::instant::Instant;
 use crate::domain::rule::ConnectorIndex;
 use crate::task::ingest::Reading as Read;
@@ -38,7 +40,10 @@ pub struct KafkaSources {
     reader: Reader,
     pub offsets: Offsets,
     writer: ChangesWriter,
+    registry: Arc<dyn Registry>,
     decoders: Vec<Decoder>,
+    /// Topic-partitions whose next record needs a schema that is not known yet, and that record's offset.
+    waiting: BTreeMap<(String, i32), (i64, SchemaId)>,
     /// For each connector with a heartbeat table whose topic exists, who reads it.
     heartbeats: Vec<Option<HeartbeatReader>>,
     /// The topics read, each with its source.
@@ -51,44 +56,11 @@ pub struct KafkaSources {
     is_blind: bool,
 }
 
-/// Reads every partition of a heartbeat topic. A table of one row has its rows in one of them.
-struct HeartbeatReader {
-    reader: TopicReader,
-    partitions: i32,
-    decoder: Decoder,
-}
-
-impl HeartbeatReader {
-    /// Reads what has come.
-    fn read(
-        &mut self,
-        connector: ConnectorIndex,
-        settings: &ConnectorSettings,
-        heartbeat: &HeartbeatSettings,
-        beats: &mut Vec<Beat>,
-    ) -> Result<(), KafkaFailure> {
-        while let changes::Reading::Message(message) = self.reader.poll(Duration::ZERO)? {
-            match self.decoder.heartbeat(&heartbeat.shape, message.payload(), run(&message)) {
-                Ok(Some(beat)) => {
-                    let stand = (message.partition(), message.offset());
-                    beats.push(Beat { connector, time: beat.time, proof: beat.proof, stand });
-                }
-                Ok(None) => {}
-                Err(Refusal { reason, detail }) => {
-                    let labels = [("connector", settings.name.clone()), ("reason", reason.to_owned())];
-                    counter!(telemetry::HEARTBEATS_REFUSED, &labels).increment(1);
-                    tracing::warn!(topic = heartbeat.topic, reason, detail, "a heartbeat row was not understood");
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 impl KafkaSources {
     pub fn join(settings: &Arc<Settings>, stop: &Arc<AtomicBool>) -> Result<KafkaSources, StageError> {
         let properties = Properties::new(settings.kafka.clone());
         let group = &settings.topics.ingest_group;
+        let registry = registry(settings)?;
         Ok(KafkaSources {
             began: Moment::now(),
             stop: Arc::clone(stop),
@@ -96,7 +68,9 @@ impl KafkaSources {
             reader: Reader::open(&properties, settings.limits.fetch_bytes / 2)?,
             offsets: Offsets::new(&properties, group)?,
             writer: ChangesWriter::new(&properties, &settings.topics.changes)?,
-            decoders: settings.sources.iter().map(|_| Decoder::new()).collect(),
+            decoders: settings.sources.iter().map(|_| Decoder::new(Arc::clone(&registry))).collect(),
+            registry,
+            waiting: BTreeMap::new(),
             heartbeats: settings.connectors.iter().map(|_| None).collect(),
             topics: BTreeMap::new(),
             incomplete: BTreeSet::new(),
@@ -126,19 +100,22 @@ impl KafkaSources {
             if self.heartbeats[connector].as_ref().is_some_and(|known| known.partitions == partitions) {
                 continue;
             }
-            let reader = TopicReader::open(&Properties::new(self.settings.kafka.clone()), topic, 1 << 20)?;
-            let all: Vec<(String, i32)> = (0..partitions).map(|partition| (topic.clone(), partition)).collect();
-            let committed = self.offsets.committed(&all)?;
-            let mut from = Vec::new();
-            for partition in 0..partitions {
-                let (start, end) = reader.bounds(partition)?;
-                let known = committed.iter().find(|commit| commit.partition == partition);
-                from.push((partition, known.map_or(start, |commit| commit.offset.clamp(start, end))));
-            }
-            reader.seek(&from)?;
-            self.heartbeats[connector] = Some(HeartbeatReader { reader, partitions, decoder: Decoder::new() });
+            let properties = Properties::new(self.settings.kafka.clone());
+            let reader = HeartbeatReader::begin(&properties, (topic, partitions), &self.offsets, &self.registry)?;
+            self.heartbeats[connector] = Some(reader);
         }
         Ok(())
+    }
+
+    /// Goes on with what waited for a schema about which there is news.
+    fn resume(&mut self) -> Result<(), KafkaFailure> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let registry = &self.registry;
+        let ready = self.waiting.extract_if(.., |_, (_, id)| registry.find(id) != Found::Asked);
+        let from: Vec<_> = ready.map(|((topic, partition), (offset, _))| (topic, partition, offset)).collect();
+        if from.is_empty() { Ok(()) } else { self.reader.go_on(&from) }
     }
 
     /// What a look at the topics comes to that failed. A right that is missing does not pass by itself.
@@ -209,22 +186,36 @@ impl Sources for KafkaSources {
             Movement::Revoked(id) => Some((id.topic.to_string(), id.partition)),
             Movement::Assigned(_) => None,
         });
-        self.reader.leave(&revoked.collect::<Vec<_>>())?;
+        let revoked: Vec<_> = revoked.collect();
+        self.waiting.retain(|stand, _| !revoked.contains(stand));
+        self.reader.leave(&revoked)?;
         Ok(movements)
     }
 
     fn go_on(&mut self, from: &[(TopicPartition, i64)]) -> Result<(), StageError> {
         let from: Vec<_> = from.iter().map(|(id, offset)| (id.topic.to_string(), id.partition, *offset)).collect();
+        self.waiting.retain(|(topic, partition), _| !from.iter().any(|one| one.0 == *topic && one.1 == *partition));
         Ok(self.reader.go_on(&from)?)
     }
 
     fn read(&mut self, wait_us: i64) -> Result<Option<Taken>, StageError> {
+        self.resume()?;
         // The message borrows the reader, so the rest is borrowed beside it.
         let KafkaSources { reader, decoders, settings, topics, incomplete, .. } = self;
         let Some(message) = reader.poll(Duration::from_micros(wait_us.unsigned_abs()))? else { return Ok(None) };
         let known = topics.get_key_value(message.topic());
         let (topic, source) = known.expect("nothing is read of a topic that is not known");
-        let reading = understand(settings, *source, &mut decoders[*source], &message);
+        let reading = match understand(&settings.sources[*source], &mut decoders[*source], &message) {
+            Ok(reading) => reading,
+            Err(id) => {
+                let stand = (message.topic().to_owned(), message.partition());
+                let offset = message.offset();
+                drop(message);
+                self.reader.leave(std::slice::from_ref(&stand))?;
+                self.waiting.insert(stand, (offset, id));
+                return Ok(None);
+            }
+        };
         if matches!(&reading, Read::Change(decoded) if decoded.incomplete) {
             incomplete.insert(*source);
         }
@@ -363,6 +354,14 @@ impl Sources for KafkaSources {
     }
 }
 
+/// The registry that the configuration names, or none.
+pub fn registry(settings: &Settings) -> Result<Arc<dyn Registry>, StageError> {
+    Ok(match &settings.registry {
+        Some(registry) => Arc::new(RemoteRegistry::open(registry, settings.schemas_folder())?),
+        None => Arc::new(NoRegistry),
+    })
+}
+
 fn list(of: &[TopicPartition]) -> Vec<(String, i32)> {
     of.iter().map(|id| (id.topic.to_string(), id.partition)).collect()
 }
@@ -373,56 +372,5 @@ fn commit(committed: &Committed) -> Commit {
         partition: committed.topic_partition.partition,
         offset: committed.offset,
         metadata: format!("{:016x}", committed.topic_id),
-    }
-}
-
-fn run(message: &BorrowedMessage<'_>) -> u64 {
-    let headers = message.headers();
-    run_of(headers.and_then(|headers| headers.iter().find(|header| header.key == RUN_HEADER)?.value))
-}
-
-fn understand(
-    settings: &Settings,
-    source: SourceIndex,
-    decoder: &mut Decoder,
-    message: &BorrowedMessage<'_>,
-) -> Read {
-    let shape = &settings.sources[source].shape;
-    match decoder.decode(shape, message.payload(), run(message)) {
-        Ok(Event::Nothing) => Read::Nothing,
-        Ok(Event::Change(mut decoded)) => {
-            decoded.change.offset = message.offset();
-            if decoded.incomplete {
-                counter!(telemetry::INCOMPLETE, "source" => settings.sources[source].name.clone()).increment(1);
-            }
-            let belongs = decoded.change.key.is_some() || decoded.change.key_before.is_some();
-            if !belongs && matches!(decoded.change.operation, Operation::Upsert { .. }) {
-                counter!(telemetry::UNASSIGNED, "source" => settings.sources[source].name.clone()).increment(1);
-            }
-            Read::Change(decoded)
-        }
-        Err(Refusal { reason, detail }) => {
-            let name = settings.sources[source].name.clone();
-            counter!(telemetry::QUARANTINED, "source" => name, "reason" => reason).increment(1);
-            let bytes = |bytes: Option<&[u8]>| match bytes {
-                Some(bytes) => match blot(shape, bytes) {
-                    Some(blotted) => (Some(blotted.into_boxed_slice()), true),
-                    None => (Some(bytes.into()), false),
-                },
-                None => (None, false),
-            };
-            let (key, key_masked) = bytes(message.key());
-            let (value, value_masked) = bytes(message.payload());
-            Read::Reject(Box::new(Reject {
-                topic_partition: 0,
-                offset: message.offset(),
-                timestamp: Instant(message.timestamp().to_millis().unwrap_or(0).saturating_mul(1000)),
-                key,
-                value,
-                masked: key_masked || value_masked,
-                reason: reason.into(),
-                detail: detail.into(),
-            }))
-        }
     }
 }

@@ -32,12 +32,15 @@ pub struct TopicPartition {
 ///   that is null, the row's own LSN), `row` is the row's LSN. Rows of one COPY page share one.
 /// * MariaDB, MySQL: `transaction` is the number of the GTID and `row` 0, since another server's binlog has the
 ///   transaction elsewhere; without GTIDs, the binlog's file number and position.
+/// * SQL Server: the commit's LSN; the change's LSN, and 16 bits of what shares it.
+/// * Oracle: the commit's SCN; the transaction's id, and 64 bits of its rows' order.
+/// * MongoDB: the cluster's time, seconds and 32 bits of their order.
 ///
 /// Only positions of one connector and one epoch compare. [`Change::fingerprint`] tells apart what shares one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    pub transaction: u64,
-    pub row: u64,
+    pub transaction: u128,
+    pub row: u128,
 }
 
 /// Whose run of a connector wrote an event, and whose positions it tells.
@@ -95,6 +98,12 @@ pub enum Origin {
     Gtid(Box<str>),
     /// The binlog file's name without its number: `mysql-bin.`. The number's digits are six or more.
     Binlog(Box<str>),
+    /// SQL Server: LSNs.
+    SqlServer,
+    /// Oracle: SCNs.
+    Scn,
+    /// MongoDB's cluster time.
+    ClusterTime,
 }
 
 impl Origin {
@@ -104,6 +113,9 @@ impl Origin {
         let name: &str = match self {
             Origin::None => return 0,
             Origin::Lsn => "lsn",
+            Origin::SqlServer => "sqlserver",
+            Origin::Scn => "scn",
+            Origin::ClusterTime => "cluster time",
             Origin::Gtid(prefix) if prefix.ends_with(':') => prefix,
             Origin::Gtid(prefix) => prefix.split('-').next().unwrap_or_default(),
             Origin::Binlog(prefix) => prefix,
@@ -119,6 +131,13 @@ impl Origin {
             Origin::Lsn => format!("{:X}/{:X}", position.row >> 32, position.row & 0xFFFF_FFFF),
             Origin::Gtid(prefix) => format!("{prefix}{}", position.transaction),
             Origin::Binlog(prefix) => format!("{prefix}{:06}:{}", position.transaction, position.row),
+            Origin::SqlServer => {
+                let lsn =
+                    |lsn: u128| format!("{:08x}:{:08x}:{:04x}", lsn >> 48, lsn >> 16 & 0xFFFF_FFFF, lsn & 0xFFFF);
+                format!("{}/{}", lsn(position.transaction), lsn(position.row >> 16))
+            }
+            Origin::Scn => position.transaction.to_string(),
+            Origin::ClusterTime => format!("{}.{}", position.transaction >> 32, position.transaction & 0xFFFF_FFFF),
         }
     }
 }

@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     fn place(transaction: u64) -> Place {
-        Place { epoch: FIRST, position: Position { transaction, row: 0 } }
+        Place { epoch: FIRST, position: Position { transaction: transaction.into(), row: 0 } }
     }
 
     /// However long another source holds the settled time back, proofs stay bounded, in order, and the newest exact.

@@ -50,7 +50,8 @@ pub struct Decoded {
     /// True for changes that were streamed from the database's log: those of a commit-time connector prove progress.
     /// Snapshot rows prove nothing.
     pub streamed: bool,
-    /// True for a row that an incremental snapshot read in between: its source time is the connector's clock.
+    /// True where the source time is a clock's that is behind the database's log: of a row that an incremental snapshot
+    /// read in between, of a delete that is only a tombstone.
     pub incremental: bool,
     /// True for an update that does not say what its row was before, though its source should.
     pub incomplete: bool,

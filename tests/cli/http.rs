@@ -1,6 +1,7 @@
 //! `/metrics`, `/livez` and `/readyz` as a monitoring system meets them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ fn shown(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     shown
 }
 
-/// What is only counted when it happens: a record and a heartbeat that nobody understands, an update without its before image of a row
+/// What is only counted when it happens: a record and a heartbeat that nobody understands, a registry that does not answer, an update without its before image of a row
 /// that belongs to no order, a value that the event does not carry, a discrepancy that is resolved.
 fn make_trouble(theatre: &mut Theatre) {
     let update = serde_json::json!({
@@ -55,6 +56,9 @@ fn make_trouble(theatre: &mut Theatre) {
             "gtid": "0-223344-1", "file": "mysql-bin.000001", "pos": 4, "row": 0,
         },
     });
+    // It begins like Avro, with the id of a schema.
+    let unknown = BaseRecord::<str, [u8]>::to(PAYMENTS).key("{}").payload(&[0, 0, 0, 0, 7, 1]);
+    theatre.producer.send(unknown).map_err(|(error, _)| error).expect("sent");
     let garbage = "{\"op\":\"c\"}".to_owned();
     for (topic, payload) in [(PAYMENTS, update.to_string()), (PAYMENTS, garbage.clone()), (PAY_HEARTBEAT, garbage)] {
         let record = BaseRecord::<str, str>::to(topic).key("{}").payload(&payload);
@@ -68,6 +72,23 @@ fn make_trouble(theatre: &mut Theatre) {
     theatre.play(true, LIMIT, is_told);
     let (before, after) = (Some(order(MENDED, "PAID")), order(MENDED, "CANCELLED"));
     theatre.commit(&Logged::Order { before, after });
+}
+
+/// A schema registry that is not well at first, and then has no schema at all.
+fn registry() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            let status = if number == 0 { "503 Service Unavailable" } else { "404 Not Found" };
+            // Whoever asks ends with an empty line.
+            let mut lines = std::io::BufReader::new(&stream).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = (&stream).write_all(answer.as_bytes());
+        }
+    });
+    url
 }
 
 /// Where the checkpoint store was, something else is.
@@ -93,7 +114,8 @@ fn cli_run_shows_every_declared_metric_and_when_it_is_ready() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = folder.path().join("store");
     let checkpoints = format!("checkpoints: {{url: \"{}\", every: 1s}}", store.display());
-    let ground = Ground::prepare(&format!("{escalates}\nhttp: {{listen: \"{address}\"}}\n{checkpoints}\n"));
+    let served = format!("http: {{listen: \"{address}\"}}\nregistry: {{url: \"{}\"}}", registry());
+    let ground = Ground::prepare(&format!("{escalates}\n{served}\n{checkpoints}\n"));
     let mut theatre = Theatre::new(&ground.cluster.bootstrap_servers(), &[]);
     let mut process = ground.run(&[]);
     let log = process.stderr();

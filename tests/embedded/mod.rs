@@ -11,6 +11,7 @@ mod checkpoints;
 mod disk;
 mod evidence;
 mod lost;
+mod registry;
 mod shards;
 mod states;
 

@@ -55,8 +55,9 @@ impl Connect {
         let settings = folder.join("connect.properties");
         let own = format!(
             "bootstrap.servers={bootstrap}\nlisteners=http://127.0.0.1:{port}\nrest.advertised.port={port}\n\
-             plugin.path={}\n",
-            jars.plugins.display()
+             plugin.path={},{}\n",
+            jars.plugins.display(),
+            jars.registry.join("plugins").display()
         );
         fs::write(&settings, format!("{SETTINGS}{own}"))?;
         let http = ureq::Agent::config_builder()

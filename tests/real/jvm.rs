@@ -13,6 +13,8 @@ pub struct Jars {
     pub plugins: PathBuf,
     /// Kafka's log folder as formatting leaves it.
     pub format: PathBuf,
+    /// Apicurio's registry, and its converter as a plugin.
+    pub registry: PathBuf,
 }
 
 impl Jars {
@@ -20,22 +22,30 @@ impl Jars {
         let output = Command::new("sh").args(["tests/real/install.sh", "--where"]).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut lines = text.lines().map(PathBuf::from);
-        match (lines.next(), lines.next(), lines.next()) {
-            (Some(lib), Some(plugins), Some(format)) if output.status.success() => Ok(Jars { lib, plugins, format }),
+        match [lines.next(), lines.next(), lines.next(), lines.next()] {
+            [Some(lib), Some(plugins), Some(format), Some(registry)] if output.status.success() => {
+                Ok(Jars { lib, plugins, format, registry })
+            }
             _ => Err(Error::new("the real stack is not installed: run tests/real/install.sh")),
         }
     }
 
     /// `main_class` with its arguments to be added.
     pub fn java(&self, heap: &str, log_settings: &Path, main_class: &str) -> Command {
+        let mut command = self.java_alone(heap);
+        command.arg(format!("-Dlog4j2.configurationFile={}", log_settings.display()));
+        command.arg("-cp").arg(self.lib.join("*")).arg(main_class);
+        command
+    }
+
+    /// Without a program.
+    pub fn java_alone(&self, heap: &str) -> Command {
         let java =
             std::env::var_os("JAVA_HOME").map_or(PathBuf::from("java"), |home| Path::new(&home).join("bin/java"));
         let mut command = User::OURS.command(&java, "KILL");
         command.arg(format!("-Xmx{heap}"));
         // Starting quickly matters more here than running fast later.
         command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Duser.timezone=UTC"]);
-        command.arg(format!("-Dlog4j2.configurationFile={}", log_settings.display()));
-        command.arg("-cp").arg(self.lib.join("*")).arg(main_class);
         command
     }
 }

@@ -23,6 +23,7 @@ mod postgres;
 mod process;
 mod product;
 mod publishing;
+mod registry;
 mod selftest;
 mod shipped;
 mod source;
@@ -34,6 +35,6 @@ mod watch;
 
 pub use error::{Error, Result, wait_until};
 pub use kafka::Broker;
-pub use source::Source;
+pub use source::{AvroIds, Source};
 pub use stack::{Stack, StackOptions, Turn, stack};
 pub use topics::{Record, TopicReader, create as create_topics};

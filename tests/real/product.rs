@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use evenkeel::app::demo::settings::{FILE, settings};
+use evenkeel::app::demo::settings::{FILE, settings_of};
 use evenkeel::app::run::create_topics;
 use evenkeel::app::settings::{Settings, TopicSelection};
 use evenkeel::domain::instant::Instant;
 
 use super::truth::truth;
 use super::watch::Watch;
-use super::{Result, Source, Stack};
+use super::{AvroIds, Result, Source, Stack};
 use crate::support::auditor::Auditor;
 use crate::support::product::Product;
 
@@ -22,6 +22,59 @@ const PARTITIONS: usize = 2;
 const BEYOND_GRACES: u32 = 17;
 
 const LIMIT: Duration = Duration::from_secs(90);
+
+/// How the connectors write their events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    JsonWithSchemas,
+    /// With ids in front of the one's records, in headers of the other's.
+    Avro,
+    CloudEvents,
+    /// A delete is a tombstone of the one, a row of the other.
+    Flattened,
+}
+
+impl Form {
+    /// The connectors, set to write it, and the demo's configuration, which says so.
+    fn of(self, stack: &Stack, shop: Source, pay: Source) -> Result<(Source, Source, String)> {
+        let mode = "decimal.handling.mode";
+        Ok(match self {
+            Form::Json => (shop, pay, FILE.to_owned()),
+            // The other two ways to write decimals, too: the schema says which it is.
+            Form::JsonWithSchemas => {
+                (shop.with_schemas().set(mode, "double"), pay.with_schemas().set(mode, "precise"), FILE.to_owned())
+            }
+            Form::Avro => {
+                let registry = stack.registry()?;
+                let shop = shop.with_avro(registry, AvroIds::Confluent).set(mode, "double");
+                let pay = pay.with_avro(registry, AvroIds::Headers).set(mode, "precise");
+                (shop, pay, format!("registry: {{url: {}}}\n{FILE}", registry.native(2)))
+            }
+            Form::CloudEvents => (shop.with_cloud_events(false), pay.with_cloud_events(true), FILE.to_owned()),
+            Form::Flattened => {
+                let orders = "op,source.ts_us:AT,source.lsn,source.sequence,source.snapshot";
+                let payments = "op,source.ts_ms,source.gtid,source.file,source.pos,source.row,source.snapshot";
+                let set = |file: String, after: &str, line: &str| file.replace(after, &format!("{after}\n{line}"));
+                let said = format!("    flattened: {{add_fields: \"{orders}\"}}");
+                let file = set(FILE.to_owned(), "    kind: postgresql", &said);
+                let said = format!(
+                    "    flattened: {{add_fields: \"{payments}\", add_fields_prefix: _, \
+                     delete_tombstone_handling_mode: rewrite}}"
+                );
+                let file = set(file, "    kind: mariadb", &said);
+                let file = set(file, "    topic: pay.pay.payments", "    key_may_change: true");
+                let shop = shop.flattened(&[("add.fields", orders)]);
+                let pay = pay.flattened(&[
+                    ("add.fields", payments),
+                    ("add.fields.prefix", "_"),
+                    ("delete.tombstone.handling.mode", "rewrite"),
+                ]);
+                (shop, pay, file)
+            }
+        })
+    }
+}
 
 /// Both sources under prefixes of their own, and a reconciliation over them.
 struct Scene {
@@ -33,18 +86,13 @@ struct Scene {
 
 impl Scene {
     /// Empties both tables and prepares; nothing runs yet.
-    fn prepare(stack: &Stack, name: &str, state: &Path, with_schemas: bool) -> Result<Scene> {
+    fn prepare(stack: &Stack, name: &str, state: &Path, form: Form) -> Result<Scene> {
         stack.pg("delete from shop.orders")?;
         stack.maria("delete from pay.payments")?;
-        let (mut shop, mut pay) =
-            (Source::shop(stack, &format!("shop{name}")), Source::pay(stack, &format!("pay{name}")));
-        if with_schemas {
-            // The other two ways to write decimals, too: the schema says which it is.
-            let mode = "decimal.handling.mode";
-            (shop, pay) = (shop.with_schemas().set(mode, "double"), pay.with_schemas().set(mode, "precise"));
-        }
+        let (shop, pay) = (Source::shop(stack, &format!("shop{name}")), Source::pay(stack, &format!("pay{name}")));
+        let (shop, pay, file) = form.of(stack, shop, pay)?;
         let prefix = format!("evenkeel.{name}");
-        let mut settings = settings(&stack.bootstrap(), state);
+        let mut settings = settings_of(&file, &stack.bootstrap(), state);
         let topics = &mut settings.topics;
         for topic in [&mut topics.changes, &mut topics.discrepancies, &mut topics.open, &mut topics.quarantine] {
             *topic = topic.replace("evenkeel.demo", &prefix);
@@ -163,10 +211,10 @@ pub fn play(stack: &Stack) -> Result {
     Ok(())
 }
 
-fn snapshot_then_stream(name: &str, with_schemas: bool) -> Result {
+fn snapshot_then_stream(name: &str, form: Form) -> Result {
     let stack = super::stack();
     let state = tempfile::tempdir().expect("a folder");
-    let scene = Scene::prepare(&stack, name, state.path(), with_schemas)?;
+    let scene = Scene::prepare(&stack, name, state.path(), form)?;
     stack.pg(&format!("{} {}", pg_order(1, "PAID", "10.00"), pg_order(2, "PAID", "20.00")))?;
     stack.maria(&capture(101, "1", "CAPTURED", "10.00"))?;
     scene.start_sources(&stack)?;
@@ -186,6 +234,10 @@ fn snapshot_then_stream(name: &str, with_schemas: bool) -> Result {
         ("status-matrix", "16"),
     ]);
     assert_eq!(watch.ever_opened(), expected, "nothing else was ever said: {:?}", watch.events);
+    if form == Form::Avro {
+        // An upgrade of the converter may change where schemas' ids are, in the middle of a topic.
+        stack.start_source(&scene.pay.clone().with_avro(stack.registry()?, AvroIds::Confluent))?;
+    }
     // Mended: what was lost arrives after all.
     stack.maria(&format!("{} {}", capture(102, "2", "CAPTURED", "20.00"), capture(1051, "5", "CAPTURED", "5.00")))?;
     stack.pg("update shop.orders set payment_status = 'CANCELLED' where order_id = 9")?;
@@ -204,20 +256,38 @@ fn snapshot_then_stream(name: &str, with_schemas: bool) -> Result {
 #[test]
 #[ignore = "real stack"]
 fn real_rules_find_what_sql_finds() {
-    snapshot_then_stream("plain", false).expect("the stack works");
+    snapshot_then_stream("plain", Form::Json).expect("the stack works");
 }
 
 #[test]
 #[ignore = "real stack"]
 fn real_rules_find_what_sql_finds_in_events_with_schemas() {
-    snapshot_then_stream("schemas", true).expect("the stack works");
+    snapshot_then_stream("schemas", Form::JsonWithSchemas).expect("the stack works");
+}
+
+#[test]
+#[ignore = "real stack"]
+fn real_rules_find_what_sql_finds_in_avro() {
+    snapshot_then_stream("avro", Form::Avro).expect("the stack works");
+}
+
+#[test]
+#[ignore = "real stack"]
+fn real_rules_find_what_sql_finds_in_cloud_events() {
+    snapshot_then_stream("cloud", Form::CloudEvents).expect("the stack works");
+}
+
+#[test]
+#[ignore = "real stack"]
+fn real_rules_find_what_sql_finds_in_flattened_events() {
+    snapshot_then_stream("flat", Form::Flattened).expect("the stack works");
 }
 
 /// The payments feed stands still for longer than every grace: nothing may be said for want of a payment.
 fn stall() -> Result {
     let stack = super::stack();
     let state = tempfile::tempdir().expect("a folder");
-    let scene = Scene::prepare(&stack, "stall", state.path(), false)?;
+    let scene = Scene::prepare(&stack, "stall", state.path(), Form::Json)?;
     scene.start_sources(&stack)?;
     let mut watch = scene.watch(&stack)?;
     let product = Product::start(scene.settings.clone());

@@ -3,7 +3,16 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::connect::Config;
+use super::registry::Registry;
 use super::stack::Stack;
+
+/// Where a record has its schema's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AvroIds {
+    Confluent,
+    EightBytes,
+    Headers,
+}
 
 /// A connector's configuration with the topics it writes.
 #[derive(Clone)]
@@ -69,6 +78,51 @@ impl Source {
     /// Keys and values each inside `{"schema":…,"payload":…}`, as Connect does unless told otherwise.
     pub fn with_schemas(self) -> Source {
         self.set("key.converter.schemas.enable", "true").set("value.converter.schemas.enable", "true")
+    }
+
+    /// Avro by Apicurio's converter: schemas' ids in front of records as Confluent has them, or of eight bytes, or in
+    /// headers, as version 2 does unless told otherwise.
+    pub fn with_avro(mut self, registry: &Registry, ids: AvroIds) -> Source {
+        self.config.retain(|name, _| !name.contains("converter"));
+        let (confluent, headers, id) = match ids {
+            AvroIds::Confluent => ("true", "false", "contentId"),
+            AvroIds::EightBytes => ("false", "false", "globalId"),
+            AvroIds::Headers => ("false", "true", "globalId"),
+        };
+        for half in ["key.converter", "value.converter"] {
+            self.config.insert(half.to_owned(), "io.apicurio.registry.utils.converter.AvroConverter".to_owned());
+            for (name, value) in [
+                ("url", registry.native(2).as_str()),
+                ("auto-register", "true"),
+                ("find-latest", "true"),
+                ("as-confluent", confluent),
+                ("headers.enabled", headers),
+                ("use-id", id),
+            ] {
+                self.config.insert(format!("{half}.apicurio.registry.{name}"), value.to_owned());
+            }
+        }
+        self
+    }
+
+    /// Values as CloudEvents in JSON, their data with a schema or without.
+    pub fn with_cloud_events(self, schemas: bool) -> Source {
+        self.set("value.converter", "io.debezium.converters.CloudEventsConverter")
+            .set("value.converter.serializer.type", "json")
+            .set("value.converter.data.serializer.type", "json")
+            .set("value.converter.json.schemas.enable", &schemas.to_string())
+    }
+
+    /// Rows instead of envelopes.
+    pub fn flattened(mut self, settings: &[(&str, &str)]) -> Source {
+        self.set_all(&[
+            ("transforms", "unwrap"),
+            ("transforms.unwrap.type", "io.debezium.transforms.ExtractNewRecordState"),
+        ]);
+        for (name, value) in settings {
+            self.config.insert(format!("transforms.unwrap.{name}"), (*value).to_owned());
+        }
+        self
     }
 
     pub fn set(mut self, name: &str, value: &str) -> Source {

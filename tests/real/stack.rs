@@ -15,6 +15,7 @@ use super::kafka::Kafka;
 use super::mariadb::{MariaSession, Mariadb};
 use super::postgres::{PgSession, Postgres, Rows};
 use super::process::Folder;
+use super::registry::Registry;
 use super::source::Source;
 use super::topics::{self, Record, TopicReader};
 
@@ -32,6 +33,7 @@ impl Default for StackOptions {
 
 /// Fields are dropped in order: the servers first, then their folder.
 pub struct Stack {
+    registry: OnceLock<Registry>,
     connect: Connect,
     kafka: Kafka,
     mariadb: Mariadb,
@@ -97,7 +99,18 @@ impl Stack {
              connect {connect_s:.1} s; in {}",
             path.display()
         );
-        Ok(Stack { connect, kafka, mariadb, postgres, jars, folder })
+        Ok(Stack { registry: OnceLock::new(), connect, kafka, mariadb, postgres, jars, folder })
+    }
+
+    /// The schema registry, which starts when it is first asked for.
+    pub fn registry(&self) -> Result<&Registry> {
+        match self.registry.get() {
+            Some(registry) => Ok(registry),
+            None => {
+                let registry = Registry::start(&self.jars, self.folder.path())?;
+                Ok(self.registry.get_or_init(|| registry))
+            }
+        }
     }
 
     /// Where the logs are.
@@ -157,7 +170,8 @@ impl Stack {
         let mut ticks = self.reader_from_now(&source.heartbeat_topic())?;
         ticks
             .until(Duration::from_secs(60), |records| {
-                records.iter().any(|record| record.op().as_deref() == Some("u"))
+                // Where the format does not show what a record is, a snapshot's row is followed by one that was streamed.
+                records.iter().any(|record| record.op().as_deref() == Some("u")) || records.len() > 1
             })
             .map(|_| ())
             .map_err(|error| error.during(&format!("connector {:?} does not stream", source.prefix)))

@@ -74,7 +74,7 @@ pub fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, off
 /// What the decoder makes of a heartbeat's transaction and the run that told of it.
 pub fn proof(database: usize, transaction: &Transaction, run: u64) -> Proof {
     let (number, row) = transaction.begin;
-    let position = Position { transaction: number, row };
+    let position = Position { transaction: number.into(), row: row.into() };
     Proof { position, run: run_id(run, &origin(database, transaction)) }
 }
 
@@ -117,7 +117,7 @@ fn change(edit: &Edit, database: usize, transaction: u64, run: RunId, offset: i6
         topic_partition: 0,
         offset,
         source_time: Instant(edit.time),
-        position: Some(Position { transaction: number, row }),
+        position: Some(Position { transaction: number.into(), row: row.into() }),
         fingerprint: edit.ordinal,
         origin: 0,
         run,

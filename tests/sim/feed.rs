@@ -290,7 +290,7 @@ fn lines(outside: &Outside, block: &Block) -> Vec<Line> {
             lane: lane(mark.topic_partition),
             time: mark.time.0,
             proof: mark.proof.map(|proof| oracle::Proof {
-                begin: (proof.position.transaction, proof.position.row),
+                begin: (proof.position.transaction as u64, proof.position.row as u64),
                 run: run_of(proof.run),
             }),
         }),

@@ -1,171 +1,324 @@
-//! The envelope of a change event: which parts it has, found in one pass over the JSON text.
+//! The parts of a change event that are used, whatever format and shape carried them, and what they are called where.
 //!
-//! Must not know: columns and their types (`value`), what a position means (`position`).
+//! Must not know: columns and their types (`value`), what a position means (`position`), bytes.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::Refusal;
+use super::atom::{Atom, Atoms, Fields, Format, IfText, Name};
+use super::shape::{Part, SourceShape};
 
-/// A record's value: with `schemas.enable=true` the schema stands beside the payload.
-pub struct Payload<'a> {
-    pub schema: Option<&'a RawValue>,
-    pub envelope: Envelope<'a>,
-}
-
-/// Debezium's envelope, rows still as text.
+/// Debezium's envelope; rows are what was asked for of them.
 pub struct Envelope<'a> {
     pub op: Cow<'a, str>,
-    pub before: Option<&'a RawValue>,
-    pub after: Option<&'a RawValue>,
+    pub before: Option<Atoms<'a>>,
+    pub after: Option<Atoms<'a>>,
     pub source: Source<'a>,
-    /// Which transaction the event belongs to, where `provide.transaction.metadata=true`.
-    pub transaction: Option<Transaction<'a>>,
 }
 
-/// The part of the `transaction` block that is used.
-#[derive(Deserialize)]
-pub struct Transaction<'a> {
-    #[serde(borrow)]
-    pub id: Cow<'a, str>,
+impl<'a> Envelope<'a> {
+    /// Of Debezium's own envelope.
+    pub fn of<N>(parts: Parts<'a, N>) -> Result<Envelope<'a>, Refusal> {
+        let (Some(Atom::Text(op)), Some(source)) = (parts.op, parts.source) else {
+            return Err(Refusal::new("not_debezium", NOT_DEBEZIUM));
+        };
+        let mut source = Source(source);
+        source.0[Field::TransactionId as usize] = parts.transaction;
+        Ok(Envelope { op, before: parts.before, after: parts.after, source })
+    }
+
+    /// Of rows within a CloudEvent, of which the attributes tell what is in `source` else, as text.
+    pub fn within(mut source: Source<'a>, [before, after]: [Option<Atoms<'a>>; 2]) -> Result<Envelope<'a>, Refusal> {
+        match source.0[Field::Op as usize].take() {
+            Some(Atom::Text(op)) => Ok(Envelope { op, before, after, source }),
+            _ => Err(Refusal::new("no_op", NO_OP)),
+        }
+    }
 }
 
-/// The parts of the `source` block that are used. Fields differ between connectors.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub struct Source<'a> {
-    pub ts_ms: Option<i64>,
-    pub ts_us: Option<i64>,
-    /// A string enum, though older versions wrote a boolean; null where `replace.null.with.default=false`.
-    #[serde(borrow)]
-    pub snapshot: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub sequence: Option<Text<'a>>,
-    #[serde(rename = "txId")]
-    pub tx_id: Option<u64>,
-    pub lsn: Option<u64>,
-    #[serde(borrow)]
-    pub gtid: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub file: Option<Text<'a>>,
-    pub pos: Option<u64>,
-    pub row: Option<u64>,
+pub const NOT_DEBEZIUM: &str = "a change event has \"op\" and \"source\"; is this another producer's topic? If the connector \
+    flattens its events (ExtractNewRecordState), say so with flattened";
+
+const NO_OP: &str = "a CloudEvent without \"iodebeziumop\": with extension.attributes.enable=false nothing tells what \
+    happened, and when; set it to true";
+
+/// The fields that are used of an event beside its rows. Those of `source` differ between connectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Field {
+    Op,
+    /// Of flattened events: the text `true` where the row is gone.
+    Deleted,
+    TransactionId,
+    TsMs,
+    TsUs,
+    Snapshot,
+    Sequence,
+    TxId,
+    Lsn,
+    Gtid,
+    File,
+    Pos,
+    Row,
+    CommitLsn,
+    ChangeLsn,
+    EventSerialNo,
+    CommitScn,
+    Scn,
+    TxSeq,
+    Ord,
 }
 
-impl Source<'_> {
+/// How many fields there are.
+const FIELDS: usize = Field::Ord as usize + 1;
+
+impl Field {
+    /// Of the `source` block.
+    pub fn of_source(name: &str) -> Option<Field> {
+        Some(match name {
+            "ts_ms" => Field::TsMs,
+            "ts_us" => Field::TsUs,
+            "snapshot" => Field::Snapshot,
+            "sequence" => Field::Sequence,
+            "txId" => Field::TxId,
+            "lsn" => Field::Lsn,
+            "gtid" => Field::Gtid,
+            "file" => Field::File,
+            "pos" => Field::Pos,
+            "row" => Field::Row,
+            "commit_lsn" => Field::CommitLsn,
+            "change_lsn" => Field::ChangeLsn,
+            "event_serial_no" => Field::EventSerialNo,
+            "commit_scn" => Field::CommitScn,
+            "scn" => Field::Scn,
+            "txSeq" => Field::TxSeq,
+            "ord" => Field::Ord,
+            _ => return None,
+        })
+    }
+
+    /// Of a CloudEvent's extension attributes, whose names have no underscores (Debezium's `CloudEventsConverter`).
+    pub fn of_cloud_event(name: &str) -> Option<Field> {
+        Some(match name.strip_prefix("iodebezium")? {
+            "op" => Field::Op,
+            // Not to be mistaken for txId, which is PostgreSQL's.
+            "txid" => Field::TransactionId,
+            "tsms" => Field::TsMs,
+            "tsus" => Field::TsUs,
+            "commitlsn" => Field::CommitLsn,
+            "changelsn" => Field::ChangeLsn,
+            "eventserialno" => Field::EventSerialNo,
+            "commitscn" => Field::CommitScn,
+            name => return Field::of_source(name),
+        })
+    }
+
+    /// As `add.fields` and `add.headers` of Debezium's `ExtractNewRecordState` name it, such as `source.ts_ms`. What is
+    /// not qualified is of `source`, except `op`, the moments of the connector's clock and a transaction's fields.
+    pub fn of_add_fields(name: &str) -> Option<Field> {
+        match name {
+            "op" => Some(Field::Op),
+            "transaction.id" | "id" => Some(Field::TransactionId),
+            "ts_ms" | "ts_us" => None,
+            name => Field::of_source(name.strip_prefix("source.").unwrap_or(name)),
+        }
+    }
+}
+
+/// What was found of each [`Field`].
+pub struct Source<'a>(Atoms<'a>);
+
+impl<'a> Source<'a> {
+    /// Of what [`Source::fields`] found.
+    pub fn new(mut atoms: Atoms<'a>) -> Source<'a> {
+        atoms.resize(FIELDS, None);
+        Source(atoms)
+    }
+
+    /// Reads the fields for which `field` has a name.
+    pub fn fields<'p, F>(field: &'p dyn Fn(&str) -> Option<usize>) -> Fields<'p, F> {
+        Fields::new(FIELDS, field)
+    }
+
+    pub fn set(&mut self, field: Field, atom: Atom<'a>) {
+        self.0[field as usize] = Some(atom);
+    }
+
+    fn get(&self, field: Field) -> Option<&Atom<'a>> {
+        self.0[field as usize].as_ref().filter(|atom| **atom != Atom::Null)
+    }
+
+    /// A text; also a number's digits, or what CloudEvents write as text.
+    pub fn text(&self, field: Field) -> Option<Cow<'_, str>> {
+        self.get(field).and_then(Atom::scalar)
+    }
+
+    /// What a flattened event says that happened.
+    pub fn take_op(&mut self) -> Option<Cow<'a, str>> {
+        match self.0[Field::Op as usize].take() {
+            Some(Atom::Text(op)) => Some(op),
+            _ => None,
+        }
+    }
+
+    /// An integer, also as text.
+    pub fn number<T: std::str::FromStr + TryFrom<i64>>(&self, field: Field) -> Result<Option<T>, Refusal> {
+        let number = |atom: &Atom<'_>| {
+            let name = format!("{field:?}").to_lowercase();
+            atom.integer()
+                .ok_or_else(|| Refusal::new("bad_source", format!("\"{name}\" in \"source\" is no integer")))
+        };
+        self.get(field).map(number).transpose()
+    }
+
     /// True for rows that an incremental snapshot read in between streamed ones.
     pub fn is_incremental(&self) -> bool {
-        self.snapshot.is_some_and(|snapshot| snapshot.get() == "\"incremental\"")
+        self.get(Field::Snapshot).and_then(Atom::text) == Some("incremental")
     }
 
-    /// True for rows of a snapshot of any kind, incremental ones too.
+    /// True for rows of a snapshot of any kind, incremental ones too. It is a string enum, though older versions wrote a
+    /// boolean; null or missing where defaults are not written.
     pub fn is_snapshot(&self) -> bool {
-        !matches!(self.snapshot.map(RawValue::get), None | Some("false" | "\"false\""))
+        !matches!(self.get(Field::Snapshot), None | Some(Atom::Bool(false)))
+            && self.get(Field::Snapshot).and_then(Atom::text) != Some("false")
+    }
+
+    pub fn is_deleted(&self) -> bool {
+        matches!(self.get(Field::Deleted), Some(Atom::Bool(true)))
+            || self.get(Field::Deleted).and_then(Atom::text) == Some("true")
     }
 }
 
-/// Parses a record's value. `quote` says whether a refusal may quote it.
-pub fn parse(bytes: &[u8], quote: bool) -> Result<Payload<'_>, Refusal> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| Refusal::new("not_json", format!("{error}{}", likeness(bytes))))?;
-    let parts: Parts<'_> = serde_json::from_str(text).map_err(|error| {
-        // What parses, but into something else, is JSON.
-        let reason = if error.is_data() { "not_debezium" } else { "not_json" };
-        Refusal::new(reason, format!("{}{}", told(&error, quote), likeness(bytes)))
-    })?;
-    let (schema, parts) = match parts.payload {
-        Some(payload) => {
-            let inner: Result<Parts<'_>, _> = serde_json::from_str(payload.get());
-            let inner = inner
-                .map_err(|error| Refusal::new("not_debezium", format!("in payload: {}", told(&error, quote))))?;
-            (parts.schema, inner)
+/// The parts of an object that may be an event, or hold one.
+pub struct Parts<'a, N> {
+    pub schema: Option<N>,
+    pub payload: Option<N>,
+    pub op: Option<Atom<'a>>,
+    pub before: Option<Atoms<'a>>,
+    pub after: Option<Atoms<'a>>,
+    pub source: Option<Atoms<'a>>,
+    /// The transaction's id.
+    pub transaction: Option<Atom<'a>>,
+    pub is_cloud_event: bool,
+    /// A CloudEvent's extensions.
+    pub attributes: Atoms<'a>,
+    pub data: Option<N>,
+}
+
+impl<N> Default for Parts<'_, N> {
+    fn default() -> Self {
+        Parts {
+            schema: None,
+            payload: None,
+            op: None,
+            before: None,
+            after: None,
+            source: None,
+            transaction: None,
+            is_cloud_event: false,
+            attributes: Vec::new(),
+            data: None,
         }
-        None => (None, parts),
-    };
-    let (Some(op), Some(source)) = (parts.op, parts.source) else {
-        let reason = "a change event has \"op\" and \"source\"; is this topic flattened, or another producer's?";
-        return Err(Refusal::new("not_debezium", reason));
-    };
-    Ok(Payload {
-        schema,
-        envelope: Envelope { op, before: parts.before, after: parts.after, source, transaction: parts.transaction },
-    })
-}
-
-/// The parser's words. About a value of a wrong type they quote the value, so where that may not be they are not used.
-pub fn told(error: &serde_json::Error, quote: bool) -> String {
-    if quote || !error.is_data() {
-        return error.to_string();
-    }
-    format!("something has another type than expected at line {} column {}", error.line(), error.column())
-}
-
-/// Says what the bytes look like instead.
-fn likeness(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [0 | 1, ..] => "; it begins like Avro or Protobuf with a schema registry: use JsonConverter",
-        _ if bytes.starts_with(b"Struct{") => "; it is a Java Struct printed by StringConverter: use JsonConverter",
-        _ if bytes.windows(13).any(|part| part == b"\"specversion\"") => {
-            "; it looks like a CloudEvent: use JsonConverter"
-        }
-        _ => "",
     }
 }
 
-#[derive(Default)]
-struct Parts<'a> {
-    schema: Option<&'a RawValue>,
-    payload: Option<&'a RawValue>,
-    op: Option<Cow<'a, str>>,
-    before: Option<&'a RawValue>,
-    after: Option<&'a RawValue>,
-    source: Option<Source<'a>>,
-    transaction: Option<Transaction<'a>>,
+/// Reads [`Parts`] in one pass.
+pub struct PartsSeed<'s, F> {
+    shape: &'s SourceShape,
+    format: PhantomData<F>,
 }
 
-impl<'de> Deserialize<'de> for Parts<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PartsVisitor)
+impl<'s, F> PartsSeed<'s, F> {
+    pub fn new(shape: &'s SourceShape) -> PartsSeed<'s, F> {
+        PartsSeed { shape, format: PhantomData }
     }
 }
 
-struct PartsVisitor;
+/// What a field of the outermost object is.
+enum Place {
+    Schema,
+    Payload,
+    Op,
+    Row(Part),
+    Source,
+    Transaction,
+    SpecVersion,
+    Data,
+    Attribute(Field),
+    Other,
+}
 
-impl<'de> Visitor<'de> for PartsVisitor {
-    type Value = Parts<'de>;
+fn place(name: &str) -> Place {
+    match name {
+        "schema" => Place::Schema,
+        "payload" => Place::Payload,
+        "op" => Place::Op,
+        "before" => Place::Row(Part::Identity),
+        "after" => Place::Row(Part::Whole),
+        "source" => Place::Source,
+        "transaction" => Place::Transaction,
+        "specversion" => Place::SpecVersion,
+        "data" => Place::Data,
+        name => Field::of_cloud_event(name).map_or(Place::Other, Place::Attribute),
+    }
+}
+
+impl<'de, F: Format<'de>> DeserializeSeed<'de> for PartsSeed<'_, F> {
+    type Value = Parts<'de, F::Nested>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, F: Format<'de>> Visitor<'de> for PartsSeed<'_, F> {
+    type Value = Parts<'de, F::Nested>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a change event, which is a JSON object")
+        f.write_str("a change event, which is an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parts<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut parts = Parts::default();
-        while let Some(Text(name)) = map.next_key()? {
-            match &*name {
-                "schema" => parts.schema = present(map.next_value()?),
-                "payload" => parts.payload = present(map.next_value()?),
-                "before" => parts.before = present(map.next_value()?),
-                "after" => parts.after = present(map.next_value()?),
-                "op" => parts.op = map.next_value::<Option<Text<'de>>>()?.map(|op| op.0),
-                "source" => parts.source = map.next_value()?,
-                "transaction" => parts.transaction = map.next_value()?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
+        while let Some(place) = map.next_key_seed(Name(&place))? {
+            match place {
+                Place::Schema => parts.schema = map.next_value()?,
+                Place::Payload => parts.payload = map.next_value()?,
+                Place::Data => parts.data = map.next_value()?,
+                Place::Op => parts.op = Some(map.next_value_seed(F::default())?),
+                Place::Row(part) => {
+                    let column = |name: &str| self.shape.column(part, name);
+                    let row = Fields::<F>::new(self.shape.columns.len(), &column);
+                    let row = map.next_value_seed(row.if_text(self.shape.connector.kind.row_if_text()))?;
+                    match part {
+                        Part::Identity => parts.before = row,
+                        Part::Whole => parts.after = row,
+                    }
                 }
+                Place::Source => {
+                    let field = |name: &str| Field::of_source(name).map(|field| field as usize);
+                    // A CloudEvent's is a URI.
+                    parts.source = map.next_value_seed(Source::fields::<F>(&field).if_text(IfText::Nothing))?;
+                }
+                Place::Transaction => {
+                    let id = |name: &str| (name == "id").then_some(0);
+                    let found = map.next_value_seed(Fields::<F>::new(1, &id))?;
+                    parts.transaction = found.and_then(|mut found| found[0].take());
+                }
+                Place::SpecVersion => {
+                    map.next_value::<IgnoredAny>()?;
+                    parts.is_cloud_event = true;
+                }
+                Place::Attribute(field) => {
+                    parts.attributes.resize(FIELDS, None);
+                    parts.attributes[field as usize] = Some(map.next_value_seed(F::default())?);
+                }
+                Place::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(parts)
     }
 }
-
-fn present(raw: &RawValue) -> Option<&RawValue> {
-    (raw.get() != "null").then_some(raw)
-}
-
-/// A string, borrowed unless it has escapes.
-#[derive(Deserialize)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);

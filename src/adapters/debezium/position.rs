@@ -3,7 +3,7 @@
 //! Must not know: rows. Sources: Debezium's `source` block of each connector.
 
 use super::Refusal;
-use super::envelope::{Envelope, Source, Text, Transaction};
+use super::envelope::{Field, Source};
 use super::shape::ConnectorKind;
 use crate::domain::change::{Origin, Position, TransactionId};
 use crate::domain::hash::fnv1a;
@@ -15,61 +15,151 @@ pub struct Stand {
     pub transaction: TransactionId,
 }
 
-pub fn of(connector: ConnectorKind, envelope: &Envelope<'_>) -> Result<Stand, Refusal> {
+const NOWHERE: Stand = Stand { position: None, origin: Origin::None, transaction: 0 };
+
+pub fn of(connector: ConnectorKind, source: &Source<'_>) -> Result<Stand, Refusal> {
     match connector {
-        ConnectorKind::Postgresql => postgresql(&envelope.source),
-        ConnectorKind::Mysql | ConnectorKind::Mariadb => binlog(&envelope.source, envelope.transaction.as_ref()),
+        ConnectorKind::Postgresql => postgresql(source),
+        ConnectorKind::Mysql | ConnectorKind::Mariadb => binlog(source),
+        ConnectorKind::Sqlserver => sqlserver(source),
+        ConnectorKind::Oracle => oracle(source),
+        ConnectorKind::Mongodb => mongodb(source),
     }
+}
+
+/// What of `source` flattened events must carry, so that what is sent again is known.
+pub fn needed(connector: ConnectorKind) -> &'static str {
+    match connector {
+        ConnectorKind::Postgresql => {
+            "the connector's add.fields lack a position: add source.lsn and source.sequence, which orders by commit"
+        }
+        ConnectorKind::Mysql | ConnectorKind::Mariadb => {
+            "the connector's add.fields lack a position: add source.gtid, source.file, source.pos and source.row"
+        }
+        ConnectorKind::Sqlserver => {
+            "the connector's add.fields lack a position: add source.commit_lsn, source.change_lsn and \
+             source.event_serial_no"
+        }
+        ConnectorKind::Oracle => {
+            "the connector's add.fields lack a position: add source.commit_scn, source.txId and source.txSeq"
+        }
+        ConnectorKind::Mongodb => "the connector's add.fields lack a position: add source.ord",
+    }
+}
+
+fn bad(field: &str, found: &str) -> Refusal {
+    Refusal::new("bad_position", format!("source.{field} \"{found}\" is no position"))
 }
 
 /// `sequence` is `["last commit LSN", "LSN"]`, a JSON array in a string. The first is null until the connector has
 /// seen a commit: then the row's own LSN stands in for it, which lies below every later commit's.
 fn postgresql(source: &Source<'_>) -> Result<Stand, Refusal> {
-    let sequence: [Option<Text<'_>>; 2] = match &source.sequence {
-        Some(Text(text)) => serde_json::from_str(text)
+    let sequence: [Option<String>; 2] = match source.text(Field::Sequence) {
+        Some(text) => serde_json::from_str(&text)
             .map_err(|_| Refusal::new("bad_position", format!("source.sequence is not two LSNs: {text}")))?,
         None => [None, None],
     };
-    let number = |Text(text): &Text<'_>| {
+    let number = |text: &String| {
         text.parse::<u64>()
             .map_err(|_| Refusal::new("bad_position", format!("\"{text}\" in source.sequence is no LSN")))
     };
     let [commit, lsn] = sequence;
-    let lsn = match (source.lsn, lsn) {
+    let lsn = match (source.number::<u64>(Field::Lsn)?, lsn) {
         (Some(lsn), _) => Some(lsn),
         (None, Some(text)) => Some(number(&text)?),
         (None, None) => None,
     };
     let commit = commit.as_ref().map(number).transpose()?;
-    let position = lsn.map(|row| Position { transaction: commit.unwrap_or(row), row });
-    let transaction = source.tx_id.map_or(0, |id| fnv1a(&id.to_le_bytes()));
+    let position = lsn.map(|row| Position { transaction: commit.unwrap_or(row).into(), row: row.into() });
+    let transaction = source.number::<u64>(Field::TxId)?.map_or(0, |id| fnv1a(&id.to_le_bytes()));
     Ok(Stand { position, origin: if lsn.is_some() { Origin::Lsn } else { Origin::None }, transaction })
 }
 
 /// A GTID is `domain-server-number` (MariaDB) or `uuid:number`, `uuid:tag:number` (MySQL). Without one, only Debezium's
 /// transaction metadata tells which rows were committed together.
-fn binlog(source: &Source<'_>, transaction: Option<&Transaction<'_>>) -> Result<Stand, Refusal> {
-    if let Some(Text(gtid)) = &source.gtid {
+fn binlog(source: &Source<'_>) -> Result<Stand, Refusal> {
+    let pos = source.number::<u64>(Field::Pos)?;
+    if let Some(gtid) = source.text(Field::Gtid) {
         let split = gtid.rfind([':', '-']).map(|at| gtid.split_at(at + 1));
         let parts = split.and_then(|(prefix, number)| Some((prefix, number.parse::<u64>().ok()?)));
         let (prefix, number) =
             parts.ok_or_else(|| Refusal::new("bad_position", format!("source.gtid \"{gtid}\" is no GTID")))?;
         return Ok(Stand {
-            position: Some(Position { transaction: number, row: 0 }),
+            position: Some(Position { transaction: number.into(), row: 0 }),
             origin: Origin::Gtid(prefix.into()),
             transaction: fnv1a(gtid.as_bytes()),
         });
     }
-    let (Some(Text(file)), Some(pos)) = (&source.file, source.pos) else {
-        return Ok(Stand { position: None, origin: Origin::None, transaction: 0 });
-    };
+    let (Some(file), Some(pos)) = (source.text(Field::File), pos) else { return Ok(NOWHERE) };
     let split = file.rfind('.').map(|at| file.split_at(at + 1));
     let parts = split.and_then(|(prefix, number)| Some((prefix, number.parse::<u64>().ok()?)));
     let (prefix, number) =
         parts.ok_or_else(|| Refusal::new("bad_position", format!("source.file \"{file}\" has no number")))?;
     Ok(Stand {
-        position: Some(Position { transaction: number, row: pos }),
+        position: Some(Position { transaction: number.into(), row: pos.into() }),
         origin: Origin::Binlog(prefix.into()),
-        transaction: transaction.map_or(0, |transaction| fnv1a(transaction.id.as_bytes())),
+        transaction: source.text(Field::TransactionId).map_or(0, |id| fnv1a(id.as_bytes())),
+    })
+}
+
+/// LSNs are written `virtual log file:block:slot`, in hexadecimal. `event_serial_no` tells apart what shares one.
+fn sqlserver(source: &Source<'_>) -> Result<Stand, Refusal> {
+    let lsn = |field, name| {
+        let lsn = |text: std::borrow::Cow<'_, str>| {
+            let mut parts = text.split(':');
+            let mut part = |bits: u32| {
+                let part = u128::from_str_radix(parts.next()?, 16).ok()?;
+                (part >> bits == 0).then_some(part)
+            };
+            let lsn =
+                part(32).zip(part(32)).zip(part(16)).map(|((file, block), slot)| file << 48 | block << 16 | slot);
+            lsn.filter(|_| parts.next().is_none()).ok_or_else(|| bad(name, &text))
+        };
+        source.text(field).map(lsn).transpose()
+    };
+    let (Some(commit), Some(change)) = (lsn(Field::CommitLsn, "commit_lsn")?, lsn(Field::ChangeLsn, "change_lsn")?)
+    else {
+        return Ok(NOWHERE);
+    };
+    let serial = source.number::<u16>(Field::EventSerialNo)?.unwrap_or(0);
+    Ok(Stand {
+        position: Some(Position { transaction: commit, row: change << 16 | u128::from(serial) }),
+        origin: Origin::SqlServer,
+        transaction: fnv1a(&commit.to_le_bytes()),
+    })
+}
+
+/// SCNs are decimal text. Transactions that share a commit's are told apart by their ids, rows of one by `txSeq`, or by
+/// their own SCN where an older connector does not say it.
+fn oracle(source: &Source<'_>) -> Result<Stand, Refusal> {
+    let scn = |field, name| {
+        let scn = |text: std::borrow::Cow<'_, str>| text.parse::<u128>().map_err(|_| bad(name, &text));
+        source.text(field).map(scn).transpose()
+    };
+    let (Some(commit), Some(id)) = (scn(Field::CommitScn, "commit_scn")?, source.text(Field::TxId)) else {
+        return Ok(NOWHERE);
+    };
+    let seq = match source.number::<u64>(Field::TxSeq)? {
+        Some(seq) => seq,
+        None => u64::try_from(scn(Field::Scn, "scn")?.unwrap_or(0)).unwrap_or(u64::MAX),
+    };
+    let transaction = u64::from_str_radix(&id, 16).unwrap_or_else(|_| fnv1a(id.as_bytes()));
+    Ok(Stand {
+        position: Some(Position { transaction: commit, row: u128::from(transaction) << 64 | u128::from(seq) }),
+        origin: Origin::Scn,
+        transaction: fnv1a(id.as_bytes()),
+    })
+}
+
+/// The cluster's time: seconds, and the order within a second.
+fn mongodb(source: &Source<'_>) -> Result<Stand, Refusal> {
+    let (Some(millis), Some(ord)) = (source.number::<u64>(Field::TsMs)?, source.number::<u64>(Field::Ord)?) else {
+        return Ok(NOWHERE);
+    };
+    let time = u128::from(millis / 1000) << 32 | u128::from(ord);
+    Ok(Stand {
+        position: Some(Position { transaction: time, row: 0 }),
+        origin: Origin::ClusterTime,
+        transaction: fnv1a(&time.to_le_bytes()),
     })
 }

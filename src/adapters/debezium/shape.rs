@@ -2,6 +2,10 @@
 //!
 //! Must not know: topics, where the configuration comes from.
 
+use std::collections::BTreeMap;
+
+use super::atom::IfText;
+use super::envelope::Field;
 use crate::domain::catalog::Column;
 
 /// Which Debezium connector writes the events.
@@ -10,6 +14,29 @@ pub enum ConnectorKind {
     Postgresql,
     Mysql,
     Mariadb,
+    Sqlserver,
+    Oracle,
+    Mongodb,
+}
+
+impl ConnectorKind {
+    /// What a text is that stands where a row could.
+    pub fn row_if_text(self) -> IfText {
+        if self == ConnectorKind::Mongodb { IfText::Document } else { IfText::Wrong }
+    }
+
+    /// True where events say all of what a row was before.
+    pub fn has_full_before(self) -> bool {
+        matches!(
+            self,
+            ConnectorKind::Mysql | ConnectorKind::Mariadb | ConnectorKind::Sqlserver | ConnectorKind::Oracle
+        )
+    }
+
+    /// True where large values that an update did not touch are replaced by a placeholder.
+    pub fn has_placeholders(self) -> bool {
+        matches!(self, ConnectorKind::Postgresql | ConnectorKind::Sqlserver | ConnectorKind::Oracle)
+    }
 }
 
 /// Debezium's `decimal.handling.mode`. Events with a schema tell it themselves.
@@ -21,6 +48,38 @@ pub enum DecimalMode {
     String,
     /// A JSON number; exact only where the declared type has at most 15 digits.
     Double,
+}
+
+/// Debezium's `binary.handling.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryMode {
+    /// Bytes, which in JSON are base64.
+    Bytes,
+    Base64,
+    Base64UrlSafe,
+    Hex,
+}
+
+/// How events were flattened by Debezium's `ExtractNewRecordState`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flattened {
+    /// What `add.fields` and `add.headers` add, by the name under which it stands in rows and in headers.
+    pub fields: BTreeMap<String, Field>,
+    pub headers: BTreeMap<String, Field>,
+    /// True where a tombstone is what tells of a delete: nothing else does, or nothing else does in time.
+    pub tombstones_delete: bool,
+}
+
+/// How a connector's events are written: which of the formats that are known are expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Each record shows by its first bytes and headers what it is.
+    Auto,
+    Json,
+    /// Avro with a schema's id in front, of so many bytes where that is not left to the record.
+    Avro {
+        id_bytes: Option<u8>,
+    },
 }
 
 /// What becomes of a column's value on the way out; later ones are stricter.
@@ -36,10 +95,33 @@ pub enum Mask {
     Drop,
 }
 
+/// Which columns of a row are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// What tells which row it was, and under which key: nothing else of a `before` is ever used. Where images are not
+    /// full the rest is invented, such as "" where a uuid stood.
+    Identity,
+}
+
+/// What a connector's configuration says of all its events.
+#[derive(Clone, Debug)]
+pub struct ConnectorShape {
+    pub kind: ConnectorKind,
+    pub format: Format,
+    /// `None` where events come in Debezium's own envelope.
+    pub flattened: Option<Flattened>,
+    /// `None`: only events with a schema can carry decimals.
+    pub decimal_mode: Option<DecimalMode>,
+    pub binary_mode: BinaryMode,
+    /// Debezium's `unavailable.value.placeholder`, as the connector's configuration writes it.
+    pub placeholder: String,
+}
+
 /// Everything that decoding a source's events needs.
 #[derive(Clone, Debug)]
 pub struct SourceShape {
-    pub connector: ConnectorKind,
+    pub connector: ConnectorShape,
     /// The kept columns, as in the catalog.
     pub columns: Vec<Column>,
     pub masks: Vec<Mask>,
@@ -47,18 +129,24 @@ pub struct SourceShape {
     pub primary_key: Vec<usize>,
     /// Index into `columns` of the reconciliation key.
     pub key: usize,
-    /// `None`: only events with a schema can carry decimals.
-    pub decimal_mode: Option<DecimalMode>,
     /// Total digits of each declared decimal, where declared.
     pub precisions: Vec<Option<u32>>,
-    /// Debezium's `unavailable.value.placeholder`, as the connector's configuration writes it.
-    pub placeholder: String,
     /// True where `before` images are complete: MySQL and MariaDB with `binlog_row_image=FULL`, PostgreSQL with
     /// REPLICA IDENTITY FULL. Otherwise only the primary key of a `before` is believed.
     pub full_before: bool,
 }
 
 impl SourceShape {
+    /// The index of a column that is read of a part of a row.
+    pub fn column(&self, part: Part, name: &str) -> Option<usize> {
+        let column = self.columns.iter().position(|column| column.name == name)?;
+        let is_read = match part {
+            Part::Whole => true,
+            Part::Identity => self.primary_key.contains(&column) || (self.full_before && column == self.key),
+        };
+        is_read.then_some(column)
+    }
+
     /// True where a column's values may be quoted.
     pub fn shows(&self, column: usize) -> bool {
         self.masks[column] == Mask::Show

@@ -11,7 +11,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::scalar::{Unfit, text};
+use super::atom::{Atom, Unfit};
 use super::schema::{Encoding, Unit};
 use super::shape::ConnectorKind;
 use crate::domain::value::Value;
@@ -43,11 +43,11 @@ impl Unit {
 }
 
 /// A `timestamp` of this precision, or a `timestamptz` where there is none. The latter is text in every mode.
-pub fn moment(encoding: Option<Encoding>, precision: Option<u8>, raw: &str) -> Result<Value, Unfit> {
-    if raw.starts_with('"') {
-        return moment_text(&text(raw)?);
+pub fn moment(encoding: Option<Encoding>, precision: Option<u8>, atom: &Atom<'_>) -> Result<Value, Unfit> {
+    if let Some(text) = atom.text() {
+        return moment_text(text).ok_or_else(|| Unfit::found("expected an ISO 8601 moment", atom));
     }
-    let number = number(raw, "expected a moment")?;
+    let number = number(atom, "expected a moment")?;
     let unit = match (encoding, precision) {
         (Some(Encoding::Moment(unit)), _) => unit,
         (Some(_), _) => return Err("a number, of which the event's schema does not say that it is a moment".into()),
@@ -57,9 +57,9 @@ pub fn moment(encoding: Option<Encoding>, precision: Option<u8>, raw: &str) -> R
     if let Some(infinite) = infinite(unit, number) {
         return Ok(Value::Timestamp(infinite));
     }
-    let micros = unit.micros(number).ok_or_else(|| Unfit::found("a moment beyond the calendar", raw))?;
+    let micros = unit.micros(number).ok_or_else(|| Unfit::found("a moment beyond the calendar", atom))?;
     if encoding.is_none() && !LIKELY.contains(&micros) {
-        return Err(Unfit::found(WRONG_MODE, raw));
+        return Err(Unfit::found(WRONG_MODE, atom));
     }
     Ok(Value::Timestamp(micros))
 }
@@ -79,16 +79,16 @@ fn infinite(unit: Unit, number: i64) -> Option<i64> {
     }
 }
 
-fn moment_text(text: &str) -> Result<Value, Unfit> {
+fn moment_text(text: &str) -> Option<Value> {
     match text {
-        "infinity" => return Ok(Value::Timestamp(i64::MAX)),
-        "-infinity" => return Ok(Value::Timestamp(i64::MIN)),
+        "infinity" => return Some(Value::Timestamp(i64::MAX)),
+        "-infinity" => return Some(Value::Timestamp(i64::MIN)),
         _ => {}
     }
-    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
-        return Ok(Value::Timestamp(timestamp.as_microsecond()));
+    match text.parse::<jiff::Timestamp>() {
+        Ok(timestamp) => Some(Value::Timestamp(timestamp.as_microsecond())),
+        Err(_) => far_moment(text),
     }
-    far_moment(text).ok_or_else(|| Unfit::text("expected an ISO 8601 moment", text))
 }
 
 /// A moment without an offset, which is read as if UTC, or in the last two days of the year 9999, which are a common
@@ -102,14 +102,14 @@ fn far_moment(text: &str) -> Option<Value> {
     i64::try_from(micros).ok().map(Value::Timestamp)
 }
 
-pub fn date(encoding: Option<Encoding>, raw: &str) -> Result<Value, Unfit> {
-    if raw.starts_with('"') {
-        return date_text(&text(raw)?);
+pub fn date(encoding: Option<Encoding>, atom: &Atom<'_>) -> Result<Value, Unfit> {
+    if let Some(text) = atom.text() {
+        return date_text(text).ok_or_else(|| Unfit::found("expected an ISO 8601 date", atom));
     }
     if !matches!(encoding, None | Some(Encoding::Days)) {
         return Err("a number, of which the event's schema does not say that it is a date".into());
     }
-    let days = raw.parse().map_err(|_| Unfit::found("expected days", raw))?;
+    let days: i32 = atom.integer().ok_or_else(|| Unfit::found("expected days", atom))?;
     // PostgreSQL's infinity and -infinity are next to each other to Debezium up to 3.6, which wrote the one into the
     // year 5877611 BC. As the greatest and the least date they compare as they do in PostgreSQL.
     Ok(Value::Date(match days {
@@ -119,19 +119,23 @@ pub fn date(encoding: Option<Encoding>, raw: &str) -> Result<Value, Unfit> {
     }))
 }
 
-fn date_text(text: &str) -> Result<Value, Unfit> {
-    let unfit = || Unfit::text("expected an ISO 8601 date", text);
+fn date_text(text: &str) -> Option<Value> {
     // Debezium's IsoDate ends with its offset, UTC.
-    let date: jiff::civil::Date = text.trim_end_matches('Z').parse().map_err(|_| unfit())?;
-    let span = date.since(jiff::civil::date(1970, 1, 1)).map_err(|_| unfit())?;
-    Ok(Value::Date(span.get_days()))
+    let date: jiff::civil::Date = text.trim_end_matches('Z').parse().ok()?;
+    let span = date.since(jiff::civil::date(1970, 1, 1)).ok()?;
+    Some(Value::Date(span.get_days()))
 }
 
-pub fn time(connector: ConnectorKind, encoding: Option<Encoding>, precision: u8, raw: &str) -> Result<Value, Unfit> {
-    if raw.starts_with('"') {
-        return time_text(&text(raw)?);
+pub fn time(
+    connector: ConnectorKind,
+    encoding: Option<Encoding>,
+    precision: u8,
+    atom: &Atom<'_>,
+) -> Result<Value, Unfit> {
+    if let Some(text) = atom.text() {
+        return time_text(text).ok_or_else(|| Unfit::found("expected an ISO 8601 time", atom));
     }
-    let number = number(raw, "expected a time")?;
+    let number = number(atom, "expected a time")?;
     let postgresql = connector == ConnectorKind::Postgresql;
     let unit = match encoding {
         Some(Encoding::TimeOfDay(unit)) => unit,
@@ -143,19 +147,18 @@ pub fn time(connector: ConnectorKind, encoding: Option<Encoding>, precision: u8,
     let possible = if postgresql { 0..=86_400_000_000 } else { -3_020_399_999_999..=3_020_399_999_999 };
     match unit.micros(number).filter(|micros| possible.contains(micros)) {
         Some(micros) => Ok(Value::Time(micros)),
-        None if encoding.is_none() => Err(Unfit::found(WRONG_MODE, raw)),
-        None => Err(Unfit::found("a time that the database cannot hold", raw)),
+        None if encoding.is_none() => Err(Unfit::found(WRONG_MODE, atom)),
+        None => Err(Unfit::found("a time that the database cannot hold", atom)),
     }
 }
 
-fn time_text(text: &str) -> Result<Value, Unfit> {
+fn time_text(text: &str) -> Option<Value> {
     // Debezium's IsoTime ends with its offset, UTC.
-    let time: Result<jiff::civil::Time, _> = text.trim_end_matches('Z').parse();
-    let time = time.map_err(|_| Unfit::text("expected an ISO 8601 time", text))?;
+    let time: jiff::civil::Time = text.trim_end_matches('Z').parse().ok()?;
     let span = time.duration_since(jiff::civil::Time::midnight());
-    Ok(Value::Time(span.as_micros() as i64))
+    Some(Value::Time(span.as_micros() as i64))
 }
 
-fn number(raw: &str, expected: &'static str) -> Result<i64, Unfit> {
-    raw.parse().map_err(|_| Unfit::found(expected, raw))
+fn number(atom: &Atom<'_>, expected: &'static str) -> Result<i64, Unfit> {
+    atom.integer().ok_or_else(|| Unfit::found(expected, atom))
 }

@@ -1,13 +1,16 @@
 //! Decoding of real captured events, and of what connectors are known to write.
 
+mod forms;
+mod others;
 mod privacy;
 mod rows;
 mod values;
 
 use std::fmt::Write;
+use std::sync::Arc;
 
-use super::shape::{ConnectorKind, DecimalMode, Mask, SourceShape};
-use super::{Decoder, Event, run_of};
+use super::shape::{BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Format, Mask, SourceShape};
+use super::{Decoder, Event, Heartbeat, NoRegistry, RUN_HEADER, Record, Refusal, Registry, Undecoded};
 use crate::domain::catalog::Column;
 use crate::domain::change::Operation;
 use crate::domain::instant::Instant;
@@ -16,17 +19,69 @@ use crate::domain::value::{Type, Value};
 fn shape(connector: ConnectorKind, columns: &[(&str, Type)], key: usize) -> SourceShape {
     let column = |(name, ty): &(&str, Type)| Column { name: (*name).to_owned(), ty: *ty };
     SourceShape {
-        connector,
+        connector: ConnectorShape {
+            kind: connector,
+            format: Format::Auto,
+            flattened: None,
+            decimal_mode: Some(DecimalMode::String),
+            binary_mode: BinaryMode::Bytes,
+            placeholder: "__debezium_unavailable_value".to_owned(),
+        },
         columns: columns.iter().map(column).collect(),
         masks: vec![Mask::Show; columns.len()],
         primary_key: vec![0],
         key,
-        decimal_mode: Some(DecimalMode::String),
         precisions: vec![Some(12); columns.len()],
-        placeholder: "__debezium_unavailable_value".to_owned(),
         full_before: connector != ConnectorKind::Postgresql,
     }
 }
+
+/// The same of a connector with other settings.
+fn with_connector(mut shape: SourceShape, set: impl FnOnce(&mut ConnectorShape)) -> SourceShape {
+    set(&mut shape.connector);
+    shape
+}
+
+/// Decodes records with their headers, keys, values.
+struct Reader {
+    decoder: Decoder,
+}
+
+impl Reader {
+    fn new() -> Reader {
+        Reader::of(Arc::new(NoRegistry))
+    }
+
+    fn of(registry: Arc<dyn Registry>) -> Reader {
+        Reader { decoder: Decoder::new(registry) }
+    }
+
+    fn record(
+        &mut self,
+        shape: &SourceShape,
+        [key, value]: [Option<&[u8]>; 2],
+        headers: &[(&str, &[u8])],
+    ) -> Result<Event, Undecoded> {
+        let find = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        self.decoder.decode(shape, Record { key, value, timestamp: Instant(NOW), headers: &find })
+    }
+
+    /// Of a record with a value alone, and the run that its header tells.
+    fn value(&mut self, shape: &SourceShape, value: Option<&[u8]>, run: Option<&str>) -> Result<Event, Refusal> {
+        let headers: Vec<_> = run.map(|run| (RUN_HEADER, run.as_bytes())).into_iter().collect();
+        self.record(shape, [None, value], &headers).map_err(|undecoded| match undecoded {
+            Undecoded::Refused(refusal) => refusal,
+            Undecoded::Waits(id) => panic!("it waits for {id:?}"),
+        })
+    }
+
+    fn heartbeat(&mut self, shape: &SourceShape, value: Option<&[u8]>) -> Result<Option<Heartbeat>, Refusal> {
+        super::heartbeat(shape, self.value(shape, value, Some("seven"))?)
+    }
+}
+
+/// Kafka's timestamp of every record.
+const NOW: i64 = 1_795_000_000_000_000;
 
 fn orders() -> SourceShape {
     let columns = [
@@ -74,39 +129,46 @@ fn record(value: &str) -> String {
 
 /// One line an event.
 fn told(shape: &SourceShape, lines: &str) -> String {
-    let mut decoder = Decoder::new();
+    let mut reader = Reader::new();
     let mut told = String::new();
     for line in lines.lines() {
         let record: serde_json::Value = serde_json::from_str(line).expect("fixtures are JSON lines");
-        let run = run_of(record["headers"][super::RUN_HEADER].as_str().map(str::as_bytes));
-        match decoder.decode(shape, record["value"].as_str().map(str::as_bytes), run) {
-            Ok(Event::Nothing) => told.push_str("nothing\n"),
-            Ok(Event::Change(decoded)) => {
-                let change = &decoded.change;
-                let position = change.position.map_or("-".to_owned(), |position| decoded.origin.label(position));
-                let key = change.key.as_ref().map_or("-", |key| &key.0);
-                let position = if decoded.streamed { position } else { format!("{position} (snapshot)") };
-                write!(told, "{} @{position} key {key}", change.source_time).expect("a string takes everything");
-                if let Some(before) = &change.key_before {
-                    write!(told, " (was {})", before.0).expect("a string takes everything");
-                }
-                match &change.operation {
-                    Operation::Delete { row } => writeln!(told, " delete {}", shown(row)),
-                    Operation::Upsert { columns, unchanged, row_before } => {
-                        let mut rest = String::new();
-                        if !unchanged.is_empty() {
-                            rest = format!(" keeping {unchanged:?}");
-                        }
-                        if let Some(row) = row_before {
-                            rest += &format!(" replacing {}", shown(row));
-                        }
-                        writeln!(told, " upsert {}{rest}", shown(columns))
-                    }
-                }
-                .expect("a string takes everything");
+        let run = record["headers"][RUN_HEADER].as_str();
+        told.push_str(&line_of(reader.value(shape, record["value"].as_str().map(str::as_bytes), run)));
+    }
+    told
+}
+
+/// What is told of an event, in a line.
+fn line_of(event: Result<Event, Refusal>) -> String {
+    let mut told = String::new();
+    match event {
+        Ok(Event::Nothing) => told.push_str("nothing\n"),
+        Ok(Event::Change(decoded)) => {
+            let change = &decoded.change;
+            let position = change.position.map_or("-".to_owned(), |position| decoded.origin.label(position));
+            let key = change.key.as_ref().map_or("-", |key| &key.0);
+            let position = if decoded.streamed { position } else { format!("{position} (snapshot)") };
+            write!(told, "{} @{position} key {key}", change.source_time).expect("a string takes everything");
+            if let Some(before) = &change.key_before {
+                write!(told, " (was {})", before.0).expect("a string takes everything");
             }
-            Err(refusal) => writeln!(told, "refused {}: {}", refusal.reason, refusal.detail).expect("takes all"),
+            match &change.operation {
+                Operation::Delete { row } => writeln!(told, " delete {}", shown(row)),
+                Operation::Upsert { columns, unchanged, row_before } => {
+                    let mut rest = String::new();
+                    if !unchanged.is_empty() {
+                        rest = format!(" keeping {unchanged:?}");
+                    }
+                    if let Some(row) = row_before {
+                        rest += &format!(" replacing {}", shown(row));
+                    }
+                    writeln!(told, " upsert {}{rest}", shown(columns))
+                }
+            }
+            .expect("a string takes everything");
         }
+        Err(refusal) => writeln!(told, "refused {}: {}", refusal.reason, refusal.detail).expect("takes all"),
     }
     told
 }
@@ -161,13 +223,13 @@ fn captured_events_with_schema_hold_the_same_rows() {
 fn heartbeat_rows_prove_progress_only_when_streamed() {
     let columns = [("id", Type::Int), ("at", Type::TimestampTz)];
     let shape = shape(ConnectorKind::Postgresql, &columns, 1);
-    let mut decoder = Decoder::new();
+    let mut reader = Reader::new();
     let mut seen = Vec::new();
     for line in include_str!("../../../tests/fixtures/debezium/heartbeats.jsonl").lines() {
         let record: serde_json::Value = serde_json::from_str(line).expect("fixtures are JSON lines");
         if record["topic"] == "shop.shop.heartbeat" {
             let value = record["value"].as_str().map(str::as_bytes);
-            let heartbeat = decoder.heartbeat(&shape, value, 1).expect("a heartbeat row decodes");
+            let heartbeat = reader.heartbeat(&shape, value).expect("a heartbeat row decodes");
             seen.push(heartbeat.map(|heartbeat| (heartbeat.time.to_string(), heartbeat.proof.position.transaction)));
         }
     }

@@ -1,24 +1,19 @@
-//! One row's JSON into values of the declared types.
+//! One row's atoms into values of the declared types.
 //!
-//! Must not know: envelopes, units of time (`temporal`). A value that does not fit its declared type is refused with
-//! the column's name.
+//! Must not know: formats, envelopes, units of time (`temporal`). A value that does not fit its declared type is refused
+//! with the column's name.
 
-use std::fmt;
 use std::str::FromStr;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
-use super::envelope::{Text, told};
-use super::scalar::{Unfit, scalar, text};
+use super::atom::{Atom, Atoms, Unfit};
 use super::schema::{Encoding, Encodings};
-use super::shape::{ConnectorKind, DecimalMode, SourceShape};
-use super::{Refusal, temporal};
+use super::shape::{BinaryMode, ConnectorKind, DecimalMode, SourceShape};
+use super::{Refusal, mongodb, temporal};
 use crate::domain::value::{Type, Value};
 
 /// What an event says of one column.
@@ -40,151 +35,99 @@ impl Cell {
     }
 }
 
-/// Which columns of a row are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    Whole,
-    /// What tells which row it was, and under which key: nothing else of a `before` is ever used. Where images are not
-    /// full the rest is invented, such as "" where a uuid stood.
-    Identity,
-}
-
-impl Part {
-    fn has(self, shape: &SourceShape, column: usize) -> bool {
-        match self {
-            Part::Whole => true,
-            Part::Identity => shape.primary_key.contains(&column) || (shape.full_before && column == shape.key),
-        }
-    }
-}
-
 /// Decodes the kept columns of a row.
-pub fn row(
-    shape: &SourceShape,
-    schema: Option<&Encodings>,
-    part: Part,
-    raw: &RawValue,
-) -> Result<Vec<Cell>, Refusal> {
-    let mut reader = serde_json::Deserializer::from_str(raw.get());
-    let seed = RowSeed { shape, schema, part };
-    match seed.deserialize(&mut reader) {
-        Ok(row) => row,
-        Err(error) => Err(Refusal::new("bad_row", told(&error, shape.shows_all()))),
-    }
+pub fn row(shape: &SourceShape, encodings: Option<&Encodings>, atoms: &Atoms<'_>) -> Result<Vec<Cell>, Refusal> {
+    let cell = |(column, atom): (usize, &Option<Atom<'_>>)| {
+        let Some(atom) = atom else { return Ok(Cell::Missing) };
+        let encoding = encodings.and_then(|encodings| encodings[column]);
+        cell(shape, encoding, column, atom).map_err(|unfit| {
+            let unfit = unfit.told(shape.shows(column));
+            let column = &shape.columns[column];
+            Refusal::new("bad_value", format!("column \"{}\" as {}: {unfit}", column.name, column.ty))
+        })
+    };
+    atoms.iter().enumerate().map(cell).collect()
 }
 
-struct RowSeed<'s> {
-    shape: &'s SourceShape,
-    schema: Option<&'s Encodings>,
-    part: Part,
-}
-
-impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
-    type Value = Result<Vec<Cell>, Refusal>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for RowSeed<'_> {
-    type Value = Result<Vec<Cell>, Refusal>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a row, which is a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut cells = vec![Cell::Missing; self.shape.columns.len()];
-        let mut refusal = None;
-        while let Some(Text(name)) = map.next_key()? {
-            let column = self.shape.columns.iter().position(|column| column.name == name);
-            let wanted = |column: &usize| refusal.is_none() && self.part.has(self.shape, *column);
-            let Some(column) = column.filter(wanted) else {
-                map.next_value::<serde::de::IgnoredAny>()?;
-                continue;
-            };
-            let raw: &RawValue = map.next_value()?;
-            match cell(self.shape, self.schema, column, raw.get()) {
-                Ok(cell) => cells[column] = cell,
-                Err(unfit) => {
-                    let unfit = unfit.told(self.shape.shows(column));
-                    let detail = format!("column \"{name}\" as {}: {unfit}", self.shape.columns[column].ty);
-                    refusal = Some(Refusal::new("bad_value", detail));
-                }
-            }
-        }
-        Ok(refusal.map_or(Ok(cells), Err))
-    }
-}
-
-fn cell(shape: &SourceShape, schema: Option<&Encodings>, column: usize, raw: &str) -> Result<Cell, Unfit> {
-    if raw == "null" {
+fn cell(shape: &SourceShape, encoding: Option<Encoding>, column: usize, atom: &Atom<'_>) -> Result<Cell, Unfit> {
+    let unwrapped = (shape.connector.kind == ConnectorKind::Mongodb).then(|| mongodb::plain(atom)).flatten();
+    let (atom, encoding) = unwrapped.as_ref().map_or((atom, encoding), |(atom, encoding)| (atom, *encoding));
+    if *atom == Atom::Null {
         return Ok(Cell::Value(Value::Null));
     }
-    let encoding = schema.map(|encodings| encodings[column].unwrap_or(Encoding::Plain));
     let value = match shape.columns[column].ty {
-        Type::Bool => boolean(raw)?,
-        Type::Int => Value::Int(integer(raw)?),
-        Type::Decimal { scale } => decimal(shape, encoding, scale, shape.precisions[column], raw)?,
-        Type::Timestamp { precision } => temporal::moment(encoding, Some(precision), raw)?,
-        Type::TimestampTz => temporal::moment(encoding, None, raw)?,
-        Type::Date => temporal::date(encoding, raw)?,
-        Type::Time { precision } => temporal::time(shape.connector, encoding, precision, raw)?,
+        Type::Bool => boolean(atom)?,
+        Type::Int => Value::Int(integer(atom)?),
+        Type::Decimal { scale } => decimal(shape, encoding, scale, shape.precisions[column], atom)?,
+        Type::Timestamp { precision } => temporal::moment(encoding, Some(precision), atom)?,
+        Type::TimestampTz => temporal::moment(encoding, None, atom)?,
+        Type::Date => temporal::date(encoding, atom)?,
+        Type::Time { precision } => temporal::time(shape.connector.kind, encoding, precision, atom)?,
         Type::Uuid => {
-            let text = text(raw)?;
-            let uuid = uuid::Uuid::parse_str(&text).map_err(|_| Unfit::text("expected a UUID", &text))?;
+            let uuid = uuid::Uuid::parse_str(text(atom)?).map_err(|_| Unfit::found("expected a UUID", atom))?;
             Value::Uuid(*uuid.as_bytes())
         }
-        Type::Text | Type::Json | Type::Bytes => return large(shape, shape.columns[column].ty, &text(raw)?),
+        Type::Bytes => {
+            let bytes = bytes(shape, encoding, atom)?;
+            return Ok(if stands_in(shape, &bytes) {
+                Cell::Unchanged
+            } else {
+                Cell::Value(Value::Bytes(bytes.into()))
+            });
+        }
+        // A value of a type that PostgreSQL may store out of line. An update that did not touch it carries Debezium's
+        // placeholder instead; even in a JSON column it is no JSON.
+        Type::Text | Type::Json if stands_in(shape, text(atom)?.as_bytes()) => return Ok(Cell::Unchanged),
+        Type::Text => Value::text(text(atom)?),
+        Type::Json => json(atom)?,
     };
     Ok(Cell::Value(value))
 }
 
-/// A value of a type that PostgreSQL may store out of line. An update that did not touch it carries Debezium's
-/// placeholder instead, in a `bytea` as bytes; even in a JSON column it is no JSON.
-fn large(shape: &SourceShape, ty: Type, text: &str) -> Result<Cell, Unfit> {
-    if ty == Type::Bytes {
-        let bytes = base64(text)?;
-        return Ok(if stands_in(shape, &bytes) { Cell::Unchanged } else { Cell::Value(Value::Bytes(bytes.into())) });
+fn text<'a>(atom: &'a Atom<'_>) -> Result<&'a str, Unfit> {
+    atom.text().ok_or_else(|| Unfit::found("expected a string", atom))
+}
+
+/// By the schema, else as the connector's `binary.handling.mode` says.
+fn bytes(shape: &SourceShape, encoding: Option<Encoding>, atom: &Atom<'_>) -> Result<Vec<u8>, Unfit> {
+    let mode = if encoding == Some(Encoding::Bytes) { BinaryMode::Bytes } else { shape.connector.binary_mode };
+    match (atom, mode) {
+        (Atom::Bytes(bytes), _) => Ok(bytes.to_vec()),
+        (_, BinaryMode::Bytes | BinaryMode::Base64) => {
+            STANDARD.decode(text(atom)?).map_err(|_| Unfit::found("expected base64", atom))
+        }
+        (_, BinaryMode::Base64UrlSafe) => {
+            URL_SAFE.decode(text(atom)?).map_err(|_| Unfit::found("expected URL-safe base64", atom))
+        }
+        (_, BinaryMode::Hex) => octets(text(atom)?).ok_or_else(|| Unfit::found("expected hexadecimal octets", atom)),
     }
-    if stands_in(shape, text.as_bytes()) {
-        return Ok(Cell::Unchanged);
-    }
-    Ok(Cell::Value(if ty == Type::Json { json(text)? } else { Value::text(text) }))
+}
+
+fn octets(hex: &str) -> Option<Vec<u8>> {
+    let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    hex.len().is_multiple_of(2).then(|| hex.as_bytes().chunks(2).map(octet).collect())?
 }
 
 /// The placeholder may be given as hexadecimal octets.
 fn stands_in(shape: &SourceShape, bytes: &[u8]) -> bool {
-    let octet = |hex: &[u8]| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok();
-    shape.connector == ConnectorKind::Postgresql
-        && match shape.placeholder.strip_prefix("hex:") {
-            None => bytes == shape.placeholder.as_bytes(),
-            Some(hex) => hex.as_bytes().chunks(2).map(octet).eq(bytes.iter().copied().map(Some)),
+    shape.connector.kind.has_placeholders()
+        && match shape.connector.placeholder.strip_prefix("hex:") {
+            None => bytes == shape.connector.placeholder.as_bytes(),
+            Some(hex) => octets(hex).is_some_and(|octets| octets == bytes),
         }
 }
 
-fn boolean(raw: &str) -> Result<Value, Unfit> {
-    match raw {
-        "true" | "1" | "\"true\"" => Ok(Value::Bool(true)),
-        "false" | "0" | "\"false\"" => Ok(Value::Bool(false)),
-        other => Err(Unfit::found("expected a boolean", other)),
+fn boolean(atom: &Atom<'_>) -> Result<Value, Unfit> {
+    match (atom, atom.scalar().as_deref()) {
+        (Atom::Bool(value), _) => Ok(Value::Bool(*value)),
+        (Atom::Text(_), Some("true")) | (Atom::Number(_) | Atom::Int(_), Some("1")) => Ok(Value::Bool(true)),
+        (Atom::Text(_), Some("false")) | (Atom::Number(_) | Atom::Int(_), Some("0")) => Ok(Value::Bool(false)),
+        _ => Err(Unfit::found("expected a boolean", atom)),
     }
 }
 
-fn integer(raw: &str) -> Result<i64, Unfit> {
-    scalar(raw)?.parse().map_err(|_| Unfit::found("expected an integer of 64 bits", raw))
-}
-
-fn base64(text: &str) -> Result<Vec<u8>, Unfit> {
-    BASE64.decode(text).map_err(|_| Unfit::text("expected base64", text))
-}
-
-#[derive(Deserialize)]
-struct Scaled<'a> {
-    scale: i64,
-    #[serde(borrow)]
-    value: Text<'a>,
+fn integer(atom: &Atom<'_>) -> Result<i64, Unfit> {
+    atom.integer().ok_or_else(|| Unfit::found("expected an integer of 64 bits", atom))
 }
 
 fn decimal(
@@ -192,59 +135,57 @@ fn decimal(
     encoding: Option<Encoding>,
     scale: Option<u32>,
     precision: Option<u32>,
-    raw: &str,
+    atom: &Atom<'_>,
 ) -> Result<Value, Unfit> {
-    if raw.starts_with('{') {
-        let scaled: Scaled<'_> =
-            serde_json::from_str(raw).map_err(|_| Unfit::found("expected a decimal with its scale", raw))?;
-        return unscaled(&scaled.value.0, scaled.scale);
+    if let Atom::Scaled { scale, digits } = atom {
+        return unscaled(digits, *scale);
     }
-    let is_string = raw.starts_with('"');
-    let mode = match encoding {
-        Some(Encoding::Decimal { scale }) if is_string => return unscaled(&text(raw)?, i64::from(scale)),
-        Some(Encoding::Double) => DecimalMode::Double,
-        Some(_) => DecimalMode::String,
-        None => shape.decimal_mode.ok_or(
+    let base64 = |text: &str| STANDARD.decode(text).map_err(|_| Unfit::found("expected base64", atom));
+    let mode = match (encoding, atom) {
+        (Some(Encoding::Decimal { scale }), Atom::Bytes(digits)) => return unscaled(digits, i64::from(scale)),
+        (Some(Encoding::Decimal { scale }), Atom::Text(text)) => return unscaled(&base64(text)?, i64::from(scale)),
+        (Some(Encoding::Double), _) => DecimalMode::Double,
+        (Some(_), _) => DecimalMode::String,
+        (None, Atom::Bytes(_)) => DecimalMode::Precise,
+        (None, _) => shape.connector.decimal_mode.ok_or(
             "the event carries no schema: set the connector's decimal_handling_mode to Debezium's decimal.handling.mode",
         )?,
     };
-    match mode {
-        DecimalMode::Precise if is_string => {
-            let scale = scale.ok_or("precise without a schema: declare the scale, as in numeric(12,2)")?;
-            unscaled(&text(raw)?, i64::from(scale))
-        }
-        DecimalMode::Double => {
+    let scale_of = || scale.ok_or("precise without a schema: declare the scale, as in numeric(12,2)");
+    match (mode, atom) {
+        (DecimalMode::Precise, Atom::Text(text)) => unscaled(&base64(text)?, i64::from(scale_of()?)),
+        (DecimalMode::Precise, Atom::Bytes(digits)) => unscaled(digits, i64::from(scale_of()?)),
+        (DecimalMode::Double, _) => {
             let scale = scale.filter(|_| precision.is_some_and(|precision| precision <= 15));
             let scale = scale.ok_or("a double is exact only as numeric(p,s) with p up to 15")?;
-            if is_string {
-                return Err(Unfit::found("expected a number", raw));
+            if !atom.is_number() {
+                return Err(Unfit::found("expected a number", atom));
             }
-            Ok(Value::decimal(digits(raw)?.with_scale_round(i64::from(scale), bigdecimal::RoundingMode::HalfEven)))
+            Ok(Value::decimal(digits(atom)?.with_scale_round(i64::from(scale), bigdecimal::RoundingMode::HalfEven)))
         }
-        DecimalMode::Precise | DecimalMode::String => Ok(Value::decimal(digits(raw)?)),
+        (DecimalMode::Precise | DecimalMode::String, _) => Ok(Value::decimal(digits(atom)?)),
     }
 }
 
 /// Longer decimals than any database's are refused before they cost time.
 const DIGITS: usize = 140_000;
 
-fn unscaled(base64_digits: &str, scale: i64) -> Result<Value, Unfit> {
-    let bytes = base64(base64_digits)?;
-    if bytes.is_empty() || bytes.len() > DIGITS / 2 || scale.unsigned_abs() > DIGITS as u64 {
+fn unscaled(digits: &[u8], scale: i64) -> Result<Value, Unfit> {
+    if digits.is_empty() || digits.len() > DIGITS / 2 || scale.unsigned_abs() > DIGITS as u64 {
         return Err("a decimal without digits or with too many".into());
     }
-    Ok(Value::decimal(BigDecimal::new(BigInt::from_signed_bytes_be(&bytes), scale)))
+    Ok(Value::decimal(BigDecimal::new(BigInt::from_signed_bytes_be(digits), scale)))
 }
 
-fn digits(raw: &str) -> Result<BigDecimal, Unfit> {
-    let text = scalar(raw)?;
+fn digits(atom: &Atom<'_>) -> Result<BigDecimal, Unfit> {
+    let text = atom.scalar().ok_or_else(|| Unfit::found("expected a decimal", atom))?;
     if let Some(decimal) = short(&text) {
         return Ok(decimal);
     }
     if text.len() > DIGITS {
         return Err("a decimal with too many digits".into());
     }
-    let decimal = BigDecimal::from_str(&text).map_err(|_| Unfit::found("expected a decimal", raw))?;
+    let decimal = BigDecimal::from_str(&text).map_err(|_| Unfit::found("expected a decimal", atom))?;
     if decimal.fractional_digit_count().unsigned_abs() > DIGITS as u64 {
         return Err("a decimal with too large an exponent".into());
     }
@@ -265,8 +206,9 @@ fn short(text: &str) -> Option<BigDecimal> {
 }
 
 /// Canonical text: `serde_json` keeps objects in key order and numbers as they are written.
-fn json(text: &str) -> Result<Value, Unfit> {
-    let document: serde_json::Value = serde_json::from_str(text).map_err(|_| Unfit::text("expected JSON", text))?;
+fn json(atom: &Atom<'_>) -> Result<Value, Unfit> {
+    let document: Result<serde_json::Value, _> = serde_json::from_str(text(atom)?);
+    let document = document.map_err(|_| Unfit::found("expected JSON", atom))?;
     Ok(Value::Json(document.to_string().into()))
 }
 

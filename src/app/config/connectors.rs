@@ -2,6 +2,7 @@
 //!
 //! Must not know: sources.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::node::Node;
@@ -9,7 +10,10 @@ use super::reader::{Context, Section};
 use super::types::parse_type;
 use super::units::Problem;
 use super::{Named, named, reference};
-use crate::adapters::debezium::shape::{ConnectorKind, DecimalMode, Mask, SourceShape};
+use crate::adapters::debezium::envelope::Field;
+use crate::adapters::debezium::shape::{
+    BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Flattened, Format, Mask, SourceShape,
+};
 use crate::app::diagnostic::Kind;
 use crate::app::settings::{ConnectorSettings, HeartbeatSettings};
 use crate::domain::catalog::Column;
@@ -18,9 +22,7 @@ use crate::domain::value::Type;
 /// A connector, and what its sources need of it.
 #[derive(Clone, Debug)]
 pub struct Connector {
-    pub kind: ConnectorKind,
-    pub decimal_mode: Option<DecimalMode>,
-    pub placeholder: String,
+    pub shape: ConnectorShape,
     pub settings: ConnectorSettings,
 }
 
@@ -38,6 +40,23 @@ fn connector<'n>(context: &'n Context<'n>, name: &str, node: &'n Node) -> Option
             ("postgresql", ConnectorKind::Postgresql),
             ("mysql", ConnectorKind::Mysql),
             ("mariadb", ConnectorKind::Mariadb),
+            ("sqlserver", ConnectorKind::Sqlserver),
+            ("oracle", ConnectorKind::Oracle),
+            ("mongodb", ConnectorKind::Mongodb),
+        ],
+    );
+    let format = format(&section);
+    let flattened = match section.get("flattened") {
+        None => Some(None),
+        Some(node) => flattened(context, node, &section.path("flattened")).map(Some),
+    };
+    let binary_mode = section.choice(
+        "binary_handling_mode",
+        &[
+            ("bytes", BinaryMode::Bytes),
+            ("base64", BinaryMode::Base64),
+            ("base64-url-safe", BinaryMode::Base64UrlSafe),
+            ("hex", BinaryMode::Hex),
         ],
     );
     let decimal_mode = section.choice(
@@ -56,7 +75,15 @@ fn connector<'n>(context: &'n Context<'n>, name: &str, node: &'n Node) -> Option
                 .hint("Remove it: postgresql always gives commit times, mariadb never does."),
         );
     }
-    let heartbeat = heartbeat(&section, kind, placeholder.clone()?);
+    let shape = ConnectorShape {
+        kind,
+        format: format?,
+        flattened: flattened?,
+        decimal_mode,
+        binary_mode: binary_mode?,
+        placeholder: placeholder?,
+    };
+    let heartbeat = heartbeat(&section, &shape);
     let commit_time = kind == ConnectorKind::Postgresql || (kind == ConnectorKind::Mysql && gtids?);
     if !commit_time && section.get("heartbeat").is_none() {
         let message = format!("{} has no heartbeat, and its change events alone prove no progress", section.what);
@@ -66,16 +93,69 @@ fn connector<'n>(context: &'n Context<'n>, name: &str, node: &'n Node) -> Option
         ));
     }
     let settings = ConnectorSettings { name: name.to_owned(), commit_time, heartbeat };
-    Some(Connector { kind, decimal_mode, placeholder: placeholder?, settings })
+    Some(Connector { shape, settings })
 }
 
-fn heartbeat(section: &Section<'_>, kind: ConnectorKind, placeholder: String) -> Option<HeartbeatSettings> {
+fn format(section: &Section<'_>) -> Option<Format> {
+    let format = section.choice(
+        "format",
+        &[("auto", Format::Auto), ("json", Format::Json), ("avro", Format::Avro { id_bytes: None })],
+    );
+    let id_bytes = section.choice("schema_id_bytes", &[("4", Some(4)), ("8", Some(8)), ("auto", None)]);
+    let (format, id_bytes) = (format?, id_bytes?);
+    match (format, section.get("schema_id_bytes")) {
+        (Format::Avro { .. }, _) => Some(Format::Avro { id_bytes }),
+        (_, None) => Some(format),
+        (_, Some(node)) => {
+            let message = format!("{} is only for format: avro", section.path("schema_id_bytes"));
+            section.context.report(node.fault(Kind::Conflict, message).hint("Add format: avro, or remove it."));
+            None
+        }
+    }
+}
+
+/// Reads what the connector's `transforms.….add.fields` and its companions say, as they say it.
+fn flattened<'n>(context: &'n Context<'n>, node: &'n Node, what: &str) -> Option<Flattened> {
+    let section = context.section(node, &reference::FLATTENED, what)?;
+    let added = |list: &str, prefix: &str| {
+        let prefix = section.read(prefix, |text| Ok(text.to_owned()))?;
+        section.read(list, |text| Ok(added(text, &prefix)))
+    };
+    let mut fields = added("add_fields", "add_fields_prefix")?;
+    let headers = added("add_headers", "add_headers_prefix")?;
+    // Of the modes that rewrite, whatever the prefix is.
+    fields.insert("__deleted".to_owned(), Field::Deleted);
+    let tombstones_delete = section.choice(
+        "delete_tombstone_handling_mode",
+        &[
+            ("tombstone", true),
+            ("delete-to-tombstone", true),
+            ("rewrite", false),
+            ("rewrite-with-tombstone", false),
+            ("drop", false),
+        ],
+    )?;
+    Some(Flattened { fields, headers, tombstones_delete })
+}
+
+/// A list such as `op,source.ts_ms,source.lsn:LSN`: the name under which each field that is used stands. Dots become
+/// underscores; what follows a colon is the name in their place.
+fn added(list: &str, prefix: &str) -> BTreeMap<String, Field> {
+    let one = |item: &str| {
+        let (name, alias) = item.split_once(':').map_or((item, None), |(name, alias)| (name, Some(alias)));
+        let given = alias.map_or_else(|| name.replace('.', "_"), str::to_owned);
+        Some((format!("{prefix}{given}"), Field::of_add_fields(name)?))
+    };
+    list.split(',').map(str::trim).filter(|item| !item.is_empty()).filter_map(one).collect()
+}
+
+fn heartbeat(section: &Section<'_>, connector: &ConnectorShape) -> Option<HeartbeatSettings> {
     let what = format!("{} heartbeat", section.what);
     let section = section.context.section(section.get("heartbeat")?, &reference::HEARTBEAT, what)?;
     let topic = section.require("topic").and_then(|_| section.read("topic", super::topics::topic_name));
     let column = section.read("column", |text| Ok(text.to_owned()));
     let ty = section.read("type", |text| {
-        let parsed = parse_type(text, kind)?;
+        let parsed = parse_type(text, connector.kind)?;
         match parsed.ty {
             Type::Timestamp { .. } | Type::TimestampTz => Ok(parsed.ty),
             other => Err(Problem::new(format!("a heartbeat's column is a moment, not {other}"))
@@ -83,15 +163,13 @@ fn heartbeat(section: &Section<'_>, kind: ConnectorKind, placeholder: String) ->
         }
     });
     let shape = SourceShape {
-        connector: kind,
+        connector: connector.clone(),
         columns: vec![Column { name: column?, ty: ty? }],
         masks: vec![Mask::Show],
         primary_key: Vec::new(),
         key: 0,
-        decimal_mode: None,
         precisions: vec![None],
-        placeholder,
-        full_before: kind != ConnectorKind::Postgresql,
+        full_before: false,
     };
     Some(HeartbeatSettings { topic: topic?, shape: Arc::new(shape) })
 }

@@ -132,6 +132,7 @@ fn settings<'n>(context: &'n Context<'n>, root: &'n Node, files: &'n [Node]) -> 
     let http = running::http(&section);
     let state_dir = running::state_dir(&section);
     let checkpoints = running::checkpoints(&section);
+    let registry = running::registry(&section);
     let heartbeat_us = section.duration("heartbeat_interval");
     if let (Some(0), Some(node)) = (heartbeat_us, section.get("heartbeat_interval")) {
         context.report(
@@ -154,6 +155,7 @@ fn settings<'n>(context: &'n Context<'n>, root: &'n Node, files: &'n [Node]) -> 
         sources: sources.into_iter().map(|source| source.settings).collect(),
         kafka: kafka?,
         topics: topics?,
+        registry: registry?,
         state_dir: state_dir?,
         checkpoints: checkpoints?,
         limits: limits?,

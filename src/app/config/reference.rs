@@ -3,6 +3,10 @@
 //!
 //! Must not know: how a field is read.
 
+mod stories;
+
+pub use self::stories::{EXPECTED, STEP, STORY, TEST_FILE, TEST_SECTIONS};
+
 /// A map with known fields.
 pub struct SectionDoc {
     /// How the documentation calls it.
@@ -51,6 +55,7 @@ pub static ROOT: SectionDoc = SectionDoc {
             "At least bootstrap.servers; any librdkafka property may stand here.",
         ),
         required("connectors", "map: name → connector", "The Debezium connectors that the sources come from."),
+        optional("registry", "registry", "The schema registry, where a connector's converters use one."),
         required("sources", "map: name → source", "The tables to compare; rules call them by these names."),
         optional("lookups", "map: name → lookup table", "Small constant tables that rules may join."),
         optional("rules", "list of rules", "Rules written in this file."),
@@ -94,16 +99,43 @@ pub static CONNECTOR: SectionDoc = SectionDoc {
     title: "connectors.<name>",
     about: "What a group of sources shares its progress with: one Debezium connector.",
     fields: &[
-        required("kind", "`postgresql`, `mysql`, `mariadb`", "The connector's kind: postgresql, mysql or mariadb."),
+        required(
+            "kind",
+            "`postgresql`, `mysql`, `mariadb`, `sqlserver`, `oracle`, `mongodb`",
+            "The connector's kind: postgresql, mysql, mariadb, sqlserver, oracle or mongodb.",
+        ),
+        with_default(
+            "format",
+            "`auto`, `json`, `avro`",
+            "auto",
+            "What the connector's converters write. auto tells by each record's first bytes and headers; with json or avro, records of another format go to quarantine.",
+        ),
+        with_default(
+            "schema_id_bytes",
+            "`auto`, `4`, `8`",
+            "auto",
+            "format: avro only: how long the schema's id in front of a record is. auto takes an id that begins with four zero bytes for one of eight, as Apicurio does.",
+        ),
+        optional(
+            "flattened",
+            "flattened",
+            "How Debezium's ExtractNewRecordState is set, where the connector uses it.",
+        ),
         optional(
             "heartbeat",
             "heartbeat",
-            "The captured heartbeat table, which proves how far the connector has read. Required for mariadb, and for mysql without gtids, whose change events carry statement times and prove nothing.",
+            "The captured heartbeat table, which proves how far the connector has read. Required for all but postgresql and mysql with gtids: other change events do not carry the moment of the commit, and prove nothing.",
         ),
         optional(
             "decimal_handling_mode",
             "`precise`, `string`, `double`",
             "The connector's decimal.handling.mode. Needed where numeric columns are kept and events carry no schema.",
+        ),
+        with_default(
+            "binary_handling_mode",
+            "`bytes`, `base64`, `base64-url-safe`, `hex`",
+            "bytes",
+            "The connector's binary.handling.mode.",
         ),
         with_default(
             "gtids",
@@ -116,6 +148,51 @@ pub static CONNECTOR: SectionDoc = SectionDoc {
             "text",
             "__debezium_unavailable_value",
             "The connector's unavailable.value.placeholder, which stands for large values that an update did not touch.",
+        ),
+    ],
+};
+
+pub static FLATTENED: SectionDoc = SectionDoc {
+    title: "connectors.<name>.flattened",
+    about: "What the connector's configuration says of io.debezium.transforms.ExtractNewRecordState, each field by the name that it has there. \
+            Positions and times must be among what is added: see formats.md.",
+    fields: &[
+        with_default(
+            "add_fields",
+            "list, as in Debezium",
+            "",
+            "add.fields, as in op,source.ts_ms,source.lsn,source.sequence,source.snapshot.",
+        ),
+        with_default("add_fields_prefix", "text", "__", "add.fields.prefix."),
+        with_default("add_headers", "list, as in Debezium", "", "add.headers: what is added there is found as well."),
+        with_default("add_headers_prefix", "text", "__", "add.headers.prefix."),
+        with_default(
+            "delete_tombstone_handling_mode",
+            "`tombstone`, `drop`, `rewrite`, `rewrite-with-tombstone`, `delete-to-tombstone`",
+            "tombstone",
+            "delete.tombstone.handling.mode. With tombstone and delete-to-tombstone a delete has neither a time nor a position: Kafka's time stands in. With drop, deletes are never heard of.",
+        ),
+    ],
+};
+
+pub static REGISTRY: SectionDoc = SectionDoc {
+    title: "registry",
+    about: "The schema registry of the connectors' converters: Confluent's, Karapace, Apicurio. Schemas are kept beside the state, so a restart needs no registry.",
+    fields: &[
+        required(
+            "url",
+            "URL",
+            "Where it is, as in http://registry:8081. A URL that ends with /apis/registry/v2 or /v3 is Apicurio's own interface, which ids in Apicurio's headers need; any other one is Confluent's, Apicurio's /apis/ccompat/v7 among them.",
+        ),
+        optional("username", "text", "For basic authentication, with password."),
+        optional("password", "text", "Best given as ${NAME}."),
+        optional("token", "text", "A bearer token, best given as ${NAME}."),
+        optional("ca_file", "file", "Certificates in PEM to trust in place of the system's."),
+        with_default(
+            "use_id",
+            "`contentId`, `globalId`",
+            "contentId",
+            "Apicurio's own interface only: apicurio.registry.use-id, which ids in front of records are. Apicurio 2 defaults to globalId, 3 to contentId.",
         ),
     ],
 };
@@ -354,10 +431,12 @@ pub static HTTP: SectionDoc = SectionDoc {
 };
 
 /// The sections of a configuration file, in the order of the documentation.
-pub static SECTIONS: [&SectionDoc; 14] = [
+pub static SECTIONS: [&SectionDoc; 16] = [
     &ROOT,
     &CONNECTOR,
+    &FLATTENED,
     &HEARTBEAT,
+    &REGISTRY,
     &SOURCE,
     &COLUMN,
     &LOOKUP,
@@ -395,92 +474,3 @@ pub fn markdown(sections: &[&SectionDoc]) -> String {
     }
     text
 }
-
-pub static TEST_FILE: SectionDoc = SectionDoc {
-    title: "A test file",
-    about: "Stories about the rules of one configuration.",
-    fields: &[
-        required(
-            "config",
-            "file name",
-            "The configuration whose sources and rules are tested, relative to this file.",
-        ),
-        optional("rules", "rule id or list", "Only these rules are asked; without it, all of them."),
-        required("tests", "list of stories", "The stories."),
-    ],
-};
-
-pub static STORY: SectionDoc = SectionDoc {
-    title: "tests[]",
-    about: "A story begins with empty tables whose history is known, and tells what happens and what is said.",
-    fields: &[
-        required("name", "text", "What the story shows."),
-        optional("snapshot", "map: source → list of rows", "Rows that are there before the story begins."),
-        required("steps", "list of steps", "What happens, in order."),
-    ],
-};
-
-pub static STEP: SectionDoc = SectionDoc {
-    title: "tests[].steps[]",
-    about: "Changes at one instant, or a source's history becoming known, and what is then said. Beside these fields, \
-            each source's name is a field: its change, or a list of changes, which are one transaction. A change is \
-            {insert: {column: value, …}}, {update: …}, which changes the named columns of the row with that primary \
-            key, or {delete: …}. An insert leaves unnamed columns NULL. A text that is the connector's \
-            unavailable_value_placeholder is a value that the event does not carry.",
-    fields: &[
-        optional(
-            "at",
-            "time of day, or RFC 3339",
-            "When the step's changes were committed. Times of day are of 2026-01-01, UTC.",
-        ),
-        with_default(
-            "late",
-            "boolean",
-            "false",
-            "true where the changes come although their source's history was said to be complete.",
-        ),
-        optional(
-            "complete",
-            "instant, or map: source → instant",
-            "Up to when a source's history is known from now on, or every source's.",
-        ),
-        optional(
-            "expect",
-            "list of records",
-            "Everything said since the last expect: each key's records in order, and no others.",
-        ),
-        optional("expect_open", "list of records", "What is open after the step, in any order, and nothing else."),
-    ],
-};
-
-pub static EXPECTED: SectionDoc = SectionDoc {
-    title: "An expected record",
-    about: "Fields that are not named are not compared.",
-    fields: &[
-        required("key", "value", "The reconciliation key."),
-        optional(
-            "type",
-            "`opened`, `updated`, `escalated`, `resolved`",
-            "What happened. Required in expect; not in expect_open.",
-        ),
-        optional("rule", "rule id", "The rule."),
-        optional("since", "instant", "When the disagreement began."),
-        optional("at", "instant", "When it happened on the timeline."),
-        optional("severity", "text", "The severity that is published."),
-        optional("reason", "`converged`, `deleted`, `late_arrival`, `rule_removed`", "Why it was resolved."),
-        optional("revision", "number", "The record's revision, from 1."),
-        optional("flap_count", "number", "How often the disagreement returned within the flap window."),
-        optional("identity", "value or list", "The identity columns' values."),
-        optional(
-            "evidence",
-            "map of column → value, or a list of them",
-            "Selected columns; one map compares the first row only, a list all rows.",
-        ),
-        optional("amount_at_risk", "value", "The amount that is published."),
-        optional("currency", "text", "The currency that is published."),
-        optional("annotations", "map: name → text", "Annotations with their values filled in."),
-    ],
-};
-
-/// The sections of a test file.
-pub static TEST_SECTIONS: [&SectionDoc; 4] = [&TEST_FILE, &STORY, &STEP, &EXPECTED];

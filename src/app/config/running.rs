@@ -16,6 +16,7 @@ use super::{Named, reference};
 use crate::adapters::checkpoints::refused_store;
 use crate::adapters::debezium::shape::Mask;
 use crate::adapters::kafka::refused_property;
+use crate::adapters::registry::{Credentials, RegistrySettings, UseId};
 use crate::app::diagnostic::Kind;
 use crate::app::settings::{CheckpointSettings, Limits};
 use crate::task::ingest::Patience;
@@ -185,6 +186,36 @@ pub fn state_dir(root: &Section<'_>) -> Option<PathBuf> {
             section.read("dir", |text| Ok(PathBuf::from(text)))
         }
     }
+}
+
+/// `Some(None)` where there is none.
+pub fn registry(root: &Section<'_>) -> Option<Option<RegistrySettings>> {
+    let Some(node) = root.get("registry") else { return Some(None) };
+    let section = root.context.section(node, &reference::REGISTRY, "registry")?;
+    section.require("url");
+    let url = section.read("url", |text| {
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let bad = || Problem::new("this is no URL of a registry").hint("As in http://registry:8081.");
+        let url = url.ok_or_else(bad)?;
+        match url.username().is_empty() && url.password().is_none() {
+            true => Ok(url),
+            false => Err(Problem::new("a login in a URL is written to logs").hint("Set username and password.")),
+        }
+    });
+    let [username, password, token] = ["username", "password", "token"].map(|name| section.text(name));
+    let credentials = match (username, password, token) {
+        (None, None, None) => None,
+        (Some(username), Some(password), None) => Some(Credentials::Basic { username, password }),
+        (None, None, Some(token)) => Some(Credentials::Bearer(token)),
+        _ => {
+            let fault = section.start_fault(Kind::Conflict, "registry: this is half a login, or two of them");
+            root.context.report(fault.hint("Set username and password, or token alone."));
+            None
+        }
+    };
+    let ca_file = section.text("ca_file").map(PathBuf::from);
+    let use_id = section.choice("use_id", &[("contentId", UseId::ContentId), ("globalId", UseId::GlobalId)]);
+    Some(Some(RegistrySettings { url: url?, credentials, ca_file, use_id: use_id? }))
 }
 
 /// `Some(None)` makes none.

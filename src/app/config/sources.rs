@@ -88,13 +88,15 @@ fn source<'n>(context: &'n Context<'n>, name: &str, node: &'n Node, connectors: 
     for column in &columns {
         exactness(&section, connector, column);
     }
-    let postgresql = connector.kind == ConnectorKind::Postgresql;
+    let kind = connector.shape.kind;
+    let postgresql = kind == ConnectorKind::Postgresql;
     if let Some(node) = section.get("replica_identity").filter(|_| !postgresql) {
         let fault =
             node.fault(Kind::Conflict, format!("{} is only for postgresql", section.path("replica_identity")));
         context.report(fault.hint("Remove it: binlog_row_image=FULL gives complete rows."));
     }
-    let full_before = !postgresql || identity == Some(true);
+    // What Debezium flattened has no image of what was before.
+    let full_before = connector.shape.flattened.is_none() && (kind.has_full_before() || identity == Some(true));
     let find_rows = !full_before && !table.primary_key.contains(&key);
     if let Some(node) = section.get("key_may_change").filter(|_| key_may_change == Some(true) && !find_rows) {
         let message =
@@ -106,14 +108,12 @@ fn source<'n>(context: &'n Context<'n>, name: &str, node: &'n Node, connectors: 
     };
     let Some(topics) = partly.topics.clone() else { return partly };
     let shape = SourceShape {
-        connector: connector.kind,
+        connector: connector.shape.clone(),
         columns: table.columns.clone(),
         masks: partly.masks.clone(),
         primary_key: table.primary_key.clone(),
         key,
-        decimal_mode: connector.decimal_mode,
         precisions: columns.iter().map(|column| column.ty.digits).collect(),
-        placeholder: connector.placeholder.clone(),
         full_before,
     };
     let settings = SourceSettings { name: name.to_owned(), topics, shape: Arc::new(shape), key_may_change };
@@ -153,7 +153,7 @@ fn columns<'n>(section: &Section<'n>, connector: Option<&Connector>) -> Option<V
         return None;
     }
     // Without a sound connector the dialect is unknown; PostgreSQL's reads most names.
-    let dialect = connector.map_or(ConnectorKind::Postgresql, |connector| connector.kind);
+    let dialect = connector.map_or(ConnectorKind::Postgresql, |connector| connector.shape.kind);
     let mut kept = Vec::new();
     for (name, node) in &entries {
         let what = format!("{} column \"{}\"", section.what, name.text);
@@ -241,7 +241,7 @@ fn key(section: &Section<'_>, columns: Option<&[KeptColumn<'_>]>) -> Option<usiz
 fn exactness(section: &Section<'_>, connector: &Connector, column: &KeptColumn<'_>) {
     let Type::Decimal { scale } = column.ty.ty else { return };
     let what = format!("{} column \"{}\"", section.what, column.name);
-    let problem = match connector.decimal_mode {
+    let problem = match connector.shape.decimal_mode {
         Some(DecimalMode::Double) if column.ty.digits.is_none_or(|digits| digits > 15) => Problem::new(
             "decimal_handling_mode double is exact only up to 15 declared digits",
         )

@@ -58,7 +58,7 @@ pub fn parse_type(text: &str, dialect: ConnectorKind) -> Result<ColumnType, Prob
         }
         None => (lower.clone(), None),
     };
-    let mysql = dialect != ConnectorKind::Postgresql;
+    let mysql = matches!(dialect, ConnectorKind::Mysql | ConnectorKind::Mariadb);
     let plain = |ty| Ok(ColumnType { ty, digits: None });
     match name.as_str() {
         "bigint" | "integer" | "int" | "smallint" | "mediumint" | "tinyint" | "int2" | "int4" | "int8" | "serial"

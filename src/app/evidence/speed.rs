@@ -34,7 +34,7 @@ fn one(template: &Change, line: i64, orders: i64) -> Change {
     let mut change = template.clone();
     change.offset = line + 1;
     change.source_time = template.source_time.plus(line * 100);
-    change.position = Some(Position { transaction: number, row: number });
+    change.position = Some(Position { transaction: number.into(), row: number.into() });
     change.transaction = number;
     change.key = Some(Key(order.to_string().as_str().into()));
     if let Operation::Upsert { columns, .. } = &mut change.operation {

@@ -194,7 +194,7 @@ impl<'s> Driver<'s> {
         let teller = &mut self.tellers[connector];
         teller.transaction += STRIDE;
         teller.late = 0;
-        Position { transaction: teller.transaction, row: teller.transaction }
+        Position { transaction: teller.transaction.into(), row: teller.transaction.into() }
     }
 
     /// A position before the last promise's proof.
@@ -202,7 +202,7 @@ impl<'s> Driver<'s> {
         let teller = &mut self.tellers[connector];
         teller.late += 1;
         let transaction = teller.transaction.saturating_sub(STRIDE) + teller.late;
-        Position { transaction, row: transaction }
+        Position { transaction: transaction.into(), row: transaction.into() }
     }
 
     /// Changes the source's table, and says so as its connector would.
@@ -256,7 +256,7 @@ impl<'s> Driver<'s> {
             fingerprint: 0,
             origin: told.source,
             run: RunId::default(),
-            transaction: position.map_or(0, |position| position.transaction),
+            transaction: position.map_or(0, |position| position.transaction as u64),
             key,
             key_before,
             operation,
@@ -266,10 +266,13 @@ impl<'s> Driver<'s> {
     fn block(&self) -> Block {
         let sources = &self.plan.catalog.sources;
         let topic = |source: usize| -> Arc<str> { format!("story.{}", sources[source].name).into() };
-        let origin = |source: usize| match self.settings.sources[source].shape.connector {
+        let origin = |source: usize| match self.settings.sources[source].shape.connector.kind {
             ConnectorKind::Postgresql => Origin::Lsn,
             ConnectorKind::Mysql => Origin::Binlog("mysql-bin.".into()),
             ConnectorKind::Mariadb => Origin::Gtid("0-1-".into()),
+            ConnectorKind::Sqlserver => Origin::SqlServer,
+            ConnectorKind::Oracle => Origin::Scn,
+            ConnectorKind::Mongodb => Origin::ClusterTime,
         };
         let indexes = 0..sources.len();
         Block {

@@ -220,7 +220,7 @@ impl<'c> StoryReader<'c> {
 
     fn row(&self, source: usize, verb: Verb, node: &'c Node) -> Option<RowChange> {
         let table = &self.tables()[source];
-        let placeholder = &self.settings.sources[source].shape.placeholder;
+        let placeholder = &self.settings.sources[source].shape.connector.placeholder;
         let mut columns = vec![None; table.columns.len()];
         let entries = self.context.map(node, &format!("a row of \"{}\"", table.name))?;
         for (name, node) in &entries {

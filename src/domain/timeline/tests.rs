@@ -20,7 +20,7 @@ fn change(offset: i64, at: i64, position: Option<u64>, run: u64) -> Change {
         topic_partition: 0,
         offset,
         source_time: Instant(at),
-        position: position.map(|transaction| Position { transaction, row: 0 }),
+        position: position.map(|transaction| Position { transaction: transaction.into(), row: 0 }),
         fingerprint: position.unwrap_or(0) as u32 * 10 + at as u32,
         origin: 0,
         run: RunId { number: run & 0xFFFF_FFFF, family: (run >> 32) as u32 },

@@ -38,7 +38,7 @@ fn stage(commit_time: bool) -> Stage {
 
 impl Stage {
     fn heartbeat(&mut self, at: i64, stand: (i32, i64)) {
-        let proof = Proof { position: Position { transaction: at as u64, row: 0 }, run: RunId::default() };
+        let proof = Proof { position: Position { transaction: at as u128, row: 0 }, run: RunId::default() };
         self.ingest.heartbeat(0, (Instant(at), proof), stand, Instant(at));
     }
 
@@ -50,7 +50,7 @@ impl Stage {
     }
 
     fn take(&mut self, offset: i64, source_time: i64, now: i64, incremental: bool) {
-        let position = Position { transaction: source_time as u64, row: 1 };
+        let position = Position { transaction: source_time as u128, row: 1 };
         let change = Change {
             topic_partition: 0,
             offset,

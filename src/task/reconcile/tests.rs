@@ -70,7 +70,7 @@ pub fn block(entries: Vec<Entry>) -> Block {
 }
 
 pub fn mark(topic_partition: usize, time: i64) -> Entry {
-    let proof = Proof { position: Position { transaction: time as u64 + 1, row: 0 }, run: RunId::default() };
+    let proof = Proof { position: Position { transaction: time as u128 + 1, row: 0 }, run: RunId::default() };
     Entry::Mark(Mark { topic_partition, time: Instant(time), proof: Some(proof) })
 }
 
@@ -81,7 +81,7 @@ pub fn paid(number: i64) -> Entry {
         topic_partition: 0,
         offset: number,
         source_time: Instant(number),
-        position: Some(Position { transaction: number as u64, row: 1 }),
+        position: Some(Position { transaction: number as u128, row: 1 }),
         fingerprint: 0,
         origin: 0,
         run: RunId::default(),

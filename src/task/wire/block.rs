@@ -115,6 +115,9 @@ pub(super) fn write_origin(writer: &mut Writer, origin: &Origin) {
             writer.byte(3);
             writer.text(prefix);
         }
+        Origin::SqlServer => writer.byte(4),
+        Origin::Scn => writer.byte(5),
+        Origin::ClusterTime => writer.byte(6),
     }
 }
 
@@ -124,6 +127,9 @@ pub(super) fn read_origin(reader: &mut Reader<'_>) -> Result<Origin, WireError> 
         1 => Origin::Lsn,
         2 => Origin::Gtid(reader.text()?.into()),
         3 => Origin::Binlog(reader.text()?.into()),
+        4 => Origin::SqlServer,
+        5 => Origin::Scn,
+        6 => Origin::ClusterTime,
         _ => return Err(reader.damaged("an origin has an unknown tag")),
     })
 }
@@ -208,8 +214,8 @@ fn write_time(writer: &mut Writer, time: Instant, last: &mut Last) {
 }
 
 pub(super) fn write_position(writer: &mut Writer, position: Position, last: &mut Last) {
-    writer.signed(position.transaction.wrapping_sub(last.position.transaction) as i64);
-    writer.signed(position.row.wrapping_sub(last.position.row) as i64);
+    writer.wide_signed(position.transaction.wrapping_sub(last.position.transaction) as i128);
+    writer.wide_signed(position.row.wrapping_sub(last.position.row) as i128);
     last.position = position;
 }
 
@@ -478,8 +484,8 @@ fn read_time(reader: &mut Reader<'_>, last: &mut Last) -> Result<Instant, WireEr
 }
 
 pub(super) fn read_position(reader: &mut Reader<'_>, last: &mut Last) -> Result<Position, WireError> {
-    let transaction = last.position.transaction.wrapping_add(reader.signed()? as u64);
-    let row = last.position.row.wrapping_add(reader.signed()? as u64);
+    let transaction = last.position.transaction.wrapping_add(reader.wide_signed()? as u128);
+    let row = last.position.row.wrapping_add(reader.wide_signed()? as u128);
     last.position = Position { transaction, row };
     Ok(last.position)
 }

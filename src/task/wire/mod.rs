@@ -50,6 +50,19 @@ impl Writer {
         self.bytes.push(number as u8);
     }
 
+    /// A number of up to 128 bits; a small one is written as by [`Writer::unsigned`].
+    pub fn wide(&mut self, mut number: u128) {
+        while number >= 0x80 {
+            self.bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.bytes.push(number as u8);
+    }
+
+    pub fn wide_signed(&mut self, number: i128) {
+        self.wide(((number << 1) ^ (number >> 127)) as u128);
+    }
+
     pub fn signed(&mut self, number: i64) {
         self.unsigned(((number << 1) ^ (number >> 63)) as u64);
     }
@@ -216,6 +229,27 @@ impl<'a> Reader<'a> {
             }
         }
         Err(self.damaged("a number has more than 64 bits"))
+    }
+
+    pub fn wide(&mut self) -> Result<u128, WireError> {
+        let mut number = 0_u128;
+        for shift in (0..128).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u128::from(byte & 0x7F);
+            if shift == 126 && bits > 3 {
+                break;
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(self.damaged("a number has more than 128 bits"))
+    }
+
+    pub fn wide_signed(&mut self) -> Result<i128, WireError> {
+        let number = self.wide()?;
+        Ok((number >> 1) as i128 ^ -((number & 1) as i128))
     }
 
     pub fn signed(&mut self) -> Result<i64, WireError> {

@@ -83,8 +83,9 @@ pub fn encode_key(state: &KeyState, due: Option<Instant>, layouts: &Layouts) -> 
         for row in rows {
             writer.values(&row.columns);
             writer.signed(row.provenance.source_time.since(state.first_seen));
-            writer.unsigned(row.provenance.position.transaction);
-            writer.signed(row.provenance.position.row.wrapping_sub(row.provenance.position.transaction) as i64);
+            let Position { transaction, row: within } = row.provenance.position;
+            writer.wide(transaction);
+            writer.wide_signed(within.wrapping_sub(transaction) as i128);
             writer.length(row.provenance.origin);
             writer.length(row.provenance.lane);
             writer.signed(row.provenance.offset);
@@ -140,8 +141,8 @@ fn read_row(reader: &mut Reader<'_>, map: &SourceMap, first_seen: Instant) -> Re
     let columns = map.row(reader.list(Reader::value)?);
     let columns = columns.ok_or_else(|| reader.damaged("a row has another number of columns than its layout"))?;
     let source_time = first_seen.plus(reader.signed()?);
-    let transaction = reader.unsigned()?;
-    let row = transaction.wrapping_add(reader.signed()? as u64);
+    let transaction = reader.wide()?;
+    let row = transaction.wrapping_add(reader.wide_signed()? as u128);
     let provenance = Provenance {
         source_time,
         position: Position { transaction, row },
@@ -357,13 +358,13 @@ pub fn decode_memory(bytes: &[u8]) -> Result<TaskMemory, WireError> {
 
 fn write_place(writer: &mut Writer, place: Place) {
     writer.unsigned(u64::from(place.epoch));
-    writer.unsigned(place.position.transaction);
-    writer.unsigned(place.position.row);
+    writer.wide(place.position.transaction);
+    writer.wide(place.position.row);
 }
 
 fn read_place(reader: &mut Reader<'_>) -> Result<Place, WireError> {
     let epoch = reader.narrow()?;
-    Ok(Place { epoch, position: Position { transaction: reader.unsigned()?, row: reader.unsigned()? } })
+    Ok(Place { epoch, position: Position { transaction: reader.wide()?, row: reader.wide()? } })
 }
 
 fn write_flow(writer: &mut Writer, flow: &Flow) {

@@ -1,8 +1,8 @@
 //! What each type's JSON decodes to: with and without a schema, of each connector, in each mode that it can be in.
 
+use super::super::Event;
 use super::super::shape::{ConnectorKind, DecimalMode, SourceShape};
-use super::super::{Decoder, Event};
-use super::{one, shape};
+use super::{Reader, one, shape, with_connector};
 use crate::domain::change::Operation;
 use crate::domain::value::{Type, Value};
 
@@ -37,7 +37,7 @@ fn decoded(shape: &SourceShape, schema: &str, json: &str) -> String {
     if schema != "-" {
         event = format!(r#"{{"schema":{},"payload":{event}}}"#, schema_of(schema));
     }
-    match Decoder::new().decode(shape, Some(event.as_bytes()), 0) {
+    match Reader::new().value(shape, Some(event.as_bytes()), None) {
         Ok(Event::Change(decoded)) => match &decoded.change.operation {
             Operation::Upsert { unchanged, .. } if unchanged.contains(&1) => "unchanged".to_owned(),
             Operation::Upsert { columns, .. } => told(&columns[1]),
@@ -242,7 +242,9 @@ fn dates() {
 
 #[test]
 fn what_an_update_did_not_touch_is_unchanged() {
-    let with = |placeholder: &str, ty| SourceShape { placeholder: placeholder.to_owned(), ..of(POSTGRESQL, ty) };
+    let with = |placeholder: &str, ty| {
+        with_connector(of(POSTGRESQL, ty), |connector| connector.placeholder = placeholder.to_owned())
+    };
     for ty in [Type::Text, Type::Json] {
         let schema = if ty == Type::Json { "string io.debezium.data.Json" } else { "string" };
         check(&of(POSTGRESQL, ty), r#"- | "__debezium_unavailable_value" | unchanged"#);
@@ -340,7 +342,8 @@ fn text_bytes_and_json() {
 
 fn numeric(mode: Option<DecimalMode>, digits: Option<u32>, scale: Option<u32>) -> SourceShape {
     let shape = of(POSTGRESQL, Type::Decimal { scale });
-    SourceShape { decimal_mode: mode, precisions: vec![None, digits], ..shape }
+    let shape = SourceShape { precisions: vec![None, digits], ..shape };
+    with_connector(shape, |connector| connector.decimal_mode = mode)
 }
 
 /// Whatever the configuration says of events without one.

@@ -1,0 +1,225 @@
+//! From a record to what it tells, with the schemas that it needs.
+//!
+//! Must not know: columns' types, what a position means. Waits for nothing: a record whose schema is not known yet is
+//! given back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant as Moment};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::value::RawValue;
+
+use super::atom::Atom;
+use super::envelope::{Envelope, Source};
+use super::frame::{Frame, Half, SchemaId};
+use super::schema::{Encodings, SchemaCache};
+use super::shape::{ConnectorKind, Format, Part, SourceShape};
+use super::told::{Beside, Decided, delete, event};
+use super::value::Cell;
+use super::{
+    Event, Found, Heartbeat, RUN_HEADER, Record, Refusal, Registry, Undecoded, avro, frame, heartbeat, json, run_of,
+    value,
+};
+use crate::domain::change::{Change, Origin, RunId};
+use crate::task::ingest::Decoded;
+
+/// A schema of the registry, ready to decode a source's records with.
+enum Compiled {
+    Avro { writer: avro::Writer, encodings: Encodings },
+    Json,
+}
+
+/// Schemas that are kept ready for one source; a connector has a handful.
+const COMPILED: usize = 64;
+
+/// Decodes the events of one source. Remembers what schemas it has seen.
+pub struct Decoder {
+    registry: Arc<dyn Registry>,
+    /// Of JSON records' values, and of their keys.
+    schemas: [SchemaCache; 2],
+    compiled: BTreeMap<SchemaId, Arc<Compiled>>,
+}
+
+impl Decoder {
+    pub fn new(registry: Arc<dyn Registry>) -> Decoder {
+        Decoder { registry, schemas: Default::default(), compiled: BTreeMap::new() }
+    }
+
+    /// Decodes a record. `topic_partition`, `origin` and `offset` of the change are left for the caller.
+    pub fn decode(&mut self, shape: &SourceShape, record: Record<'_>) -> Result<Event, Undecoded> {
+        let Some(bytes) = record.value else { return self.tombstone(shape, record) };
+        let identity = match shape.connector.kind {
+            ConnectorKind::Mongodb => self.key_row(shape, record)?,
+            _ => None,
+        };
+        let beside = Beside { record, identity };
+        match frame::of(shape.connector.format, Half::Value, bytes, record.headers)? {
+            Frame::Json(bytes) => self.json(shape, &beside, bytes),
+            Frame::Schema(id, datum) => match &*self.compiled(shape, id)? {
+                Compiled::Json => self.json(shape, &beside, datum),
+                Compiled::Avro { writer, encodings } => match writer.event(shape, datum)? {
+                    avro::Body::Change(envelope) => Ok(event(shape, envelope, Some(encodings), &beside)?),
+                    avro::Body::Gone => self.tombstone(shape, record),
+                    avro::Body::Wrapped { source, data } => self.wrapped(shape, &beside, source, &data),
+                },
+            },
+        }
+    }
+
+    /// Decodes a record, waiting for its schema for no longer than `patience`.
+    pub fn decode_in(
+        &mut self,
+        shape: &SourceShape,
+        record: Record<'_>,
+        patience: Duration,
+    ) -> Result<Event, Refusal> {
+        let deadline = Moment::now() + patience;
+        loop {
+            match self.decode(shape, record) {
+                Ok(event) => return Ok(event),
+                Err(Undecoded::Refused(refusal)) => return Err(refusal),
+                Err(Undecoded::Waits(_)) => {}
+            }
+            let left = deadline.saturating_duration_since(Moment::now());
+            let away = self.registry.wait(left);
+            if left.is_zero() {
+                let detail = away.unwrap_or_else(|| "the schema registry has not answered yet".to_owned());
+                return Err(Refusal::new("registry_away", detail));
+            }
+        }
+    }
+
+    fn json(&mut self, shape: &SourceShape, beside: &Beside<'_>, bytes: &[u8]) -> Result<Event, Undecoded> {
+        let json::Event { schema, body } = json::event(shape, bytes)?;
+        match body {
+            json::Body::Change(envelope) => {
+                let encodings = schema.map(|schema| self.schemas[0].get(schema, shape)).transpose()?;
+                Ok(event(shape, envelope, encodings, beside)?)
+            }
+            json::Body::Gone => self.tombstone(shape, beside.record),
+            json::Body::Wrapped { source, data } => {
+                let data = BASE64.decode(&*data).map_err(|_| Refusal::new("bad_data", "\"data\" is no base64"))?;
+                self.wrapped(shape, beside, source, &data)
+            }
+        }
+    }
+
+    /// The data of a CloudEvent, which has its own schema.
+    fn wrapped(
+        &mut self,
+        shape: &SourceShape,
+        beside: &Beside<'_>,
+        source: Source<'_>,
+        data: &[u8],
+    ) -> Result<Event, Undecoded> {
+        let no_avro =
+            || Refusal::new("bad_data", "a CloudEvent's \"data\" is neither JSON nor Avro with its schema's id");
+        let Frame::Schema(id, datum) = frame::of(Format::Auto, Half::Value, data, &|_| None)? else {
+            return Err(no_avro().into());
+        };
+        match &*self.compiled(shape, id)? {
+            Compiled::Avro { writer, encodings } => {
+                let envelope = Envelope::within(source, writer.rows(shape, datum)?)?;
+                Ok(event(shape, envelope, Some(encodings), beside)?)
+            }
+            Compiled::Json => Err(no_avro().into()),
+        }
+    }
+
+    fn compiled(&mut self, shape: &SourceShape, id: SchemaId) -> Result<Arc<Compiled>, Undecoded> {
+        if let Some(compiled) = self.compiled.get(&id) {
+            return Ok(Arc::clone(compiled));
+        }
+        let compiled = match self.registry.find(&id) {
+            Found::Avro(text) => {
+                let writer = avro::Writer::parse(&text)?;
+                let encodings = writer.encodings(shape);
+                Compiled::Avro { writer, encodings }
+            }
+            Found::Json => Compiled::Json,
+            Found::Useless(refusal) => return Err(refusal.into()),
+            Found::Asked => return Err(Undecoded::Waits(id)),
+        };
+        if self.compiled.len() >= COMPILED {
+            self.compiled.clear();
+        }
+        let compiled = Arc::new(compiled);
+        self.compiled.insert(id, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    /// A tombstone follows a delete, and says nothing new; but of flattened events it may be all that is left of one.
+    fn tombstone(&mut self, shape: &SourceShape, record: Record<'_>) -> Result<Event, Undecoded> {
+        if !shape.connector.flattened.as_ref().is_some_and(|flattened| flattened.tombstones_delete) {
+            return Ok(Event::Nothing);
+        }
+        let no_key = || Refusal::new("no_primary_key", "a tombstone without a key: of which row is not known");
+        let row = self.key_row(shape, record)?.ok_or_else(no_key)?;
+        let Decided { operation, key, key_before } = delete(shape, row)?;
+        let change = Change {
+            topic_partition: 0,
+            offset: 0,
+            source_time: record.timestamp,
+            position: None,
+            fingerprint: 0,
+            origin: 0,
+            run: RunId { number: run_of((record.headers)(RUN_HEADER)), family: 0 },
+            transaction: 0,
+            key,
+            key_before,
+            operation,
+        };
+        Ok(Event::Change(Decoded {
+            change: Box::new(change),
+            origin: Origin::None,
+            streamed: false,
+            // Its time is Kafka's, no earlier than the commit's.
+            incremental: true,
+            incomplete: false,
+        }))
+    }
+
+    /// What a record's key says of its row; `None` where it has none.
+    fn key_row(&mut self, shape: &SourceShape, record: Record<'_>) -> Result<Option<Vec<Cell>>, Undecoded> {
+        let (Some(bytes), Some(bare)) = (record.key, shape.primary_key.first().copied()) else { return Ok(None) };
+        let is_mongodb = shape.connector.kind == ConnectorKind::Mongodb;
+        let place = |name: &str| match is_mongodb {
+            true => (name == "id").then_some(bare),
+            false => shape.column(Part::Identity, name),
+        };
+        let places = shape.columns.len();
+        let compiled;
+        let (atoms, encodings) = match frame::of(shape.connector.format, Half::Key, bytes, record.headers)? {
+            Frame::Json(bytes) => {
+                let (schema, atoms) = json::key(bytes, places, &place, bare)?;
+                let schema = schema.filter(|_| !is_mongodb);
+                (atoms, schema.map(|schema| self.schemas[1].get(schema, shape)).transpose()?)
+            }
+            Frame::Schema(id, datum) => {
+                compiled = self.compiled(shape, id)?;
+                match &*compiled {
+                    Compiled::Avro { writer, encodings } => {
+                        (writer.key(datum, places, &place, bare)?, Some(encodings))
+                    }
+                    Compiled::Json => (json::key(datum, places, &place, bare)?.1, None),
+                }
+            }
+        };
+        let Some(mut atoms) = atoms else { return Ok(None) };
+        if let (true, Some(Atom::Text(id))) = (is_mongodb, &atoms[bare]) {
+            // It is Extended JSON within a text.
+            let id = serde_json::from_str::<&RawValue>(id).ok().and_then(|raw| Atom::json(raw.get()).ok());
+            atoms[bare] = id.map(Atom::into_owned);
+        }
+        Ok(Some(value::row(shape, encodings, &atoms)?))
+    }
+
+    /// Decodes a row of a heartbeat table whose one kept column is the database's clock. `None` for what is not
+    /// streamed or carries no instant: a snapshot row proves nothing. A clock that is ahead of the event's own source
+    /// time would promise what has not happened yet, and is refused.
+    pub fn heartbeat(&mut self, shape: &SourceShape, record: Record<'_>) -> Result<Option<Heartbeat>, Undecoded> {
+        Ok(heartbeat(shape, self.decode(shape, record)?)?)
+    }
+}

@@ -1,0 +1,72 @@
+//! From a record of a source's topic to what it says.
+//!
+//! Must not know: who reads it, what is made of it.
+
+use metrics::counter;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+
+use super::settings::SourceSettings;
+use crate::adapters::debezium::frame::SchemaId;
+use crate::adapters::debezium::{Decoder, Event, Record, Refusal, Undecoded, blot};
+use crate::adapters::telemetry;
+use crate::domain::change::{Operation, Reject};
+use crate::domain::instant::Instant;
+use crate::task::ingest::Reading;
+
+/// Hands a message to who decodes it.
+pub fn with_record<T>(message: &BorrowedMessage<'_>, decode: impl FnOnce(Record<'_>) -> T) -> T {
+    let headers = message.headers();
+    let find = |name: &str| headers?.iter().find(|header| header.key == name)?.value;
+    decode(Record { key: message.key(), value: message.payload(), timestamp: timestamp(message), headers: &find })
+}
+
+fn timestamp(message: &BorrowedMessage<'_>) -> Instant {
+    Instant(message.timestamp().to_millis().unwrap_or(0).saturating_mul(1000))
+}
+
+/// What a message says; the id of its schema where that is not known yet.
+pub fn understand(
+    source: &SourceSettings,
+    decoder: &mut Decoder,
+    message: &BorrowedMessage<'_>,
+) -> Result<Reading, SchemaId> {
+    match with_record(message, |record| decoder.decode(&source.shape, record)) {
+        Ok(Event::Nothing) => Ok(Reading::Nothing),
+        Ok(Event::Change(mut decoded)) => {
+            decoded.change.offset = message.offset();
+            if decoded.incomplete {
+                counter!(telemetry::INCOMPLETE, "source" => source.name.clone()).increment(1);
+            }
+            let belongs = decoded.change.key.is_some() || decoded.change.key_before.is_some();
+            if !belongs && matches!(decoded.change.operation, Operation::Upsert { .. }) {
+                counter!(telemetry::UNASSIGNED, "source" => source.name.clone()).increment(1);
+            }
+            Ok(Reading::Change(decoded))
+        }
+        Err(Undecoded::Waits(id)) => Err(id),
+        Err(Undecoded::Refused(refusal)) => Ok(Reading::Reject(Box::new(reject(source, message, refusal)))),
+    }
+}
+
+fn reject(source: &SourceSettings, message: &BorrowedMessage<'_>, Refusal { reason, detail }: Refusal) -> Reject {
+    counter!(telemetry::QUARANTINED, "source" => source.name.clone(), "reason" => reason).increment(1);
+    let bytes = |bytes: Option<&[u8]>| match bytes {
+        Some(bytes) => match blot(&source.shape, bytes) {
+            Some(blotted) => (Some(blotted.into_boxed_slice()), true),
+            None => (Some(bytes.into()), false),
+        },
+        None => (None, false),
+    };
+    let (key, key_masked) = bytes(message.key());
+    let (value, value_masked) = bytes(message.payload());
+    Reject {
+        topic_partition: 0,
+        offset: message.offset(),
+        timestamp: timestamp(message),
+        key,
+        value,
+        masked: key_masked || value_masked,
+        reason: reason.into(),
+        detail: detail.into(),
+    }
+}
