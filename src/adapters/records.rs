@@ -335,6 +335,10 @@ fn quarantine(plan: &Plan, quarantined: &Quarantined) -> Json {
         "masked": quarantined.masked,
         "key_base64": quarantined.key.as_deref().map(encode),
         "value_base64": quarantined.value.as_deref().map(encode),
+        "headers": quarantined.headers.iter().map(|header| json!({
+            "name": &*header.name,
+            "value_base64": header.value.as_deref().map(encode),
+        })).collect::<Vec<_>>(),
     })
 }
 

@@ -216,6 +216,10 @@ impl Sources for KafkaSources {
                 return Ok(None);
             }
         };
+        if let Some([before, now]) = decoders[*source].went_over() {
+            let source = &settings.sources[*source].name;
+            tracing::warn!(source, topic = &**topic, "records are {now} from here on, not {before}; both are read");
+        }
         if matches!(&reading, Read::Change(decoded) if decoded.incomplete) {
             incomplete.insert(*source);
         }

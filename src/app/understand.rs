@@ -9,7 +9,7 @@ use super::settings::SourceSettings;
 use crate::adapters::debezium::frame::SchemaId;
 use crate::adapters::debezium::{Decoder, Event, Record, Refusal, Undecoded, blot};
 use crate::adapters::telemetry;
-use crate::domain::change::{Operation, Reject};
+use crate::domain::change::{Header, Operation, Reject};
 use crate::domain::instant::Instant;
 use crate::task::ingest::Reading;
 
@@ -59,13 +59,22 @@ fn reject(source: &SourceSettings, message: &BorrowedMessage<'_>, Refusal { reas
     };
     let (key, key_masked) = bytes(message.key());
     let (value, value_masked) = bytes(message.payload());
+    let header = |header: rdkafka::message::Header<'_, &[u8]>| {
+        // What Debezium and the registries' converters write there themselves is of no row.
+        let is_theirs = header.key.starts_with("__debezium.context.") || header.key.starts_with("apicurio.");
+        let (value, masked) = if is_theirs { (header.value.map(Into::into), false) } else { bytes(header.value) };
+        (Header { name: header.key.into(), value }, masked)
+    };
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter().map(header));
+    let (headers, headers_masked): (Vec<_>, Vec<_>) = headers.unzip();
     Reject {
         topic_partition: 0,
         offset: message.offset(),
         timestamp: timestamp(message),
         key,
         value,
-        masked: key_masked || value_masked,
+        headers,
+        masked: key_masked || value_masked || headers_masked.contains(&true),
         reason: reason.into(),
         detail: detail.into(),
     }

@@ -199,6 +199,13 @@ pub struct Mark {
     pub proof: Option<Proof>,
 }
 
+/// A Kafka record's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub name: Box<str>,
+    pub value: Option<Box<[u8]>>,
+}
+
 /// A record that could not be understood, whole, on its way to the quarantine topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
@@ -209,7 +216,8 @@ pub struct Reject {
     pub timestamp: Instant,
     pub key: Option<Box<[u8]>>,
     pub value: Option<Box<[u8]>>,
-    /// True where `key` and `value` are not the original bytes because masked columns were blotted out.
+    pub headers: Vec<Header>,
+    /// True where `key`, `value` and `headers` are not the original bytes because masked columns were blotted out.
     pub masked: bool,
     pub reason: Box<str>,
     pub detail: Box<str>,

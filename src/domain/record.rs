@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::change::{Gap, Key, TopicPartition};
+use super::change::{Gap, Header, Key, TopicPartition};
 use super::instant::Instant;
 use super::key_state::{Event, Evidence};
 use super::value::Value;
@@ -133,6 +133,7 @@ pub struct Quarantined {
     pub timestamp: Instant,
     pub key: Option<Box<[u8]>>,
     pub value: Option<Box<[u8]>>,
+    pub headers: Vec<Header>,
     pub masked: bool,
     pub reason: Box<str>,
     pub detail: Box<str>,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use evenkeel::app::demo::connector::PAYMENTS;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer};
 
 use crate::support::theatre::{TOPICS, Theatre, cluster};
@@ -23,7 +24,9 @@ fn embedded_faults_are_found_once_while_members_come_and_go() {
     let mut theatre = Theatre::new(&cluster.bootstrap_servers(), &[]);
     let first = theatre.product(&folder.path().join("first"));
     theatre.play(true, Duration::from_secs(40), |theatre| theatre.judge.seen.len() >= 3);
-    let garbage = BaseRecord::<str, str>::to(PAYMENTS).key("{}").payload("{\"op\":\"c\"}");
+    let headers = OwnedHeaders::new().insert(Header { key: "why", value: Some("it") });
+    let headers = headers.insert(Header::<&str> { key: "none", value: None });
+    let garbage = BaseRecord::<str, str>::to(PAYMENTS).key("{}").payload("{\"op\":\"c\"}").headers(headers);
     theatre.producer.send(garbage).map_err(|(error, _)| error).expect("sent");
 
     let second = theatre.product(&folder.path().join("second"));
@@ -54,4 +57,7 @@ fn embedded_faults_are_found_once_while_members_come_and_go() {
     assert!(summary.injected() >= 6, "{summary}");
     let reasons: Vec<&str> = theatre.quarantined.iter().filter_map(|body| body["reason"].as_str()).collect();
     assert_eq!(reasons, ["not_debezium"]);
+    let headers =
+        serde_json::json!([{"name": "why", "value_base64": "aXQ="}, {"name": "none", "value_base64": null}]);
+    assert_eq!(theatre.quarantined[0]["headers"], headers);
 }

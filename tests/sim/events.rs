@@ -64,6 +64,7 @@ pub fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, off
             timestamp: Instant(BEGIN),
             key: None,
             value: Some([0xFF, lane as u8].into()),
+            headers: Vec::new(),
             masked: false,
             reason: "not_json".into(),
             detail: "it is garbage".into(),

@@ -7,8 +7,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::BufRead;
 
-use serde::de::DeserializeSeed;
+use serde::de::{DeserializeSeed, Error};
 use serde_avro_fast::Schema;
 use serde_avro_fast::de::read::SliceRead;
 use serde_avro_fast::de::{DeError, DeserializerConfig, DeserializerState};
@@ -127,7 +128,11 @@ impl Writer {
         config.max_seq_size = ELEMENTS;
         let mut state = DeserializerState::with_config(SliceRead::new(datum), config);
         let value = seed.deserialize(state.deserializer())?;
-        Ok(value)
+        // It would fit by chance only, as where an id of eight bytes is taken for one of four.
+        match state.into_reader().fill_buf() {
+            Ok([]) => Ok(value),
+            _ => Err(DeError::custom("bytes are left over")),
+        }
     }
 }
 

@@ -40,11 +40,39 @@ pub struct Decoder {
     /// Of JSON records' values, and of their keys.
     schemas: [SchemaCache; 2],
     compiled: BTreeMap<SchemaId, Arc<Compiled>>,
+    /// Of the last record that was a change.
+    form: Option<Form>,
+    /// The forms between which records went over, since this was last asked.
+    went_over: Option<[Form; 2]>,
+}
+
+/// How a record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Json,
+    JsonWithSchema,
+    /// Its schema's id stands in front, or in a header of Apicurio's.
+    Avro {
+        header: bool,
+    },
+    CloudEvent,
+}
+
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Form::Json => "JSON without a schema",
+            Form::JsonWithSchema => "JSON with a schema",
+            Form::Avro { header: false } => "Avro with its schema's id in front",
+            Form::Avro { header: true } => "Avro with its schema's id in a header",
+            Form::CloudEvent => "CloudEvents",
+        })
+    }
 }
 
 impl Decoder {
     pub fn new(registry: Arc<dyn Registry>) -> Decoder {
-        Decoder { registry, schemas: Default::default(), compiled: BTreeMap::new() }
+        Decoder { registry, schemas: Default::default(), compiled: BTreeMap::new(), form: None, went_over: None }
     }
 
     /// Decodes a record. `topic_partition`, `origin` and `offset` of the change are left for the caller.
@@ -57,15 +85,32 @@ impl Decoder {
         let beside = Beside { record, identity };
         match frame::of(shape.connector.format, Half::Value, bytes, record.headers)? {
             Frame::Json(bytes) => self.json(shape, &beside, bytes),
-            Frame::Schema(id, datum) => match &*self.compiled(shape, id)? {
-                Compiled::Json => self.json(shape, &beside, datum),
-                Compiled::Avro { writer, encodings } => match writer.event(shape, datum)? {
-                    avro::Body::Change(envelope) => Ok(event(shape, envelope, Some(encodings), &beside)?),
-                    avro::Body::Gone => self.tombstone(shape, record),
-                    avro::Body::Wrapped { source, data } => self.wrapped(shape, &beside, source, &data),
-                },
-            },
+            Frame::Schema(id, datum) => {
+                let header = matches!(id, SchemaId::Global(_) | SchemaId::Content(_));
+                match &*self.compiled(shape, id)? {
+                    Compiled::Json => self.json(shape, &beside, datum),
+                    Compiled::Avro { writer, encodings } => match writer.event(shape, datum)? {
+                        avro::Body::Change(envelope) => {
+                            self.see(Form::Avro { header });
+                            Ok(event(shape, envelope, Some(encodings), &beside)?)
+                        }
+                        avro::Body::Gone => self.tombstone(shape, record),
+                        avro::Body::Wrapped { source, data } => self.wrapped(shape, &beside, source, &data),
+                    },
+                }
+            }
         }
+    }
+
+    fn see(&mut self, form: Form) {
+        if let Some(before) = self.form.replace(form).filter(|before| *before != form) {
+            self.went_over = Some([before, form]);
+        }
+    }
+
+    /// The forms between which records went over since this was last asked: someone has changed the connector.
+    pub fn went_over(&mut self) -> Option<[Form; 2]> {
+        self.went_over.take()
     }
 
     /// Decodes a record, waiting for its schema for no longer than `patience`.
@@ -92,9 +137,14 @@ impl Decoder {
     }
 
     fn json(&mut self, shape: &SourceShape, beside: &Beside<'_>, bytes: &[u8]) -> Result<Event, Undecoded> {
-        let json::Event { schema, body } = json::event(shape, bytes)?;
+        let json::Event { schema, is_cloud_event, body } = json::event(shape, bytes)?;
         match body {
             json::Body::Change(envelope) => {
+                self.see(match (is_cloud_event, schema) {
+                    (true, _) => Form::CloudEvent,
+                    (false, Some(_)) => Form::JsonWithSchema,
+                    (false, None) => Form::Json,
+                });
                 let encodings = schema.map(|schema| self.schemas[0].get(schema, shape)).transpose()?;
                 Ok(event(shape, envelope, encodings, beside)?)
             }
@@ -119,6 +169,7 @@ impl Decoder {
         let Frame::Schema(id, datum) = frame::of(Format::Auto, Half::Value, data, &|_| None)? else {
             return Err(no_avro().into());
         };
+        self.see(Form::CloudEvent);
         match &*self.compiled(shape, id)? {
             Compiled::Avro { writer, encodings } => {
                 let envelope = Envelope::within(source, writer.rows(shape, datum)?)?;

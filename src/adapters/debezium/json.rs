@@ -17,6 +17,7 @@ use super::{Refusal, flattened};
 /// A record's value, taken apart as far as JSON alone allows it.
 pub struct Event<'a> {
     pub schema: Option<&'a RawValue>,
+    pub is_cloud_event: bool,
     pub body: Body<'a>,
 }
 
@@ -37,9 +38,9 @@ pub fn event<'a>(shape: &SourceShape, bytes: &'a [u8]) -> Result<Event<'a>, Refu
     let text = text(bytes)?;
     if shape.connector.flattened.is_some() {
         let (schema, row) = unwrapped(text);
-        let read = |fields: Fields<'_, Json>| fields.deserialize(&mut serde_json::Deserializer::from_str(row));
+        let read = |fields: Fields<'_, Json>| whole(row, fields);
         let envelope = flattened::change(shape, read).map_err(|error| not_debezium(&error, quote))?;
-        return Ok(Event { schema, body: envelope.map_or(Body::Gone, Body::Change) });
+        return Ok(Event { schema, is_cloud_event: false, body: envelope.map_or(Body::Gone, Body::Change) });
     }
     let parts = parts(shape, text).map_err(|error| not_debezium(&error, quote))?;
     let (schema, parts) = match parts.payload {
@@ -49,7 +50,7 @@ pub fn event<'a>(shape: &SourceShape, bytes: &'a [u8]) -> Result<Event<'a>, Refu
     if parts.is_cloud_event {
         return cloud_event(shape, parts);
     }
-    Ok(Event { schema, body: Body::Change(Envelope::of(parts)?) })
+    Ok(Event { schema, is_cloud_event: false, body: Body::Change(Envelope::of(parts)?) })
 }
 
 /// The fields of a key that `place` knows. A bare value, as `ExtractField$Key` leaves it, is at the place `bare`.
@@ -68,7 +69,7 @@ pub fn key<'a>(
         return Ok((schema, Some(atoms)));
     }
     let fields = Fields::<Json>::new(places, place);
-    Ok((schema, fields.deserialize(&mut serde_json::Deserializer::from_str(key)).map_err(bad)?))
+    Ok((schema, whole(key, fields).map_err(bad)?))
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Refusal> {
@@ -109,7 +110,7 @@ fn cloud_event<'a>(shape: &SourceShape, parts: Parts<'a>) -> Result<Event<'a>, R
     if data.get().starts_with('"') {
         let text: Text<'_> =
             serde_json::from_str(data.get()).map_err(|error| not_debezium(&error, shape.shows_all()))?;
-        return Ok(Event { schema: None, body: Body::Wrapped { source, data: text.0 } });
+        return Ok(Event { schema: None, is_cloud_event: true, body: Body::Wrapped { source, data: text.0 } });
     }
     let mut inner = within(shape, "data", data)?;
     let mut schema = None;
@@ -118,7 +119,7 @@ fn cloud_event<'a>(shape: &SourceShape, parts: Parts<'a>) -> Result<Event<'a>, R
         inner = within(shape, "data's payload", payload)?;
     }
     let envelope = Envelope::within(source, [inner.before, inner.after])?;
-    Ok(Event { schema, body: Body::Change(envelope) })
+    Ok(Event { schema, is_cloud_event: true, body: Body::Change(envelope) })
 }
 
 /// The parser's words. About a value of a wrong type they quote the value, so where that may not be they are not used.
@@ -132,10 +133,15 @@ pub fn told(error: &serde_json::Error, quote: bool) -> String {
 type Parts<'a> = super::envelope::Parts<'a, &'a RawValue>;
 
 fn parts<'a>(shape: &SourceShape, text: &'a str) -> Result<Parts<'a>, serde_json::Error> {
+    whole(text, PartsSeed::<Json>::new(shape))
+}
+
+/// Reads all of a text.
+fn whole<'a, S: DeserializeSeed<'a>>(text: &'a str, seed: S) -> Result<S::Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let parts = PartsSeed::<Json>::new(shape).deserialize(&mut deserializer)?;
+    let value = seed.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    Ok(parts)
+    Ok(value)
 }
 
 fn present(raw: &RawValue) -> Option<&RawValue> {

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::blot::blot;
-pub use self::decoder::Decoder;
+pub use self::decoder::{Decoder, Form};
 use self::frame::{Headers, SchemaId};
 pub use self::told::{can_be_key, heartbeat, key_of};
 use crate::domain::change::{Proof, RunId};

@@ -68,6 +68,7 @@ impl<S: Store> Task<S> {
             timestamp: reject.timestamp,
             key: reject.key,
             value: reject.value,
+            headers: reject.headers,
             masked: reject.masked,
             reason: reject.reason,
             detail: reject.detail,

@@ -10,8 +10,8 @@ use super::rules::{decode_rules, encode_rules, read_type, write_type};
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::change::{
-    Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId, SourceIndex,
-    SourceTopic, TopicPartition, Topology,
+    Block, Change, Entry, Gap, GapCause, Header, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId,
+    SourceIndex, SourceTopic, TopicPartition, Topology,
 };
 use crate::domain::hash::{continue_fnv1a, fnv1a};
 use crate::domain::instant::Instant;
@@ -164,6 +164,11 @@ fn write_entry(writer: &mut Writer, entry: &Entry, last: &mut Last) {
             writer.instant(reject.timestamp);
             writer.option(reject.key.as_deref(), Writer::slice);
             writer.option(reject.value.as_deref(), Writer::slice);
+            writer.length(reject.headers.len());
+            for header in &reject.headers {
+                writer.text(&header.name);
+                writer.option(header.value.as_deref(), Writer::slice);
+            }
             writer.byte(u8::from(reject.masked));
             writer.text(&reject.reason);
             writer.text(&reject.detail);
@@ -384,6 +389,7 @@ fn read_entry(
             timestamp: reader.instant()?,
             key: reader.option(Reader::slice)?.map(Into::into),
             value: reader.option(Reader::slice)?.map(Into::into),
+            headers: reader.list(read_header)?,
             masked: reader.byte()? == 1,
             reason: reader.text()?.into(),
             detail: reader.text()?.into(),
@@ -391,6 +397,10 @@ fn read_entry(
         _ => return Err(reader.damaged("a line has an unknown tag")),
     };
     Ok(lane.map(|_| entry))
+}
+
+fn read_header(reader: &mut Reader<'_>) -> Result<Header, WireError> {
+    Ok(Header { name: reader.text()?.into(), value: reader.option(Reader::slice)?.map(Into::into) })
 }
 
 /// Without its topic-partition.

@@ -12,8 +12,8 @@ use super::state::{
 };
 use crate::domain::catalog::{Catalog, Column, LookupTable, SourceTable};
 use crate::domain::change::{
-    Block, Change, Entry, Gap, GapCause, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId, SourceTopic,
-    TopicPartition, Topology,
+    Block, Change, Entry, Gap, GapCause, Header, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId,
+    SourceTopic, TopicPartition, Topology,
 };
 use crate::domain::flow::{Flow, Place};
 use crate::domain::instant::Instant;
@@ -120,6 +120,10 @@ fn block() -> Block {
                 timestamp: Instant(8),
                 key: None,
                 value: Some([1, 2].into()),
+                headers: vec![
+                    Header { name: "run".into(), value: Some([3].into()) },
+                    Header { name: "none".into(), value: None },
+                ],
                 masked: false,
                 reason: "not_json".into(),
                 detail: "because".into(),

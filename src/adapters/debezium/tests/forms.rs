@@ -167,6 +167,38 @@ fn real_flattened_events_say_the_same_in_every_form() {
     );
 }
 
+#[test]
+fn what_is_left_over_does_not_fit_its_schema() {
+    let shape = every_type();
+    let record = FORMS.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON lines"));
+    let record = record.into_iter().find(|record| record["topic"] == "orders.shop.orders").expect("an order");
+    let mut bytes = unhex(record["avro"].as_str().expect("it is there in Avro"));
+    let mut reader = Reader::of(Known::new(SCHEMAS, "pg1-"));
+    let mut told = |bytes: &[u8]| line_of(reader.value(&shape, Some(bytes), None));
+    assert!(told(&bytes).contains("upsert 1, 7, 12.34"));
+    for length in 5..bytes.len() {
+        assert!(told(&bytes[..length]).starts_with("refused bad_avro: it does not fit its schema"), "{length}");
+    }
+    bytes.push(0);
+    assert_eq!(told(&bytes), "refused bad_avro: it does not fit its schema: bytes are left over\n");
+}
+
+#[test]
+fn records_that_are_written_otherwise_than_before_are_noticed() {
+    let mut reader = Reader::of(Known::new(SCHEMAS, "pg1-"));
+    let record = FORMS.lines().next().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let record = record.expect("JSON lines");
+    let mut noticed = Vec::new();
+    for form in ["value", "value", "value_schema", "avro", "cloud", "cloud_schema", "avro", "value"] {
+        let text = record[form].as_str().expect("every form is there");
+        let bytes = if form == "avro" { unhex(text) } else { text.as_bytes().to_vec() };
+        reader.value(&every_type(), Some(&bytes), None).expect("it decodes");
+        noticed.extend(reader.decoder.went_over().map(|[_, now]| now.to_string()));
+    }
+    let avro = "Avro with its schema's id in front";
+    assert_eq!(noticed, ["JSON with a schema", avro, "CloudEvents", avro, "JSON without a schema"]);
+}
+
 /// Captured through a real registry, with a key schema each.
 #[test]
 fn events_from_a_real_registry_hold_the_same_rows_as_json() {
