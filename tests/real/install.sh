@@ -13,6 +13,7 @@ set -eu
 KAFKA=4.3.0
 SLF4J_IMPL=2.25.3
 POSTGRES_CONNECTOR=3.6.3.Final
+POSTGRES_CONNECTOR_NEXT=3.7.0.Final # for what changed since: each connector says which of the two it wants
 MARIADB_CONNECTOR=3.5.0.Final # the newest that is published as a plugin archive
 AVRO_CONVERTER=2.6.13.Final   # Apicurio's
 REGISTRY=3.0.9                # the newest that is published and runs on Java 17
@@ -20,7 +21,7 @@ REGISTRY=3.0.9                # the newest that is published and runs on Java 17
 here=$(cd "$(dirname "$0")" && pwd)
 stack=${EVENKEEL_CACHE:-$HOME/.cache/evenkeel}/stack
 lib=$stack/kafka-$KAFKA
-plugins=$stack/plugins-$POSTGRES_CONNECTOR-$MARIADB_CONNECTOR
+plugins=$stack/plugins-$POSTGRES_CONNECTOR-$POSTGRES_CONNECTOR_NEXT-$MARIADB_CONNECTOR
 format=$stack/kafka-format-$KAFKA
 registry=$stack/registry-$AVRO_CONVERTER-$REGISTRY
 
@@ -57,13 +58,19 @@ maven() {
 
 # Runs the two executions of the pom beside this script, and unpacks what they fetch.
 install_kafka() {
-    say "jars: fetching Kafka $KAFKA and Debezium $POSTGRES_CONNECTOR, $MARIADB_CONNECTOR"
+    say "jars: fetching Kafka $KAFKA and Debezium $POSTGRES_CONNECTOR, $POSTGRES_CONNECTOR_NEXT, $MARIADB_CONNECTOR"
     cp "$here/stack-pom.xml" "$work/pom.xml"
     maven "$work" generate-resources \
         -Dkafka.version="$KAFKA" -Dslf4j.impl.version="$SLF4J_IMPL" \
-        -Dpostgres.connector.version="$POSTGRES_CONNECTOR" -Dmariadb.connector.version="$MARIADB_CONNECTOR"
+        -Dpostgres.connector.version="$POSTGRES_CONNECTOR" -Dmariadb.connector.version="$MARIADB_CONNECTOR" \
+        -Dpostgres.connector.next.version="$POSTGRES_CONNECTOR_NEXT"
     mkdir "$work/plugins"
-    for archive in "$work"/archives/*.tar.gz; do tar -xzf "$archive" -C "$work/plugins"; done
+    # Two versions of one connector are two plugins: each has a folder of its own.
+    for archive in "$work"/archives/*.tar.gz; do
+        plugin=$work/plugins/$(basename "$archive" -plugin.tar.gz)
+        mkdir "$plugin"
+        tar -xzf "$archive" -C "$plugin" --strip-components=1
+    done
     publish "$work/lib" "$lib"
     publish "$work/plugins" "$plugins"
     format_storage

@@ -6,6 +6,10 @@ use super::connect::Config;
 use super::registry::Registry;
 use super::stack::Stack;
 
+/// The two versions of the PostgreSQL connector that install.sh fetches. All tests use the first unless they say otherwise.
+pub const POSTGRES_CONNECTOR: &str = "3.6.3.Final";
+pub const POSTGRES_CONNECTOR_NEXT: &str = "3.7.0.Final";
+
 /// Where a record has its schema's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AvroIds {
@@ -30,6 +34,7 @@ impl Source {
         let mut source = Source::new(prefix, "shop", "orders", 4);
         source.set_all(&[
             ("connector.class", "io.debezium.connector.postgresql.PostgresConnector"),
+            ("connector.plugin.version", POSTGRES_CONNECTOR),
             ("database.port", &stack.pg_port().to_string()),
             ("database.user", "postgres"),
             ("database.password", "unused"),
