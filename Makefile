@@ -7,7 +7,7 @@ SECONDS_OF_DEMO ?= 60
 SEEDS ?= 20000
 SECONDS_OF_CHAOS ?= 420
 
-.PHONY: help demo test test-real chaos simulate mutate bench lint docs packages stack
+.PHONY: help demo demo-real test test-real chaos simulate mutate bench lint docs packages stack
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,10 @@ demo: packages ## build Evenkeel and watch it find injected faults, about a minu
 	@echo "Building. The first time takes 10 to 20 minutes: RocksDB and librdkafka are compiled from source."
 	cargo build
 	$(CARGO_TARGET_DIR)/debug/evenkeel demo --seconds $(SECONDS_OF_DEMO)
+
+demo-real: stack ## real PostgreSQL, MariaDB, Kafka and Debezium: rows that Debezium loses in silence are found
+	@echo "Building. The first time takes 10 to 20 minutes: RocksDB and librdkafka are compiled from source."
+	cargo test --test it -- --ignored --nocapture real_rows_that_a_connector_loses_are_found
 
 lint: packages ## format and clippy, warnings are errors
 	cargo fmt --check

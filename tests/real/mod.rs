@@ -16,6 +16,7 @@ mod connect;
 mod error;
 mod jvm;
 mod kafka;
+mod lost;
 mod mariadb;
 mod members;
 mod overtaken;

@@ -1,5 +1,6 @@
 //! The PostgreSQL server: an own cluster with logical decoding on, and sessions that answer with text rows.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -116,6 +117,13 @@ impl PgSession {
             _ => None,
         });
         Ok(rows.collect())
+    }
+
+    /// Loads lines by one `COPY … FROM STDIN`; gives their count.
+    pub fn copy(&mut self, sql: &str, lines: &str) -> Result<u64> {
+        let mut copy = self.0.copy_in(sql)?;
+        copy.write_all(lines.as_bytes())?;
+        Ok(copy.finish()?)
     }
 }
 

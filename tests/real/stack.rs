@@ -206,6 +206,11 @@ impl Stack {
         self.connect.restart_connector(name)
     }
 
+    /// What Connect's REST interface says of a connector and its tasks.
+    pub fn connector_status(&self, name: &str) -> Result<serde_json::Value> {
+        self.connect.status(name).map(Option::unwrap_or_default)
+    }
+
     pub fn connector_has_failed(&self, name: &str) -> Result<bool> {
         self.connect.has_failed(name)
     }
