@@ -23,7 +23,7 @@ use super::diagnostic::{Diagnostic, render_all};
 use super::reconcile_stage::ReconcileStatus;
 use super::run::{Runtime, Stages, run, stop_on_signal};
 use super::settings::Settings;
-use super::{check, config, rule_tests};
+use super::{check, config, doctor, rule_tests};
 use crate::adapters::telemetry;
 
 /// Wrong use or configuration.
@@ -41,6 +41,7 @@ enum Verb {
     Run(RunArgs),
     Demo(DemoArgs),
     Check(CheckArgs),
+    Doctor(DoctorArgs),
     Test(TestArgs),
     Acknowledge(AcknowledgeArgs),
     State(StateArgs),
@@ -108,6 +109,27 @@ struct CheckArgs {
     json: bool,
 }
 
+/// Look for whatever loses, repeats or changes something on its way from the databases
+///
+/// Reads how Kafka's topics, the Debezium connectors in Kafka Connect (connect:) and the databases (connectors.NAME.database:)
+/// are set, and each topic's last records, and says what of it may harm. Nothing is changed anywhere. The exit code is 1 where
+/// something fails.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  evenkeel doctor -c evenkeel.yaml\n  evenkeel doctor -c evenkeel.yaml --json\n  evenkeel doctor -c evenkeel.yaml --fix-hints > mend.sh"
+)]
+struct DoctorArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print only the commands and the SQL that mend what was found, to be read before they are run
+    #[arg(long, conflicts_with = "json")]
+    fix_hints: bool,
+}
+
 /// Run unit tests of rules
 ///
 /// A test file tells stories: changes and promises over time, and the records that must come of them.
@@ -143,6 +165,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run_verb(&args),
         Verb::Demo(args) => demo_verb(&args),
         Verb::Check(args) => check_verb(&args),
+        Verb::Doctor(args) => doctor_verb(&args),
         Verb::Test(args) => rule_tests::run(&args.files, args.json, colours()),
         Verb::Acknowledge(args) => acknowledge_verb(&args),
         Verb::State(args) => state_verb(&args),
@@ -260,6 +283,20 @@ fn check_verb(args: &CheckArgs) -> ExitCode {
         (true, false) => ExitCode::FAILURE,
         (true, true) => ExitCode::SUCCESS,
     }
+}
+
+fn doctor_verb(args: &DoctorArgs) -> ExitCode {
+    let settings = match load(&args.config) {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let chapters = doctor::examine(&settings);
+    match (args.json, args.fix_hints) {
+        (true, _) => println!("{}", doctor::print::json(&chapters)),
+        (_, true) => print!("{}", doctor::hints(&settings, &chapters)),
+        _ => print!("{}", doctor::print::table(&chapters)),
+    }
+    if doctor::print::is_sound(&chapters) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn say_sound(path: &Path, settings: &Settings, live: bool) {

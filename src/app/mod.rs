@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod diagnostic;
+pub mod doctor;
 pub mod evidence;
 mod heartbeats;
 pub mod http;

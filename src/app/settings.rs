@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::adapters::debezium::shape::SourceShape;
+use crate::adapters::connect::ConnectSettings;
+use crate::adapters::databases::DatabaseUrl;
+use crate::adapters::debezium::shape::{ConnectorShape, SourceShape};
 use crate::adapters::registry::RegistrySettings;
 use crate::domain::rule::Plan;
 use crate::task::ingest::Patience;
@@ -27,6 +29,8 @@ pub struct Settings {
     pub topics: TopicSettings,
     /// `None` where no connector's converter uses one.
     pub registry: Option<RegistrySettings>,
+    /// Kafka Connect's REST interface, which only `evenkeel doctor` asks.
+    pub connect: Option<ConnectSettings>,
     pub state_dir: PathBuf,
     /// `None` makes none.
     pub checkpoints: Option<CheckpointSettings>,
@@ -67,6 +71,11 @@ pub struct ConnectorSettings {
     /// True where source times are the moment of the commit (PostgreSQL; MySQL with GTIDs).
     pub commit_time: bool,
     pub heartbeat: Option<HeartbeatSettings>,
+    pub shape: ConnectorShape,
+    /// What Kafka Connect calls it.
+    pub name_in_connect: String,
+    /// Its database, which only `evenkeel doctor` asks.
+    pub database: Option<DatabaseUrl>,
 }
 
 /// A captured heartbeat table.

@@ -50,6 +50,37 @@ impl Admin {
         Ok(counts.filter(|(_, count)| *count > 0).collect())
     }
 
+    /// Every topic with its partition count and the least number of replicas that one of them has.
+    pub fn layout(&self) -> Result<BTreeMap<String, (i32, usize)>, KafkaFailure> {
+        let metadata = self.client.inner().fetch_metadata(None, ANSWER);
+        let metadata = metadata.context(|| "listing the topics".to_owned())?;
+        let of = |topic: &rdkafka::metadata::MetadataTopic| {
+            let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
+            (topic.name().to_owned(), (topic.partitions().len() as i32, replicas.unwrap_or(0)))
+        };
+        Ok(metadata.topics().iter().map(of).filter(|(_, (count, _))| *count > 0).collect())
+    }
+
+    /// How topics are set, the brokers' defaults included. A topic that may not be asked about is left out.
+    pub async fn settings(
+        &self,
+        topics: &[&str],
+    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, KafkaFailure> {
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let options = AdminOptions::new().request_timeout(Some(ANSWER));
+        let asked: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let told = self.client.describe_configs(&asked, &options).await;
+        let told = told.context(|| "asking for the settings of topics".to_owned())?;
+        let of = |resource: rdkafka::admin::ConfigResource| {
+            let rdkafka::admin::OwnedResourceSpecifier::Topic(topic) = resource.specifier else { return None };
+            let entries = resource.entries.into_iter().filter(|entry| !entry.is_sensitive);
+            Some((topic, entries.filter_map(|entry| Some((entry.name, entry.value?))).collect()))
+        };
+        Ok(told.into_iter().filter_map(|resource| of(resource.ok()?)).collect())
+    }
+
     /// Creates those topics that are missing; gives their names.
     pub async fn create_missing(&self, plans: &[TopicPlan<'_>]) -> Result<Vec<String>, KafkaFailure> {
         let present = self.topics()?;

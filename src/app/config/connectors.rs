@@ -10,6 +10,7 @@ use super::reader::{Context, Section};
 use super::types::parse_type;
 use super::units::Problem;
 use super::{Named, named, reference};
+use crate::adapters::databases::DatabaseUrl;
 use crate::adapters::debezium::envelope::Field;
 use crate::adapters::debezium::shape::{
     BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Flattened, Format, Mask, SourceShape,
@@ -92,8 +93,41 @@ fn connector<'n>(context: &'n Context<'n>, name: &str, node: &'n Node) -> Option
              topic, as in heartbeat: {topic: pay.pay.heartbeat, column: at}.",
         ));
     }
-    let settings = ConnectorSettings { name: name.to_owned(), commit_time, heartbeat };
+    let name_in_connect = section.text("name_in_connect").unwrap_or_else(|| name.to_owned());
+    let database = database(&section, kind);
+    let name = name.to_owned();
+    let settings =
+        ConnectorSettings { name, commit_time, heartbeat, shape: shape.clone(), name_in_connect, database };
     Some(Connector { shape, settings })
+}
+
+/// The URL of a connector's database. It holds a password, so no fault may quote it.
+fn database(section: &Section<'_>, kind: ConnectorKind) -> Option<DatabaseUrl> {
+    let text = section.text("database")?;
+    let is_postgres = match kind {
+        ConnectorKind::Postgresql => true,
+        ConnectorKind::Mysql | ConnectorKind::Mariadb => false,
+        ConnectorKind::Sqlserver | ConnectorKind::Oracle | ConnectorKind::Mongodb => {
+            let node = section.get("database")?;
+            let message = format!("{} is only for postgresql, mysql and mariadb", section.path("database"));
+            section
+                .context
+                .report(node.fault(Kind::Conflict, message).hint("Remove it: such a database is not asked."));
+            return None;
+        }
+    };
+    let url = DatabaseUrl::parse(&text).filter(|url| url.is_postgres() == is_postgres);
+    if let (None, Some(node)) = (&url, section.get("database")) {
+        let form = if is_postgres {
+            "postgres://reader:${PASSWORD}@db:5432/shop"
+        } else {
+            "mysql://reader:${PASSWORD}@db:3306"
+        };
+        let fault =
+            node.fault(Kind::BadValue, format!("{}: this is no URL of its database", section.path("database")));
+        section.context.report(fault.hint(format!("As in {form}.")));
+    }
+    url
 }
 
 fn format(section: &Section<'_>) -> Option<Format> {
@@ -140,7 +174,7 @@ fn flattened<'n>(context: &'n Context<'n>, node: &'n Node, what: &str) -> Option
 
 /// A list such as `op,source.ts_ms,source.lsn:LSN`: the name under which each field that is used stands. Dots become
 /// underscores; what follows a colon is the name in their place.
-fn added(list: &str, prefix: &str) -> BTreeMap<String, Field> {
+pub fn added(list: &str, prefix: &str) -> BTreeMap<String, Field> {
     let one = |item: &str| {
         let (name, alias) = item.split_once(':').map_or((item, None), |(name, alias)| (name, Some(alias)));
         let given = alias.map_or_else(|| name.replace('.', "_"), str::to_owned);

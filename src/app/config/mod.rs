@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::connectors::Connector;
+pub use self::connectors::added as added_fields;
 use self::lookups::Lookup;
 pub use self::node::{Content, Name, Node};
 pub use self::reader::{Context, Environment, Section};
@@ -133,6 +134,7 @@ fn settings<'n>(context: &'n Context<'n>, root: &'n Node, files: &'n [Node]) -> 
     let state_dir = running::state_dir(&section);
     let checkpoints = running::checkpoints(&section);
     let registry = running::registry(&section);
+    let connect = running::connect(&section);
     let heartbeat_us = section.duration("heartbeat_interval");
     if let (Some(0), Some(node)) = (heartbeat_us, section.get("heartbeat_interval")) {
         context.report(
@@ -156,6 +158,7 @@ fn settings<'n>(context: &'n Context<'n>, root: &'n Node, files: &'n [Node]) -> 
         kafka: kafka?,
         topics: topics?,
         registry: registry?,
+        connect: connect?,
         state_dir: state_dir?,
         checkpoints: checkpoints?,
         limits: limits?,

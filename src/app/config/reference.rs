@@ -56,6 +56,7 @@ pub static ROOT: SectionDoc = SectionDoc {
         ),
         required("connectors", "map: name → connector", "The Debezium connectors that the sources come from."),
         optional("registry", "registry", "The schema registry, where a connector's converters use one."),
+        optional("connect", "connect", "Kafka Connect's REST interface, which only `evenkeel doctor` asks."),
         required("sources", "map: name → source", "The tables to compare; rules call them by these names."),
         optional("lookups", "map: name → lookup table", "Small constant tables that rules may join."),
         optional("rules", "list of rules", "Rules written in this file."),
@@ -149,6 +150,16 @@ pub static CONNECTOR: SectionDoc = SectionDoc {
             "__debezium_unavailable_value",
             "The connector's unavailable.value.placeholder, which stands for large values that an update did not touch.",
         ),
+        optional(
+            "name_in_connect",
+            "text",
+            "What Kafka Connect calls the connector, where that is not its name here. For `evenkeel doctor`.",
+        ),
+        optional(
+            "database",
+            "URL",
+            "postgresql, mysql and mariadb: the database, as in postgres://reader:${PASSWORD}@db:5432/shop or mysql://reader:${PASSWORD}@db:3306. Only `evenkeel doctor` asks it, in sessions that may only read.",
+        ),
     ],
 };
 
@@ -194,6 +205,16 @@ pub static REGISTRY: SectionDoc = SectionDoc {
             "contentId",
             "Apicurio's own interface only: apicurio.registry.use-id, which ids in front of records are. Apicurio 2 defaults to globalId, 3 to contentId.",
         ),
+    ],
+};
+
+pub static CONNECT: SectionDoc = SectionDoc {
+    title: "connect",
+    about: "Kafka Connect's REST interface. `evenkeel doctor` reads there how connectors are set; nothing else asks it, and nothing is changed.",
+    fields: &[
+        required("url", "URL", "Any worker of the cluster, as in http://connect:8083."),
+        optional("username", "text", "For basic authentication, with password."),
+        optional("password", "text", "Best given as ${NAME}."),
     ],
 };
 
@@ -431,12 +452,13 @@ pub static HTTP: SectionDoc = SectionDoc {
 };
 
 /// The sections of a configuration file, in the order of the documentation.
-pub static SECTIONS: [&SectionDoc; 16] = [
+pub static SECTIONS: [&SectionDoc; 17] = [
     &ROOT,
     &CONNECTOR,
     &FLATTENED,
     &HEARTBEAT,
     &REGISTRY,
+    &CONNECT,
     &SOURCE,
     &COLUMN,
     &LOOKUP,

@@ -14,6 +14,7 @@ use super::sources::Partly;
 use super::units::{Problem, nearest};
 use super::{Named, reference};
 use crate::adapters::checkpoints::refused_store;
+use crate::adapters::connect::{ConnectSettings, Login};
 use crate::adapters::debezium::shape::Mask;
 use crate::adapters::kafka::refused_property;
 use crate::adapters::registry::{Credentials, RegistrySettings, UseId};
@@ -193,15 +194,7 @@ pub fn registry(root: &Section<'_>) -> Option<Option<RegistrySettings>> {
     let Some(node) = root.get("registry") else { return Some(None) };
     let section = root.context.section(node, &reference::REGISTRY, "registry")?;
     section.require("url");
-    let url = section.read("url", |text| {
-        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let bad = || Problem::new("this is no URL of a registry").hint("As in http://registry:8081.");
-        let url = url.ok_or_else(bad)?;
-        match url.username().is_empty() && url.password().is_none() {
-            true => Ok(url),
-            false => Err(Problem::new("a login in a URL is written to logs").hint("Set username and password.")),
-        }
-    });
+    let url = section.read("url", |text| web_url(text, "a registry", "As in http://registry:8081."));
     let [username, password, token] = ["username", "password", "token"].map(|name| section.text(name));
     let credentials = match (username, password, token) {
         (None, None, None) => None,
@@ -216,6 +209,34 @@ pub fn registry(root: &Section<'_>) -> Option<Option<RegistrySettings>> {
     let ca_file = section.text("ca_file").map(PathBuf::from);
     let use_id = section.choice("use_id", &[("contentId", UseId::ContentId), ("globalId", UseId::GlobalId)]);
     Some(Some(RegistrySettings { url: url?, credentials, ca_file, use_id: use_id? }))
+}
+
+/// A URL without a login.
+fn web_url(text: &str, of: &str, hint: &str) -> Result<Url, Problem> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = url.ok_or_else(|| Problem::new(format!("this is no URL of {of}")).hint(hint))?;
+    match url.username().is_empty() && url.password().is_none() {
+        true => Ok(url),
+        false => Err(Problem::new("a login in a URL is written to logs").hint("Set username and password.")),
+    }
+}
+
+/// `Some(None)` where there is none.
+pub fn connect(root: &Section<'_>) -> Option<Option<ConnectSettings>> {
+    let Some(node) = root.get("connect") else { return Some(None) };
+    let section = root.context.section(node, &reference::CONNECT, "connect")?;
+    section.require("url");
+    let url = section.read("url", |text| web_url(text, "Kafka Connect", "As in http://connect:8083."));
+    let login = match (section.text("username"), section.text("password")) {
+        (None, None) => None,
+        (Some(username), Some(password)) => Some(Login { username, password }),
+        _ => {
+            let fault = section.start_fault(Kind::Conflict, "connect: this is half a login");
+            root.context.report(fault.hint("Set both username and password, or neither."));
+            None
+        }
+    };
+    Some(Some(ConnectSettings { url: url?, login }))
 }
 
 /// `Some(None)` makes none.

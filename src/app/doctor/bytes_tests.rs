@@ -1,0 +1,1 @@
+//! What is counted of records, and what is said of it.
