@@ -280,6 +280,14 @@ impl Binary {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// `evenkeel doctor` with further flags: what it prints, and whether nothing failed.
+    pub fn doctor(&self, flags: &[&str]) -> Result<(bool, String)> {
+        let output = self.command("doctor").args(flags).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{}: {said}", output.status);
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
     /// `evenkeel check --live`: what it prints to stderr, and whether it found nothing.
     pub fn check_live(&self) -> Result<(bool, String)> {
         let output = self.command("check").arg("--live").output()?;

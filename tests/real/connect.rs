@@ -84,6 +84,10 @@ impl Connect {
         self.service.wait_ready(Duration::from_secs(120), || Ok(self.get("connectors")?.is_some()))
     }
 
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     pub fn kill(&self) -> Result {
         self.service.kill()
     }

@@ -13,6 +13,7 @@ mod binary;
 mod chaos;
 mod conformance;
 mod connect;
+mod doctor;
 mod error;
 mod jvm;
 mod kafka;

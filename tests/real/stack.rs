@@ -134,6 +134,11 @@ impl Stack {
         self.mariadb.port()
     }
 
+    /// Kafka Connect's REST interface.
+    pub fn connect_url(&self) -> String {
+        self.connect.address()
+    }
+
     /// Runs statements on PostgreSQL, each call committed on its own; rows as text.
     pub fn pg(&self, sql: &str) -> Result<Rows> {
         self.postgres.query(sql)

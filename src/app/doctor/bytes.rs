@@ -335,5 +335,4 @@ fn origins(bytes: &Bytes) -> Vec<Finding> {
 }
 
 #[cfg(test)]
-#[path = "bytes_tests.rs"]
 mod tests;

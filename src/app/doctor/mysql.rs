@@ -249,3 +249,6 @@ fn table_found(table: &Table, name: &str, columns: Option<&BTreeMap<String, Colu
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

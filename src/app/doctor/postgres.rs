@@ -315,3 +315,6 @@ fn columns_found(table: &Table, name: &str, told: &Value) -> Vec<Finding> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

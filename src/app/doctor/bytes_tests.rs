@@ -1,1 +1,0 @@
-//! What is counted of records, and what is said of it.
