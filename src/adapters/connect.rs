@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use ureq::Agent;
+use ureq::tls::{RootCerts, TlsConfig};
 use url::Url;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,6 +57,7 @@ impl Connect {
         let agent = Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .user_agent(concat!("evenkeel/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();

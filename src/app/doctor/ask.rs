@@ -454,38 +454,4 @@ fn values(rows: Vec<Vec<Option<String>>>) -> Vec<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_known_where_there_is_but_one() {
-        let plugin = |class: &str, version: &str| serde_json::json!({"class": class, "version": version});
-        let plugins =
-            [plugin("a.b.Pg", "3.6.3.Final"), plugin("a.b.My", "3.5.0.Final"), plugin("a.b.My", "3.7.0.Final")];
-        assert_eq!(plugin_version(&plugins, "a.b.Pg"), Some("3.6.3.Final".to_owned()));
-        assert_eq!(plugin_version(&plugins, "Pg"), Some("3.6.3.Final".to_owned()));
-        assert_eq!(plugin_version(&plugins, "a.b.My"), None, "one of two runs, nobody knows which");
-        assert_eq!(plugin_version(&plugins, "a.b.Other"), None);
-    }
-
-    #[test]
-    fn a_trace_shows_no_secret() {
-        let config = Config::of(&[("database.password", "hush")]);
-        let answer = serde_json::json!({
-            "connector": {"state": "RUNNING"},
-            "tasks": [{"state": "FAILED", "trace": "Error: login with hush failed\n\tat x"}, {"state": "RUNNING"}],
-        });
-        let status = status(&answer, &config);
-        assert_eq!(status.connector, "RUNNING");
-        let expected = [("FAILED", "Error: login with *** failed"), ("RUNNING", "")];
-        assert_eq!(status.tasks, expected.map(|(state, trace)| (state.to_owned(), trace.to_owned())));
-    }
-
-    #[test]
-    fn answers_of_databases_are_read() {
-        let row = |columns: &[Option<&str>]| columns.iter().map(|column| column.map(str::to_owned)).collect();
-        let read = pairs(vec![row(&[Some("a"), Some("1")]), row(&[Some("b"), None]), row(&[None, Some("x")])]);
-        assert_eq!(read, BTreeMap::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())]));
-        assert_eq!(values(vec![row(&[Some("{\"x\":1}")]), row(&[None])]), [serde_json::json!({"x": 1})]);
-    }
-}
+mod tests;

@@ -39,6 +39,9 @@ pub struct Bytes {
     /// Change records that name no run of the connector.
     pub without_run: u64,
     pub with_transaction: u64,
+    /// Rows that were looked into, and in how many of them each column stands.
+    pub rows: u64,
+    pub present: BTreeMap<String, u64>,
     /// Decimals of kept columns by how they are written: text, number, bytes.
     pub decimals: [u64; 3],
     /// Records that Evenkeel would send to quarantine, by reason, with the detail of one.
@@ -110,10 +113,11 @@ impl Bytes {
             (_, false, true) => "flattened JSON with schema",
             (_, false, false) => "flattened JSON without schema",
         });
-        if payload.to_string().contains(&shape.placeholder) {
+        if !shape.placeholder.is_empty() && payload.to_string().contains(&shape.placeholder) {
             self.placeholders += 1;
         }
         let after = if is_envelope { &payload["after"] } else { payload };
+        self.columns(table, after);
         self.decimals(table, after);
         if !is_envelope {
             return;
@@ -154,6 +158,14 @@ impl Bytes {
         *above = Some(micros);
     }
 
+    fn columns(&mut self, table: &Table, row: &Value) {
+        let Some(row) = row.as_object() else { return };
+        self.rows += 1;
+        for column in table.columns.iter().filter(|column| row.contains_key(&column.name)) {
+            *self.present.entry(column.name.clone()).or_default() += 1;
+        }
+    }
+
     fn decimals(&mut self, table: &Table, row: &Value) {
         let kept = table.columns.iter().filter(|column| matches!(column.ty, Type::Decimal { .. }));
         for column in kept {
@@ -192,6 +204,7 @@ pub fn judge(table: &Table, shape: &ConnectorShape, has_schemas: Option<bool>, b
     }
     let mut found = vec![shapes(bytes), understood(bytes), before(table, bytes), keys(bytes), runs(shape, bytes)];
     found.extend([content(bytes), times(bytes)]);
+    found.extend(columns(table, bytes));
     found.extend(decimals(shape, has_schemas, bytes));
     found.extend(origins(bytes));
     found
@@ -290,6 +303,27 @@ fn times(bytes: &Bytes) -> Finding {
     Finding::note("source time", format!("in {resolution}; {} of {} out of order", bytes.out_of_order, bytes.records))
 }
 
+/// Whether rows have the columns that are kept.
+fn columns(table: &Table, bytes: &Bytes) -> Option<Finding> {
+    const CHECK: &str = "columns";
+    let count = |name: &str| bytes.present.get(name).copied().unwrap_or(0);
+    let list = |is: &dyn Fn(u64) -> bool| {
+        let names = table.columns.iter().map(|column| column.name.as_str()).filter(|name| is(count(name)));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let (never, seldom) = (list(&|count| count == 0), list(&|count| count < bytes.rows));
+    let finding = match (bytes.rows, never.is_empty(), seldom.is_empty()) {
+        (0, ..) => return None,
+        (_, true, true) => Finding::pass(CHECK, "every kept one is there"),
+        (_, false, _) => Finding::fail(CHECK, format!("without {never}"))
+            .why("Rules compare columns that never come: what is not there never differs.")
+            .advice("Look at the connector's column lists and transforms, and at the columns' names in the source."),
+        (rows, ..) => Finding::note(CHECK, format!("{seldom}: not in all of the last {rows} rows"))
+            .why("A column was added or left out a while ago: in rows from before it is unknown."),
+    };
+    Some(finding)
+}
+
 fn decimals(shape: &ConnectorShape, has_schemas: Option<bool>, bytes: &Bytes) -> Option<Finding> {
     const CHECK: &str = "decimals";
     let forms = [(DecimalMode::String, "text"), (DecimalMode::Double, "numbers"), (DecimalMode::Precise, "bytes")];
@@ -312,7 +346,7 @@ fn decimals(shape: &ConnectorShape, has_schemas: Option<bool>, bytes: &Bytes) ->
     Some(match is_told {
         true => Finding::pass(CHECK, format!("written as {words}")),
         false => Finding::fail(CHECK, format!("written as {words}, which is {ours}"))
-            .why("The configuration says otherwise, and the records carry no schema: amounts are refused or read wrongly.")
+            .why("The configuration says otherwise, and the records carry no schema: amounts may be refused, or read wrongly.")
             .ours(format!("decimal_handling_mode: {ours}")),
     })
 }

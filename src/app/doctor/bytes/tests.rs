@@ -1,8 +1,8 @@
 //! What is counted of records, and what is said of it.
 
 use super::*;
-use crate::adapters::debezium::shape::{BinaryMode, ConnectorKind};
 use crate::adapters::debezium::NO_BEFORE;
+use crate::adapters::debezium::shape::{BinaryMode, ConnectorKind};
 use crate::app::doctor::finding::Level;
 use crate::app::doctor::seen::KeptColumn;
 use crate::domain::instant::Instant;
@@ -73,6 +73,18 @@ fn judged(table: &Table, shape: &ConnectorShape, has_schemas: Option<bool>, byte
     bad.map(|one| format!("{} {}", one.level.name(), one.check)).collect::<Vec<_>>().join("; ")
 }
 
+#[test]
+fn kept_columns_that_never_come_fail() {
+    let whole = event("c", "null", 1, "");
+    let part = whole.replace(r#","total":"1.50""#, "");
+    assert_eq!(told(&counted(&[&part, &part])), "FAIL columns");
+    assert_eq!(told(&counted(&[&part, &whole])), "", "it was added");
+    assert_eq!(saw(&counted(&[&part, &whole]), "columns"), "total: not in all of the last 2 rows");
+    assert_eq!(saw(&counted(&[&whole]), "columns"), "every kept one is there");
+    let gone = event("d", "null", 1, "").replace(r#"{"order_id":1,"total":"1.50"}"#, "null");
+    assert_eq!(told(&counted(&[&gone])), "", "a delete has no row after it");
+}
+
 fn saw(bytes: &Bytes, check: &str) -> String {
     let found = judge(&table(), &shape(), Some(false), bytes);
     found.into_iter().find(|one| one.check == check).expect("it is checked").saw
@@ -100,7 +112,9 @@ fn captured_events_are_counted() {
 #[test]
 fn captured_events_with_a_schema_are_told_from_those_without() {
     let of = |text: &'static str| {
-        let values = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["value"].as_str().map(str::to_owned));
+        let values = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["value"].as_str().map(str::to_owned));
         let values: Vec<String> = values.flatten().collect();
         counted(&values.iter().map(String::as_str).collect::<Vec<_>>())
     };
@@ -134,8 +148,14 @@ fn shapes_are_told_apart() {
     assert_eq!(shape_of(r#"{"order_id":1,"__op":"c"}"#), "flattened JSON without schema");
     assert_eq!(shape_of(r#"{"schema":{},"payload":{"order_id":1}}"#), "flattened JSON with schema");
     assert_eq!(shape_of(r#"{"specversion":"1.0","data":{}}"#), "CloudEvents");
-    assert_eq!(shape_of(&format!(r#"{{"schema":{{}},"payload":{}}}"#, event("c", "null", 0, ""))), "JSON with schema");
-    assert_eq!(shape_of(&format!(r#"{{"schema":null,"payload":{}}}"#, event("c", "null", 0, ""))), "JSON without schema");
+    assert_eq!(
+        shape_of(&format!(r#"{{"schema":{{}},"payload":{}}}"#, event("c", "null", 0, ""))),
+        "JSON with schema"
+    );
+    assert_eq!(
+        shape_of(&format!(r#"{{"schema":null,"payload":{}}}"#, event("c", "null", 0, ""))),
+        "JSON without schema"
+    );
     assert_eq!(shape_of("\0\0\0\0\u{5}avro"), "Avro with a schema id");
     assert_eq!(shape_of("garbage"), "neither JSON nor Avro");
 }
@@ -196,6 +216,7 @@ fn markers_placeholders_and_times_are_counted() {
     assert_eq!(bytes.placeholders, 1);
     assert_eq!(bytes.out_of_order, 1);
     assert_eq!(bytes.whole_of, [0, 1, 1], "a snapshot's time is none of a change");
-    let expected = "operations c 1, r 1, u 1; snapshot markers incremental 1; 1 with the placeholder of an unsent value";
+    let expected =
+        "operations c 1, r 1, u 1; snapshot markers incremental 1; 1 with the placeholder of an unsent value";
     assert_eq!(saw(&bytes, "content"), expected);
 }

@@ -176,7 +176,7 @@ fn decimals(case: &Case<'_>, config: &Config) -> Finding {
             let is_sure = case.has_schemas() == Some(false);
             let finding = if is_sure { Finding::fail(NAME, saw) } else { Finding::warn(NAME, saw) };
             return finding
-                .why("The configuration says otherwise, and records without a schema do not tell: amounts are refused or read wrongly.")
+                .why("The configuration says otherwise, and records without a schema do not tell: amounts may be refused, or read wrongly.")
                 .set(NAME, "string")
                 .ours(format!("connectors.{}.decimal_handling_mode: string", case.name));
         }
@@ -243,7 +243,9 @@ fn binary(case: &Case<'_>, config: &Config) -> Finding {
 
 fn unsigned(case: &Case<'_>, config: &Config) -> Finding {
     const NAME: &str = "bigint.unsigned.handling.mode";
-    let has_integers = case.columns().any(|(_, column)| column.ty == Type::Int);
+    // Where the database was asked, the columns themselves are judged.
+    let was_asked = case.nullable_defaults.is_some();
+    let has_integers = !was_asked && case.columns().any(|(_, column)| column.ty == Type::Int);
     setting(config, NAME, "long", |value| {
         let saw = shown(config, NAME, value);
         match value {

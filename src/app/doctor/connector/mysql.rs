@@ -84,6 +84,9 @@ pub const HISTORY: &str = "schema.history.internal.kafka.topic";
 
 fn history(case: &Case<'_>, config: &Config) -> Finding {
     let Some(name) = config.or(HISTORY, "") else { return hidden(HISTORY) };
+    if case.topics.is_empty() {
+        return Finding::unknown(HISTORY, format!("{name}: the brokers were not asked"));
+    }
     let Some(topic) = case.topics.get(name) else {
         return Finding::warn(HISTORY, format!("{name} is not on these brokers"))
             .why("Without it the connector does not start again, or must learn all schemas anew.")

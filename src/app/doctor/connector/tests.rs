@@ -54,11 +54,7 @@ fn each_setting_of_any_connector_is_judged() {
         ("value.converter", "com.example.Own", "WARN value.converter"),
         ("value.converter.replace.null.with.default", "", "WARN value.converter.replace.null.with.default"),
         ("value.converter.replace.null.with.default", "true", "WARN value.converter.replace.null.with.default"),
-        (
-            "decimal.handling.mode",
-            "",
-            "FAIL value.converter.schemas.enable; FAIL decimal.handling.mode",
-        ),
+        ("decimal.handling.mode", "", "FAIL value.converter.schemas.enable; FAIL decimal.handling.mode"),
         ("decimal.handling.mode", "double", "FAIL decimal.handling.mode"),
         ("decimal.handling.mode", "odd", "WARN decimal.handling.mode"),
         ("time.precision.mode", "connect", "FAIL time.precision.mode"),
@@ -74,7 +70,11 @@ fn each_setting_of_any_connector_is_judged() {
         ("table.include.list", "(?!x)shop.*", "UNKNOWN table is captured; UNKNOWN heartbeat table is captured"),
         ("schema.include.list", "other", "FAIL table is captured; FAIL heartbeat table is captured"),
         ("schema.exclude.list", "shop", "FAIL table is captured; FAIL heartbeat table is captured"),
-        ("column.include.list", "shop.orders.(order_id|placed|blob),.*heartbeat.*", "FAIL column.include.list, exclude.list"),
+        (
+            "column.include.list",
+            "shop.orders.(order_id|placed|blob),.*heartbeat.*",
+            "FAIL column.include.list, exclude.list",
+        ),
         ("column.exclude.list", "shop.orders.total", "FAIL column.include.list, exclude.list"),
         ("column.exclude.list", "shop.orders.secret", ""),
         ("column.mask.with.8.chars", "shop.orders.total", "FAIL column.mask.with.8.chars"),
@@ -136,11 +136,7 @@ fn settings_of_mysql_and_mariadb_are_judged() {
         ("gtid.ignore", "true", "WARN gtid.ignore"),
         ("database.server.id", "", "WARN database.server.id"),
         ("inconsistent.schema.handling.mode", "skip", "FAIL inconsistent.schema.handling.mode"),
-        (
-            "schema.history.internal.skip.unparseable.ddl",
-            "true",
-            "WARN schema.history.internal.skip.unparseable.ddl",
-        ),
+        ("schema.history.internal.skip.unparseable.ddl", "true", "WARN schema.history.internal.skip.unparseable.ddl"),
         ("schema.history.internal.store.only.captured.tables.ddl", "true", ""),
         ("snapshot.locking.mode", "none", "WARN snapshot.locking.mode"),
         ("schema.history.internal.kafka.topic", "gone", "WARN schema.history.internal.kafka.topic"),
@@ -164,6 +160,8 @@ fn settings_of_mysql_and_mariadb_are_judged() {
     assert_eq!(history("retention.ms", "604800000"), failed);
     assert_eq!(history("retention.bytes", "1000"), failed);
     assert_eq!(history("retention.ms", "9223372036854775807"), "");
+    let away = Given::mariadb().with(|given| given.topics.clear());
+    assert_eq!(away.told(), "UNKNOWN schema.history.internal.kafka.topic");
     let several = Given::mariadb().with(|given| given.topics.get_mut("history").expect("there").partitions = 3);
     assert_eq!(several.told(), failed);
     let mut mysql = Given::mariadb().set("connector.class", "io.debezium.connector.mysql.MySqlConnector");
@@ -221,13 +219,21 @@ fn what_the_schema_or_the_declared_types_tell_needs_no_setting() {
     let with_schema = || Given::postgres().set("value.converter.schemas.enable", "true");
     assert_eq!(with_schema().set("decimal.handling.mode", "").told(), "", "the schema tells");
     assert_eq!(with_schema().set("time.precision.mode", "connect").told(), "");
-    assert_eq!(with_schema().set("decimal.handling.mode", "double").told(), "WARN decimal.handling.mode", "12 digits");
+    assert_eq!(
+        with_schema().set("decimal.handling.mode", "double").told(),
+        "WARN decimal.handling.mode",
+        "12 digits"
+    );
     let long = with_schema().set("decimal.handling.mode", "double");
     let long = long.with(|given| given.tables[0].columns[1].digits = Some(18));
     assert_eq!(long.told(), "FAIL decimal.handling.mode");
     let precise = Given::postgres().set("decimal.handling.mode", "precise");
     let precise = precise.with(|given| given.shape.decimal_mode = Some(DecimalMode::Precise));
-    assert_eq!(precise.told(), "WARN value.converter.schemas.enable", "the declared scale tells, until it is altered");
+    assert_eq!(
+        precise.told(),
+        "WARN value.converter.schemas.enable",
+        "the declared scale tells, until it is altered"
+    );
     let none = Given::postgres().set("decimal.handling.mode", "").with(|given| given.tables[0].columns.truncate(1));
     assert_eq!(none.told(), "", "no decimal is kept");
     let unknown = Given::postgres().set("value.converter", "").set("decimal.handling.mode", "precise");
@@ -297,10 +303,12 @@ fn a_history_that_is_known_to_be_partial_needs_no_snapshot() {
 
 #[test]
 fn a_connector_without_a_heartbeat_table_is_doubtful() {
-    let given = || Given::postgres().with(|given| {
-        given.has_heartbeat = false;
-        given.tables.truncate(1);
-    });
+    let given = || {
+        Given::postgres().with(|given| {
+            given.has_heartbeat = false;
+            given.tables.truncate(1);
+        })
+    };
     assert_eq!(given().told(), "", "it writes one, which is not named");
     assert_eq!(given().set("heartbeat.action.query", "").told(), "WARN heartbeat.action.query");
 }
@@ -328,7 +336,10 @@ fn transforms_are_judged() {
     assert_eq!(told(replace, &[("exclude", "source")]), "FAIL transforms.t");
     assert_eq!(told(replace, &[("include", "after,op")]), "FAIL transforms.t");
     assert_eq!(told(replace, &[("renames", "op:operation")]), "FAIL transforms.t");
-    assert_eq!(told("org.apache.kafka.connect.transforms.MaskField$Value", &[("fields", "before")]), "FAIL transforms.t");
+    assert_eq!(
+        told("org.apache.kafka.connect.transforms.MaskField$Value", &[("fields", "before")]),
+        "FAIL transforms.t"
+    );
     assert_eq!(told("org.apache.kafka.connect.transforms.MaskField$Value", &[("fields", "ts_ms")]), "");
     assert_eq!(told("com.example.Own", &[]), "", "it is noted");
     assert_eq!(told("${env:X}", &[]), "UNKNOWN transforms.t.type");
@@ -346,7 +357,12 @@ fn renamed_topics_are_noted_and_not_failed() {
 const FLATTENING: &str = "io.debezium.transforms.ExtractNewRecordState";
 
 fn flattened(settings: &[(&str, &str)]) -> Given {
-    let fields = [("__op", Field::Op), ("__source_ts_ms", Field::TsMs), ("__source_lsn", Field::Lsn), ("__deleted", Field::Deleted)];
+    let fields = [
+        ("__op", Field::Op),
+        ("__source_ts_ms", Field::TsMs),
+        ("__source_lsn", Field::Lsn),
+        ("__deleted", Field::Deleted),
+    ];
     let fields = fields.map(|(name, field)| (name.to_owned(), field)).into();
     let ours = Flattened { fields, headers: BTreeMap::new(), tombstones_delete: true };
     transformed(FLATTENING, settings).with(|given| given.shape.flattened = Some(ours))
@@ -356,7 +372,11 @@ fn flattened(settings: &[(&str, &str)]) -> Given {
 fn flattened_events_are_held_against_the_configuration() {
     const ADDED: (&str, &str) = ("add.fields", "op,source.ts_ms,source.lsn");
     assert_eq!(flattened(&[ADDED]).told(), "");
-    assert_eq!(transformed(FLATTENING, &[ADDED]).told(), "FAIL transforms.t.type", "the configuration does not say so");
+    assert_eq!(
+        transformed(FLATTENING, &[ADDED]).told(),
+        "FAIL transforms.t.type",
+        "the configuration does not say so"
+    );
     let not = flattened(&[ADDED]).set("transforms", "");
     assert_eq!(not.told(), "FAIL transforms");
     let told = flattened(&[("add.fields", "op,source.ts_ms")]).told();
@@ -379,7 +399,8 @@ fn flattened_events_are_held_against_the_configuration() {
 fn connectors_get_in_each_others_way() {
     let told = |one: Given, two: Given| {
         let two = two.with(|given| given.name = "pay");
-        let found: Vec<Finding> = compare(&[one.case(), two.case()]).into_iter().map(|(_, finding)| finding).collect();
+        let found: Vec<Finding> =
+            compare(&[one.case(), two.case()]).into_iter().map(|(_, finding)| finding).collect();
         line(&found)
     };
     let apart = |given: Given| {
@@ -393,6 +414,9 @@ fn connectors_get_in_each_others_way() {
     assert_eq!(told(Given::postgres(), same), "WARN publication.name");
     let elsewhere = apart(Given::postgres()).set("slot.name", "shop").set("database.hostname", "other");
     assert_eq!(told(Given::postgres(), elsewhere), "", "another server has its own slots");
-    assert_eq!(told(Given::mariadb(), apart(Given::mariadb()).set("database.server.id", "5400")), "FAIL database.server.id");
+    assert_eq!(
+        told(Given::mariadb(), apart(Given::mariadb()).set("database.server.id", "5400")),
+        "FAIL database.server.id"
+    );
     assert_eq!(told(Given::mariadb(), apart(Given::mariadb())), "");
 }

@@ -33,7 +33,8 @@ fn tables() -> Vec<Table> {
 }
 
 fn answers() -> Answers {
-    let column = |ty: &str, is_key: bool| Column { ty: ty.to_owned(), is_nullable: !is_key, has_default: false, is_key };
+    let column =
+        |ty: &str, is_key: bool| Column { ty: ty.to_owned(), is_nullable: !is_key, has_default: false, is_key };
     let columns = [("id", column("bigint(20)", true)), ("order_id", column("bigint(20)", false))];
     let columns = columns.map(|(name, column)| (name.to_owned(), column)).into();
     Answers {
@@ -138,7 +139,10 @@ fn tables_are_judged() {
     };
     assert_eq!(table(BTreeMap::clear), "FAIL table pay.payments");
     assert_eq!(table(|columns| drop(columns.remove("order_id"))), "FAIL pay.payments columns");
-    assert_eq!(table(|columns| columns.values_mut().for_each(|column| column.is_key = false)), "FAIL pay.payments primary key");
+    assert_eq!(
+        table(|columns| columns.values_mut().for_each(|column| column.is_key = false)),
+        "FAIL pay.payments primary key"
+    );
     let unsigned = |settings: &[(&str, &str)]| {
         let mut answers = answers();
         let columns = answers.tables.get_mut("pay.payments").expect("it is there");

@@ -23,9 +23,7 @@ fn tables(full_before: bool) -> Vec<Table> {
 }
 
 fn answers() -> Answers {
-    let column = |not_null: bool, storage: &str| {
-        json!({"not_null": not_null, "default": false, "storage": storage, "generated": "", "type": "bigint"})
-    };
+    let column = |not_null: bool, storage: &str| json!({"not_null": not_null, "default": false, "storage": storage, "generated": "", "type": "bigint"});
     let table = json!({
         "identity": "d", "persistence": "p", "key": true,
         "columns": {"order_id": column(true, "p"), "note": column(false, "p")},
@@ -33,7 +31,8 @@ fn answers() -> Answers {
     let settings = [("wal_level", "logical"), ("server_encoding", "UTF8"), ("max_slot_wal_keep_size", "-1")];
     let slot = json!({"active": true, "wal_status": "reserved", "invalidation_reason": null, "lag": 4096});
     let publication = json!({"pubinsert": true, "pubupdate": true, "pubdelete": true, "pubtruncate": true});
-    let published = json!({"schemaname": "shop", "tablename": "orders", "rowfilter": null, "attnames": ["order_id", "note"]});
+    let published =
+        json!({"schemaname": "shop", "tablename": "orders", "rowfilter": null, "attnames": ["order_id", "note"]});
     Answers {
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         slot: Some(("shop".to_owned(), Some(slot))),

@@ -108,9 +108,15 @@ impl Given {
         let data = Topic { partitions: 4, replicas: 3, ..Topic::default() };
         Given {
             shape: shape(kind),
-            settings: settings.concat().iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            settings: settings
+                .concat()
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             tables: vec![orders(), heartbeat()],
-            topics: [("history", history), ("shop.shop.orders", data)].map(|(name, topic)| (name.to_owned(), topic)).into(),
+            topics: [("history", history), ("shop.shop.orders", data)]
+                .map(|(name, topic)| (name.to_owned(), topic))
+                .into(),
             status: Some(running(&["RUNNING"])),
             version: Some("3.7.1.Final".to_owned()),
             nullable_defaults: None,
