@@ -186,7 +186,7 @@ fn open_mysql(url: &DatabaseUrl) -> Result<Client, String> {
 fn mysql_rows(client: &mut mysql::Conn, sql: &str) -> Result<Rows, mysql::Error> {
     let mut rows = Rows::new();
     for row in client.query_iter(sql)? {
-        rows.push(row?.unwrap().into_iter().map(text).collect());
+        rows.push(row?.unwrap_raw().into_iter().map(|value| value.and_then(text)).collect());
     }
     Ok(rows)
 }
