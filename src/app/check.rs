@@ -16,7 +16,7 @@ use super::selection::{claimed_twice, missing, select};
 use super::settings::{ConnectorSettings, Settings, TopicSelection};
 use super::sources::registry;
 use super::understand::with_record;
-use crate::adapters::debezium::{self, Decoder, Event, NO_BEFORE, Record, Refusal, Registry};
+use crate::adapters::debezium::{self, Decoder, Event, NO_BEFORE, NO_COLUMN, Record, Refusal, Registry};
 use crate::adapters::kafka::admin::Admin;
 use crate::adapters::kafka::changes::{Reading, TopicReader};
 use crate::adapters::kafka::{KafkaFailure, Properties};
@@ -62,7 +62,11 @@ pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
                 Ok(Event::Change(decoded)) if decoded.incomplete => {
                     Some(Refusal { reason: "no_before", detail: NO_BEFORE.to_owned() })
                 }
-                Ok(_) => None,
+                Ok(Event::Change(decoded)) => decoded.change.operation.missing().next().map(|column| {
+                    let name = &source.shape.columns[column].name;
+                    Refusal::new("no_column", format!("\"{name}\": {NO_COLUMN}"))
+                }),
+                Ok(Event::Nothing) => None,
                 Err(refusal) => Some(refusal),
             };
             if live.present.contains_key(&topic) {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 ok; 1 the verb failed or found something; 2 wrong use or configuration.
 
 mod evidence;
+mod quarantine;
 mod state;
 
 use std::io::IsTerminal;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use self::evidence::{
     AuditArgs, CopyArgs, ExplainArgs, ReplayArgs, audit_verb, copy_verb, explain_verb, replay_verb,
 };
+use self::quarantine::{QuarantineArgs, quarantine_verb};
 use self::state::{StateArgs, state_verb};
 use super::acknowledge::acknowledge;
 use super::demo::{self, demo};
@@ -44,6 +46,7 @@ enum Verb {
     Doctor(DoctorArgs),
     Test(TestArgs),
     Acknowledge(AcknowledgeArgs),
+    Quarantine(QuarantineArgs),
     State(StateArgs),
     Audit(AuditArgs),
     Copy(CopyArgs),
@@ -168,6 +171,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(args) => doctor_verb(&args),
         Verb::Test(args) => rule_tests::run(&args.files, args.json, colours()),
         Verb::Acknowledge(args) => acknowledge_verb(&args),
+        Verb::Quarantine(args) => quarantine_verb(&args),
         Verb::State(args) => state_verb(&args),
         Verb::Audit(args) => audit_verb(&args),
         Verb::Copy(args) => copy_verb(&args),

@@ -13,6 +13,7 @@ mod heartbeats;
 pub mod http;
 pub mod ingest_stage;
 mod pen;
+pub mod quarantine;
 pub mod reconcile_stage;
 pub mod rule_tests;
 pub mod run;

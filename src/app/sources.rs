@@ -12,11 +12,11 @@ use rdkafka::message::Message;
 use super::StageError;
 use super::heartbeats::HeartbeatReader;
 use super::selection::{claimed_twice, missing, named, select};
-use super::settings::{HeartbeatSettings, Settings};
+use super::settings::{HeartbeatSettings, Settings, SourceSettings};
 use super::understand::understand;
 use crate::adapters::clock::now;
 use crate::adapters::debezium::frame::SchemaId;
-use crate::adapters::debezium::{Decoder, Found, NoRegistry, Registry};
+use crate::adapters::debezium::{Decoder, Found, NO_COLUMN, NoRegistry, Registry};
 use crate::adapters::kafka::changes::ChangesWriter;
 use crate::adapters::kafka::group::{self, Member};
 use crate::adapters::kafka::offsets::{Commit, Offsets};
@@ -50,6 +50,8 @@ pub struct KafkaSources {
     topics: BTreeMap<Arc<str>, SourceIndex>,
     /// Sources of which updates came without their before images since this was last asked.
     incomplete: BTreeSet<SourceIndex>,
+    /// Kept columns that an event did not have, which was said.
+    missing_columns: BTreeSet<(SourceIndex, usize)>,
     /// The topics that the configuration names and that do not exist yet, by what waits for them.
     missing: BTreeMap<String, Vec<String>>,
     /// True from when topics could not be looked up, which was said, until they are.
@@ -74,6 +76,7 @@ impl KafkaSources {
             heartbeats: settings.connectors.iter().map(|_| None).collect(),
             topics: BTreeMap::new(),
             incomplete: BTreeSet::new(),
+            missing_columns: BTreeSet::new(),
             missing: BTreeMap::new(),
             is_blind: false,
             settings: Arc::clone(settings),
@@ -201,7 +204,7 @@ impl Sources for KafkaSources {
     fn read(&mut self, wait_us: i64) -> Result<Option<Taken>, StageError> {
         self.resume()?;
         // The message borrows the reader, so the rest is borrowed beside it.
-        let KafkaSources { reader, decoders, settings, topics, incomplete, .. } = self;
+        let KafkaSources { reader, decoders, settings, topics, incomplete, missing_columns, .. } = self;
         let Some(message) = reader.poll(Duration::from_micros(wait_us.unsigned_abs()))? else { return Ok(None) };
         let known = topics.get_key_value(message.topic());
         let (topic, source) = known.expect("nothing is read of a topic that is not known");
@@ -220,8 +223,17 @@ impl Sources for KafkaSources {
             let source = &settings.sources[*source].name;
             tracing::warn!(source, topic = &**topic, "records are {now} from here on, not {before}; both are read");
         }
-        if matches!(&reading, Read::Change(decoded) if decoded.incomplete) {
-            incomplete.insert(*source);
+        if let Read::Change(decoded) = &reading {
+            if decoded.incomplete {
+                incomplete.insert(*source);
+            }
+            for column in
+                decoded.change.operation.missing().filter(|column| missing_columns.insert((*source, *column)))
+            {
+                let SourceSettings { name, shape, .. } = &settings.sources[*source];
+                let column = &shape.columns[column].name;
+                tracing::warn!(source = name, column, offset = message.offset(), "{NO_COLUMN}");
+            }
         }
         Ok(Some(Taken {
             source: *source,

@@ -87,6 +87,18 @@ pub enum Operation {
     Delete { row: Box<[Value]> },
 }
 
+impl Operation {
+    /// The columns of an upsert that its event does not have at all: indexes among the kept ones.
+    pub fn missing(&self) -> impl Iterator<Item = usize> {
+        let (columns, unchanged): (&[Value], &[u16]) = match self {
+            Operation::Upsert { columns, unchanged, .. } => (columns, unchanged),
+            Operation::Delete { .. } => (&[], &[]),
+        };
+        let unknown = columns.iter().enumerate().filter(|(_, value)| value.is_unknown()).map(|(index, _)| index);
+        unknown.filter(|index| !unchanged.contains(&(*index as u16)))
+    }
+}
+
 /// How a position is written for people: the part that its numbers do not carry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {

@@ -139,6 +139,10 @@ pub fn run_of(header: Option<&[u8]>) -> u64 {
     }
 }
 
+/// What is meant by an event that lacks a kept column.
+pub const NO_COLUMN: &str = "events lack this kept column: it is unknown there, so rules that need it never find anything. \
+    Was it dropped or renamed, or is it kept back by column.include.list, column.exclude.list or a transform?";
+
 /// What to do about an update that comes without its before image, though the source is said to have complete ones.
 pub const NO_BEFORE: &str = "an update without its before image, though the source is said to have complete ones: a row \
     that moves or goes may stay with its former order. Set REPLICA IDENTITY FULL on the table (PostgreSQL) or \

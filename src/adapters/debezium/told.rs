@@ -6,7 +6,7 @@ use compact_str::{ToCompactString, format_compact};
 
 use super::envelope::{Envelope, Field, Source};
 use super::schema::Encodings;
-use super::shape::SourceShape;
+use super::shape::{ConnectorKind, SourceShape};
 use super::value::Cell;
 use super::{Event, Heartbeat, RUN_HEADER, Record, Refusal, flattened, position, run_of, value};
 use crate::domain::change::{Change, Key, Operation, Origin, Position, Proof, RunId};
@@ -147,7 +147,13 @@ fn fingerprint(shape: &SourceShape, source: &Source<'_>, operation: &Operation) 
     Ok((hash ^ (hash >> 32)) as u32)
 }
 
-fn upsert(shape: &SourceShape, before: Option<Vec<Cell>>, after: Vec<Cell>) -> Result<Decided, Refusal> {
+fn upsert(shape: &SourceShape, before: Option<Vec<Cell>>, mut after: Vec<Cell>) -> Result<Decided, Refusal> {
+    if shape.connector.kind == ConnectorKind::Mongodb {
+        // A document that lacks a field has none.
+        for cell in after.iter_mut().filter(|cell| **cell == Cell::Missing) {
+            *cell = Cell::Value(Value::Null);
+        }
+    }
     let row = primary_key(shape, &after)?;
     let key = match &after[shape.key] {
         Cell::Value(value) => key_of(value),

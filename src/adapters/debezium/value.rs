@@ -163,6 +163,12 @@ fn decimal(
             }
             Ok(Value::decimal(digits(atom)?.with_scale_round(i64::from(scale), bigdecimal::RoundingMode::HalfEven)))
         }
+        (DecimalMode::String, Atom::Number(text)) if encoding.is_none() && text.contains(['.', 'e', 'E']) => {
+            Err(Unfit::found(
+                "a number where decimal.handling.mode=string writes text; if the mode is double, its digits may be wrong",
+                atom,
+            ))
+        }
         (DecimalMode::Precise | DecimalMode::String, _) => Ok(Value::decimal(digits(atom)?)),
     }
 }

@@ -7,7 +7,7 @@
 pub mod drop;
 pub mod restore;
 pub mod show;
-mod table;
+pub(in crate::app) mod table;
 pub mod verify;
 
 use std::path::Path;

@@ -129,6 +129,13 @@ fn mongodbs_documents_are_extended_json_within_a_text() {
         let event = format!(r#"{{"before":null,"after":{},{source},"op":"u"}}"#, document(order, date));
         assert_eq!(told(None, &event), expected);
     }
+    let short = format!(r#"{{"before":null,"after":"{{\"_id\": 5, \"order_id\": 7}}",{source},"op":"c"}}"#);
+    assert_eq!(
+        told(None, &short).trim_end(),
+        "refused bad_value: column \"_id\" as text: expected a string, found 5"
+    );
+    let short = short.replace(r#"\"_id\": 5"#, r#"\"_id\": \"x\""#);
+    assert!(told(None, &short).ends_with("upsert 'x', 7, Null, Null, Null, Null\n"), "{}", told(None, &short));
     // Without a pre-image, the key alone says which document is gone.
     let gone = format!(r#"{{"before":null,"after":null,{source},"op":"d"}}"#);
     let key = r#"{"id":"{\"$oid\": \"596e275826f08b2730779e1f\"}"}"#;

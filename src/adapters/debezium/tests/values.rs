@@ -377,6 +377,8 @@ fn a_decimal_without_schema_is_as_the_configuration_says() {
         r#"
         - | "12.30" | 12.30
         - | "-0.00000000000000000001" | -0.00000000000000000001
+        - | 18446744073709551615 | 18446744073709551615
+        - | 12.3 | bad_value column "v" as numeric: a number where decimal.handling.mode=string writes text; if the mode is double, its digits may be wrong, found 12.3
         - | "BNI=" | bad_value column "v" as numeric: expected a decimal, found "BNI="
         - | "1e999999999" | bad_value column "v" as numeric: a decimal with too large an exponent"#,
     );
