@@ -82,8 +82,8 @@ impl Writer {
     /// Decodes a record's value.
     pub fn event<'a>(&self, shape: &SourceShape, datum: &'a [u8]) -> Result<Body<'a>, Refusal> {
         if shape.connector.flattened.is_some() {
-            let read = |fields: Fields<'_, Avro>| self.read(datum, fields);
-            let envelope = flattened::change(shape, read).map_err(damaged)?;
+            let read = |fields: Fields<'_, Avro>| self.read(datum, fields, shape.shows_all());
+            let envelope = flattened::change(shape, read)?;
             return Ok(envelope.map_or(Body::Gone, Body::Change));
         }
         let parts = self.parts(shape, datum)?;
@@ -104,7 +104,7 @@ impl Writer {
     }
 
     fn parts<'a>(&self, shape: &SourceShape, datum: &'a [u8]) -> Result<Parts<'a, Bytes<'a>>, Refusal> {
-        self.read(datum, PartsSeed::<Avro>::new(shape)).map_err(damaged)
+        self.read(datum, PartsSeed::<Avro>::new(shape), shape.shows_all())
     }
 
     /// The fields of a key that `place` knows; a bare value is at the place `bare`.
@@ -117,27 +117,28 @@ impl Writer {
     ) -> Result<Option<Atoms<'a>>, Refusal> {
         if self.fields.is_empty() {
             let mut atoms = vec![None; places];
-            atoms[bare] = Some(self.read(datum, Avro).map_err(damaged)?);
+            atoms[bare] = Some(self.read(datum, Avro, false)?);
             return Ok(Some(atoms));
         }
-        self.read(datum, Fields::<Avro>::new(places, place)).map_err(damaged)
+        self.read(datum, Fields::<Avro>::new(places, place), false)
     }
 
-    fn read<'a, S: DeserializeSeed<'a>>(&self, datum: &'a [u8], seed: S) -> Result<S::Value, DeError> {
+    /// Reads all of a datum. `quote` says whether a refusal may quote it.
+    fn read<'a, S: DeserializeSeed<'a>>(&self, datum: &'a [u8], seed: S, quote: bool) -> Result<S::Value, Refusal> {
+        let damaged = |error: DeError| {
+            let error = if quote { format!(": {error}") } else { String::new() };
+            Refusal::new("bad_avro", format!("it does not fit its schema{error}"))
+        };
         let mut config = DeserializerConfig::new(&self.schema);
         config.max_seq_size = ELEMENTS;
         let mut state = DeserializerState::with_config(SliceRead::new(datum), config);
-        let value = seed.deserialize(state.deserializer())?;
+        let value = seed.deserialize(state.deserializer()).map_err(damaged)?;
         // It would fit by chance only, as where an id of eight bytes is taken for one of four.
         match state.into_reader().fill_buf() {
             Ok([]) => Ok(value),
-            _ => Err(DeError::custom("bytes are left over")),
+            _ => Err(damaged(DeError::custom("bytes are left over"))),
         }
     }
-}
-
-fn damaged(error: DeError) -> Refusal {
-    Refusal::new("bad_avro", format!("it does not fit its schema: {error}"))
 }
 
 /// The records of a schema by full name.

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what a record means.
 
-use super::shape::SourceShape;
+use super::shape::{ConnectorKind, SourceShape};
 
 /// The bytes of an event with the values of masked columns blotted out, or `None` where nothing is masked. What is no
 /// JSON object is blotted out whole: nobody can say where in it a masked value stands.
@@ -22,11 +22,36 @@ pub fn blot(shape: &SourceShape, bytes: &[u8]) -> Option<Vec<u8>> {
     // A bare key within the envelope of its schema, as ExtractField$Key leaves it.
     document.get_mut("payload").filter(|payload| !payload.is_object()).map(hide);
     // MySQL's and MariaDB's statement, values and all, where the connector has include.query=true.
-    for place in ["/source/query", "/payload/source/query"] {
+    for place in ["/source/query", "/payload/source/query", "/iodebeziumquery", "/payload/iodebeziumquery"] {
         document.pointer_mut(place).map(hide);
     }
+    // What another format wrote into a CloudEvent.
+    for place in ["/data", "/payload/data"] {
+        document.pointer_mut(place).filter(|data| data.is_string()).map(hide);
+    }
     blot_in(&mut document, &masked);
+    if shape.connector.kind == ConnectorKind::Mongodb {
+        blot_texts(&mut document, &masked);
+    }
     Some(document.to_string().into_bytes())
+}
+
+/// MongoDB's documents are JSON within texts; one that is none is withheld.
+fn blot_texts(document: &mut serde_json::Value, masked: &[&str]) {
+    match document {
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(|value| blot_texts(value, masked)),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| blot_texts(item, masked)),
+        serde_json::Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
+            match serde_json::from_str(text) {
+                Ok(mut inner) => {
+                    blot_in(&mut inner, masked);
+                    *text = inner.to_string();
+                }
+                Err(_) => hide(document),
+            }
+        }
+        _ => {}
+    }
 }
 
 fn hide(value: &mut serde_json::Value) {

@@ -74,7 +74,9 @@ fn judge(settings: &Settings, rejected: &Rejected) -> Result<Now, StageError> {
             let shape = &source.shape;
             let values = |columns: Vec<usize>, values: &[crate::domain::value::Value]| {
                 let pairs = columns.into_iter().zip(values);
-                let pairs = pairs.map(|(column, value)| format!("{}={}", shape.columns[column].name, to_text(value)));
+                let told = |column, value| if shape.shows(column) { to_text(value) } else { "***".to_owned() };
+                let pairs =
+                    pairs.map(|(column, value)| format!("{}={}", shape.columns[column].name, told(column, value)));
                 pairs.collect::<Vec<_>>().join(" ")
             };
             Now::Understood(match &decoded.change.operation {

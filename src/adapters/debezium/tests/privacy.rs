@@ -1,9 +1,11 @@
 //! What is masked does not leave in a refusal: neither in its words nor in the bytes that are published with it.
 
-use super::super::blot;
+use std::sync::Arc;
+
 use super::super::envelope::NOT_DEBEZIUM;
-use super::super::frame::STRUCT_TEXT;
+use super::super::frame::{STRUCT_TEXT, SchemaId};
 use super::super::shape::{ConnectorKind, Mask, SourceShape};
+use super::super::{Found, Registry, blot};
 use super::{Reader, orders, shape};
 use crate::domain::value::Type;
 
@@ -120,6 +122,34 @@ fn the_parsers_words_quote_nothing_of_a_source_with_masks() {
     assert!(told.contains(SECRET), "without masks the words are the parser's: {told}");
 }
 
+/// Of Avro, too: here a text stands where a row should.
+#[test]
+fn avros_decoder_quotes_nothing_of_a_source_with_masks() {
+    let schema = r#"{"type":"record","name":"Envelope","fields":[{"name":"op","type":"string"},
+        {"name":"source","type":"string"},{"name":"after","type":"string"}]}"#;
+    let datum = [&[0, 0, 0, 0, 7, 2, b'c', 2, b's', 12][..], SECRET.as_bytes()].concat();
+    assert_eq!(SECRET.len(), 6);
+    let told = |mask| match Reader::of(Arc::new(Only(schema))).value(&customers(mask), Some(&datum), None) {
+        Err(refusal) => format!("{}: {}", refusal.reason, refusal.detail),
+        Ok(event) => panic!("{event:?}"),
+    };
+    assert_eq!(told(Mask::Hide), "bad_avro: it does not fit its schema");
+    assert!(told(Mask::Show).contains(SECRET), "without masks the words are the decoder's: {}", told(Mask::Show));
+}
+
+/// A registry with one schema.
+struct Only(&'static str);
+
+impl Registry for Only {
+    fn find(&self, _: &SchemaId) -> Found {
+        Found::Avro(self.0.into())
+    }
+
+    fn wait(&self, _: &SchemaId, _: std::time::Duration) -> Option<String> {
+        None
+    }
+}
+
 #[test]
 fn masked_columns_are_blotted_out_at_any_depth() {
     let mut shape = orders();
@@ -144,6 +174,24 @@ fn masked_columns_are_blotted_out_at_any_depth() {
         ),
         (r#"{"payload":{"source":{"query":"s3cr3t"}}}"#, r#"{"payload":{"source":{"query":"***"}}}"#),
         (r#"{"source":{"query":null}}"#, r#"{"source":{"query":null}}"#),
+        (
+            r#"{"iodebeziumquery":"s3cr3t","data":{"after":{"note":"s3cr3t"}}}"#,
+            r#"{"data":{"after":{"note":"***"}},"iodebeziumquery":"***"}"#,
+        ),
+        // What Avro has within a CloudEvent, in base64.
+        (r#"{"specversion":"1.0","data":"AAAAAAlzM2NyM3Q="}"#, r#"{"data":"***","specversion":"1.0"}"#),
+    ];
+    for (bytes, expected) in cases {
+        let blotted = blot(&shape, bytes.as_bytes()).expect("a column is masked");
+        assert_eq!(String::from_utf8(blotted).expect("it is text"), expected);
+    }
+    shape.connector.kind = ConnectorKind::Mongodb;
+    let cases = [
+        (
+            r#"{"after":"{\"_id\": 1, \"note\": \"s3cr3t\"}","op":"c"}"#,
+            r#"{"after":"{\"_id\":1,\"note\":\"***\"}","op":"c"}"#,
+        ),
+        (r#"{"after":"{\"note\": \"s3cr3t"}"#, r#"{"after":"***"}"#),
     ];
     for (bytes, expected) in cases {
         let blotted = blot(&shape, bytes.as_bytes()).expect("a column is masked");
