@@ -16,14 +16,9 @@ use super::envelope::{Envelope, Source};
 use super::frame::{Frame, Half, SchemaId};
 use super::schema::{Encodings, SchemaCache};
 use super::shape::{ConnectorKind, Format, Part, SourceShape};
-use super::told::{Beside, Decided, delete, event};
+use super::told::{Beside, event, gone};
 use super::value::Cell;
-use super::{
-    Event, Found, Heartbeat, RUN_HEADER, Record, Refusal, Registry, Undecoded, avro, frame, heartbeat, json, run_of,
-    value,
-};
-use crate::domain::change::{Change, Origin, RunId};
-use crate::task::ingest::Decoded;
+use super::{Event, Found, Heartbeat, Record, Refusal, Registry, Undecoded, avro, frame, heartbeat, json, value};
 
 /// A schema of the registry, ready to decode a source's records with.
 enum Compiled {
@@ -208,28 +203,7 @@ impl Decoder {
         }
         let no_key = || Refusal::new("no_primary_key", "a tombstone without a key: of which row is not known");
         let row = self.key_row(shape, record)?.ok_or_else(no_key)?;
-        let Decided { operation, key, key_before } = delete(shape, row)?;
-        let change = Change {
-            topic_partition: 0,
-            offset: 0,
-            source_time: record.timestamp,
-            position: None,
-            fingerprint: 0,
-            origin: 0,
-            run: RunId { number: run_of((record.headers)(RUN_HEADER)), family: 0 },
-            transaction: 0,
-            key,
-            key_before,
-            operation,
-        };
-        Ok(Event::Change(Decoded {
-            change: Box::new(change),
-            origin: Origin::None,
-            streamed: false,
-            // Its time is Kafka's, no earlier than the commit's.
-            incremental: true,
-            incomplete: false,
-        }))
+        Ok(gone(shape, row, record)?)
     }
 
     /// What a record's key says of its row; `None` where it has none.

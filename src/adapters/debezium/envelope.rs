@@ -72,6 +72,34 @@ pub enum Field {
     Ord,
 }
 
+impl Field {
+    /// As `add.fields` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Field::Op => "op",
+            Field::Deleted => "__deleted",
+            Field::TransactionId => "transaction.id",
+            Field::TsMs => "source.ts_ms",
+            Field::TsUs => "source.ts_us",
+            Field::Snapshot => "source.snapshot",
+            Field::Sequence => "source.sequence",
+            Field::TxId => "source.txId",
+            Field::Lsn => "source.lsn",
+            Field::Gtid => "source.gtid",
+            Field::File => "source.file",
+            Field::Pos => "source.pos",
+            Field::Row => "source.row",
+            Field::CommitLsn => "source.commit_lsn",
+            Field::ChangeLsn => "source.change_lsn",
+            Field::EventSerialNo => "source.event_serial_no",
+            Field::CommitScn => "source.commit_scn",
+            Field::Scn => "source.scn",
+            Field::TxSeq => "source.txSeq",
+            Field::Ord => "source.ord",
+        }
+    }
+}
+
 /// How many fields there are.
 const FIELDS: usize = Field::Ord as usize + 1;
 
@@ -151,6 +179,11 @@ impl<'a> Source<'a> {
         self.0[field as usize].as_ref().filter(|atom| **atom != Atom::Null)
     }
 
+    /// True where the event has the field, be it null.
+    pub fn has(&self, field: Field) -> bool {
+        self.0[field as usize].is_some()
+    }
+
     /// A text; also a number's digits, or what CloudEvents write as text.
     pub fn text(&self, field: Field) -> Option<Cow<'_, str>> {
         self.get(field).and_then(Atom::scalar)
@@ -167,9 +200,7 @@ impl<'a> Source<'a> {
     /// An integer, also as text.
     pub fn number<T: std::str::FromStr + TryFrom<i64>>(&self, field: Field) -> Result<Option<T>, Refusal> {
         let number = |atom: &Atom<'_>| {
-            let name = format!("{field:?}").to_lowercase();
-            atom.integer()
-                .ok_or_else(|| Refusal::new("bad_source", format!("\"{name}\" in \"source\" is no integer")))
+            atom.integer().ok_or_else(|| Refusal::new("bad_source", format!("{} is no integer", field.name())))
         };
         self.get(field).map(number).transpose()
     }

@@ -16,7 +16,7 @@ mod flattened;
 pub mod frame;
 mod json;
 mod mongodb;
-mod position;
+pub mod position;
 mod schema;
 pub mod shape;
 mod temporal;

@@ -27,24 +27,27 @@ pub fn of(connector: ConnectorKind, source: &Source<'_>) -> Result<Stand, Refusa
     }
 }
 
-/// What of `source` flattened events must carry, so that what is sent again is known.
-pub fn needed(connector: ConnectorKind) -> &'static str {
+/// What flattened events must carry beside a time, so that what is sent again is known from what is new, and a snapshot's
+/// rows from streamed ones: of a snapshot's nothing is promised. GTIDs, and `txSeq` of later Oracle connectors, come with
+/// it where there are any.
+pub fn needed(connector: ConnectorKind) -> &'static [Field] {
     match connector {
-        ConnectorKind::Postgresql => {
-            "the connector's add.fields lack a position: add source.lsn and source.sequence, which orders by commit"
-        }
-        ConnectorKind::Mysql | ConnectorKind::Mariadb => {
-            "the connector's add.fields lack a position: add source.gtid, source.file, source.pos and source.row"
-        }
-        ConnectorKind::Sqlserver => {
-            "the connector's add.fields lack a position: add source.commit_lsn, source.change_lsn and \
-             source.event_serial_no"
-        }
-        ConnectorKind::Oracle => {
-            "the connector's add.fields lack a position: add source.commit_scn, source.txId and source.txSeq"
-        }
-        ConnectorKind::Mongodb => "the connector's add.fields lack a position: add source.ord",
+        ConnectorKind::Postgresql => &[Field::Lsn, Field::Sequence, Field::Snapshot],
+        ConnectorKind::Mysql | ConnectorKind::Mariadb => &[Field::File, Field::Pos, Field::Row, Field::Snapshot],
+        ConnectorKind::Sqlserver => &[Field::CommitLsn, Field::ChangeLsn, Field::EventSerialNo, Field::Snapshot],
+        ConnectorKind::Oracle => &[Field::CommitScn, Field::TxId, Field::Snapshot],
+        ConnectorKind::Mongodb => &[Field::Ord, Field::Snapshot],
     }
+}
+
+/// What is needed and not among what is added, as `add.fields` names it.
+pub fn lacking(connector: ConnectorKind, is_added: impl Fn(Field) -> bool) -> Vec<&'static str> {
+    let mut lacking: Vec<&str> =
+        needed(connector).iter().filter(|field| !is_added(**field)).map(|field| field.name()).collect();
+    if !is_added(Field::TsMs) && !is_added(Field::TsUs) {
+        lacking.push(Field::TsMs.name());
+    }
+    lacking
 }
 
 fn bad(field: &str, found: &str) -> Refusal {

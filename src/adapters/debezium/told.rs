@@ -52,10 +52,10 @@ pub fn heartbeat(shape: &SourceShape, event: Event) -> Result<Option<Heartbeat>,
 const HEARTBEAT_AHEAD_US: i64 = 2_000_000;
 
 /// What happened to a row, and whose it was.
-pub struct Decided {
-    pub operation: Operation,
-    pub key: Option<Key>,
-    pub key_before: Option<Key>,
+struct Decided {
+    operation: Operation,
+    key: Option<Key>,
+    key_before: Option<Key>,
 }
 
 /// What an envelope tells.
@@ -74,6 +74,15 @@ pub fn event(
         }
         if let Some(op) = envelope.source.take_op() {
             envelope.op = op;
+        }
+        let is_row_field = |field: &&Field| flattened.fields.values().any(|added| added == *field);
+        let needed = position::needed(shape.connector.kind).iter().filter(is_row_field);
+        let lacking: Vec<&str> =
+            needed.filter(|field| !envelope.source.has(**field)).map(|field| field.name()).collect();
+        if !lacking.is_empty() {
+            let detail =
+                format!("the connector's add.fields lack {}, which the configuration names", lacking.join(", "));
+            return Err(Refusal::new("no_position", detail));
         }
     }
     let row = |atoms: &_| value::row(shape, encodings, atoms);
@@ -110,11 +119,7 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: u
     let streamed = !source.is_snapshot() && &*envelope.op != "r";
     let stand = position::of(shape.connector.kind, source)?;
     if streamed && stand.position.is_none() {
-        let detail = match shape.connector.flattened {
-            Some(_) => position::needed(shape.connector.kind),
-            None => "\"source\" names no position in the database's log",
-        };
-        return Err(Refusal::new("no_position", detail));
+        return Err(Refusal::new("no_position", "\"source\" names no position in the database's log"));
     }
     let change = Box::new(Change {
         topic_partition: 0,
@@ -131,6 +136,27 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: u
     });
     let incomplete = shape.full_before && &*envelope.op == "u" && envelope.before.is_none();
     Ok(Decoded { change, origin: stand.origin, streamed, incremental: source.is_incremental(), incomplete })
+}
+
+/// A row that is gone, of which only a tombstone tells.
+pub fn gone(shape: &SourceShape, row: Vec<Cell>, record: Record<'_>) -> Result<Event, Refusal> {
+    let Decided { operation, key, key_before } = delete(shape, row)?;
+    let change = Box::new(Change {
+        topic_partition: 0,
+        offset: 0,
+        source_time: record.timestamp,
+        position: None,
+        fingerprint: 0,
+        origin: 0,
+        run: RunId { number: run_of((record.headers)(RUN_HEADER)), family: 0 },
+        transaction: 0,
+        key,
+        key_before,
+        operation,
+    });
+    // Its time is Kafka's, no earlier than the commit's.
+    let incremental = true;
+    Ok(Event::Change(Decoded { change, origin: Origin::None, streamed: false, incremental, incomplete: false }))
 }
 
 /// Rows of one COPY differ in their primary key, those of one GTID transaction in where the binlog has them.
@@ -176,7 +202,7 @@ fn upsert(shape: &SourceShape, before: Option<Vec<Cell>>, mut after: Vec<Cell>) 
     Ok(Decided { operation: Operation::Upsert { columns, unchanged, row_before }, key, key_before })
 }
 
-pub fn delete(shape: &SourceShape, before: Vec<Cell>) -> Result<Decided, Refusal> {
+fn delete(shape: &SourceShape, before: Vec<Cell>) -> Result<Decided, Refusal> {
     let row = primary_key(shape, &before)?;
     let key = match &before[shape.key] {
         Cell::Value(value) => key_of(value),

@@ -12,6 +12,7 @@ use super::units::Problem;
 use super::{Named, named, reference};
 use crate::adapters::databases::DatabaseUrl;
 use crate::adapters::debezium::envelope::Field;
+use crate::adapters::debezium::position::lacking;
 use crate::adapters::debezium::shape::{
     BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Flattened, Format, Mask, SourceShape,
 };
@@ -49,7 +50,7 @@ fn connector<'n>(context: &'n Context<'n>, name: &str, node: &'n Node) -> Option
     let format = format(&section);
     let flattened = match section.get("flattened") {
         None => Some(None),
-        Some(node) => flattened(context, node, &section.path("flattened")).map(Some),
+        Some(node) => flattened(context, node, &section.path("flattened"), kind).map(Some),
     };
     let binary_mode = section.choice(
         "binary_handling_mode",
@@ -149,7 +150,12 @@ fn format(section: &Section<'_>) -> Option<Format> {
 }
 
 /// Reads what the connector's `transforms.….add.fields` and its companions say, as they say it.
-fn flattened<'n>(context: &'n Context<'n>, node: &'n Node, what: &str) -> Option<Flattened> {
+fn flattened<'n>(
+    context: &'n Context<'n>,
+    node: &'n Node,
+    what: &str,
+    kind: Option<ConnectorKind>,
+) -> Option<Flattened> {
     let section = context.section(node, &reference::FLATTENED, what)?;
     let added = |list: &str, prefix: &str| {
         let prefix = section.read(prefix, |text| Ok(text.to_owned()))?;
@@ -169,6 +175,15 @@ fn flattened<'n>(context: &'n Context<'n>, node: &'n Node, what: &str) -> Option
             ("drop", false),
         ],
     )?;
+    let is_added = |field| fields.values().chain(headers.values()).any(|added| *added == field);
+    let lacking = kind.map(|kind| lacking(kind, is_added)).unwrap_or_default();
+    if !lacking.is_empty() {
+        let place = section.get("add_fields").unwrap_or(node);
+        let fault = place.fault(Kind::MissingField, format!("{what}: add_fields lacks {}", lacking.join(", ")));
+        context.report(fault.hint(
+            "Add it to the connector's add.fields and here: without it nothing tells what was sent again from what is new.",
+        ));
+    }
     Some(Flattened { fields, headers, tombstones_delete })
 }
 

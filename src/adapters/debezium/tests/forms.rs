@@ -34,7 +34,7 @@ impl Registry for Known {
         }
     }
 
-    fn wait(&self, _: std::time::Duration) -> Option<String> {
+    fn wait(&self, _: &SchemaId, _: std::time::Duration) -> Option<String> {
         None
     }
 }
@@ -246,7 +246,8 @@ fn a_flattened_delete_is_told_by_its_row_or_by_its_tombstone() {
             Err(Undecoded::Waits(id)) => panic!("{id:?}"),
         }
     };
-    let meta = r#""__source_lsn":26,"__source_ts_ms":1000,"__source_sequence":"[\"20\",\"26\"]""#;
+    let meta =
+        r#""__source_lsn":26,"__source_ts_ms":1000,"__source_sequence":"[\"20\",\"26\"]","__source_snapshot":null"#;
     let row = |rest: &str| format!(r#"{{"id":5,"order_id":7,{rest}{meta}}}"#);
     let rewritten = row(r#""__deleted":"true","__op":"d","#);
     assert_eq!(
@@ -278,6 +279,15 @@ fn a_flattened_delete_is_told_by_its_row_or_by_its_tombstone() {
     assert!(
         told(&shape(true), None, Some(&no_position), &[]).starts_with("refused no_position: the connector's add.f")
     );
+    // Each of them alone would let a row be dropped as sent again, or a snapshot's be taken for a commit.
+    for field in ["lsn", "sequence", "snapshot"] {
+        let lacking = row("").replace(&format!("__source_{field}"), "other");
+        let told = told(&shape(true), None, Some(&lacking), &[]);
+        assert!(
+            told.starts_with(&format!("refused no_position: the connector's add.fields lack source.{field},")),
+            "{told}"
+        );
+    }
 }
 
 /// How long an event of 24 columns with both images takes to decode in each form, where five columns are kept.

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{hidden, setting};
 use crate::adapters::debezium::envelope::Field;
+use crate::adapters::debezium::position::{lacking, needed};
+use crate::adapters::debezium::shape::ConnectorKind;
 use crate::app::config::added_fields;
 use crate::app::doctor::finding::Finding;
 use crate::app::doctor::seen::{Case, Config, Said, items};
@@ -63,7 +65,7 @@ fn transform(case: &Case<'_>, config: &Config, name: &str) -> Vec<Finding> {
 const ENVELOPE: [&str; 4] = ["op", "source", "before", "after"];
 
 /// The fields that must be there: of the envelope, or of the row where events are flattened.
-fn needed<'c>(case: &'c Case<'_>) -> BTreeSet<&'c str> {
+fn read_fields<'c>(case: &'c Case<'_>) -> BTreeSet<&'c str> {
     match &case.shape.flattened {
         None => ENVELOPE.into(),
         Some(flattened) => {
@@ -80,7 +82,7 @@ fn replace_field(case: &Case<'_>, config: &Config, name: &str, check: &str, shor
     let (excluded, included) = (list(["exclude", "blacklist"]), list(["include", "whitelist"]));
     let renamed: Vec<&str> =
         list(["renames", ""]).into_iter().filter_map(|pair| Some(pair.split_once(':')?.0)).collect();
-    let needed = needed(case);
+    let needed = read_fields(case);
     let gone = needed.iter().filter(|field| {
         let is_left_out = !included.is_empty() && !included.contains(field);
         excluded.contains(field) || renamed.contains(field) || is_left_out
@@ -95,7 +97,7 @@ fn replace_field(case: &Case<'_>, config: &Config, name: &str, check: &str, shor
 }
 
 fn mask_field(case: &Case<'_>, config: &Config, name: &str, check: &str, short: &str) -> Finding {
-    let needed = needed(case);
+    let needed = read_fields(case);
     let fields = config.list(&format!("transforms.{name}.fields"));
     let masked: Vec<&str> = fields.into_iter().filter(|field| needed.contains(field)).collect();
     match masked.is_empty() {
@@ -149,25 +151,20 @@ fn flattening(case: &Case<'_>, config: &Config, name: &str) -> Vec<Finding> {
 
 /// A flattened event without time and position cannot be placed.
 fn positions(case: &Case<'_>, check: &str, added: &BTreeSet<Field>) -> Finding {
-    let has = |fields: &[Field]| fields.iter().all(|field| added.contains(field));
-    let (has_position, wanted) = match (case.is_postgres(), case.is_mysql()) {
-        (true, _) => (
-            has(&[Field::Lsn]),
-            "op,source.ts_ms,source.ts_us,source.lsn,source.sequence,source.txId,source.snapshot",
-        ),
-        (_, true) => (
-            has(&[Field::Gtid]) || has(&[Field::File, Field::Pos, Field::Row]),
-            "op,source.ts_ms,source.gtid,source.file,source.pos,source.row,source.snapshot",
-        ),
-        _ => (true, "op,source.ts_ms,source.snapshot"),
-    };
-    let has_time = has(&[Field::TsMs]) || has(&[Field::TsUs]);
-    match has_position && has_time {
-        true => Finding::pass(format!("{check} positions"), "times and positions are there"),
-        false => Finding::warn(format!("{check} positions"), "times or positions are missing")
-            .why("A row's place in the database's log is lost: what was sent again cannot be told from what is new.")
-            .set(check, wanted),
+    let kind = case.shape.kind;
+    let lacking = lacking(kind, |field| added.contains(&field));
+    if lacking.is_empty() {
+        return Finding::pass(format!("{check} positions"), "times and positions are there");
     }
+    let more = match kind {
+        ConnectorKind::Mysql | ConnectorKind::Mariadb => Some(Field::Gtid),
+        ConnectorKind::Oracle => Some(Field::TxSeq),
+        _ => None,
+    };
+    let wanted = [Field::Op, Field::TsMs].iter().chain(needed(kind)).chain(&more).map(|field| field.name());
+    Finding::warn(format!("{check} positions"), format!("without {}", lacking.join(", ")))
+        .why("A row's place in the database's log is lost: what was sent again cannot be told from what is new.")
+        .set(check, wanted.collect::<Vec<_>>().join(","))
 }
 
 fn deletes(case: &Case<'_>, config: &Config, name: &str, ours: bool) -> Finding {
