@@ -44,8 +44,7 @@ pub type Headers<'h> = &'h dyn Fn(&str) -> Option<&'h [u8]>;
 pub fn of<'a>(format: Format, half: Half, bytes: &'a [u8], headers: Headers<'_>) -> Result<Frame<'a>, Refusal> {
     let frame = sniff(format, half, bytes, headers)?;
     let other = |is, should| {
-        let detail =
-            format!("{is}, though the connector's format is said to be {should}; {}", "if both come, say auto");
+        let detail = format!("{is}, though the connector's format is said to be {should}; if both come, say auto");
         Err(Refusal::new("other_format", detail))
     };
     match (format, &frame) {

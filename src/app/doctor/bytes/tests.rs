@@ -2,34 +2,19 @@
 
 use super::*;
 use crate::adapters::debezium::NO_BEFORE;
-use crate::adapters::debezium::shape::{BinaryMode, ConnectorKind};
+use crate::adapters::debezium::shape::ConnectorKind;
 use crate::app::doctor::finding::Level;
-use crate::app::doctor::seen::KeptColumn;
+use crate::app::doctor::given::{self, column};
 use crate::domain::instant::Instant;
 
 fn table() -> Table {
-    let column = |name: &str, ty| KeptColumn { name: name.to_owned(), ty, digits: None };
-    Table {
-        source: "orders".to_owned(),
-        topics: vec!["shop.shop.orders".to_owned()],
-        names: Vec::new(),
-        columns: vec![column("order_id", Type::Int), column("total", Type::Decimal { scale: Some(2) })],
-        primary_key: vec!["order_id".to_owned()],
-        full_before: false,
-        partial_history: false,
-        is_heartbeat: false,
-    }
+    let columns = vec![column("order_id", Type::Int, None), column("total", Type::Decimal { scale: Some(2) }, None)];
+    let topics = vec!["shop.shop.orders".to_owned()];
+    Table { topics, names: Vec::new(), ..given::table("orders", "", columns) }
 }
 
 fn shape() -> ConnectorShape {
-    ConnectorShape {
-        kind: ConnectorKind::Postgresql,
-        format: Format::Auto,
-        flattened: None,
-        decimal_mode: Some(DecimalMode::String),
-        binary_mode: BinaryMode::Bytes,
-        placeholder: "__debezium_unavailable_value".to_owned(),
-    }
+    given::shape(ConnectorKind::Postgresql)
 }
 
 /// Counts values of one partition, all of them understood, each with a key and a run.

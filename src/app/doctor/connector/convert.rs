@@ -200,19 +200,13 @@ fn moments(case: &Case<'_>, config: &Config) -> Finding {
     let has_moments = case.columns().any(|(_, column)| is_moment(column.ty));
     setting(config, NAME, default, |value| {
         let saw = shown(config, NAME, value);
-        if value == default || !has_moments {
-            return if value == "nanoseconds" {
-                Finding::warn(NAME, saw).why("Moments beyond the year 2262 overflow (dbz#2075).").unset(NAME)
-            } else {
-                Finding::pass(NAME, saw)
-            };
-        }
-        match (value, case.has_schemas()) {
-            ("nanoseconds", _) => {
+        match case.has_schemas() {
+            _ if value == "nanoseconds" => {
                 Finding::warn(NAME, saw).why("Moments beyond the year 2262 overflow (dbz#2075).").unset(NAME)
             }
-            (_, Some(true)) => Finding::pass(NAME, saw),
-            (_, has) => {
+            _ if value == default || !has_moments => Finding::pass(NAME, saw),
+            Some(true) => Finding::pass(NAME, saw),
+            has => {
                 let finding = if has.is_some() { Finding::fail(NAME, saw) } else { Finding::warn(NAME, saw) };
                 finding
                     .why("Records without a schema do not say their unit: moments are read in that of the connector's default mode.")

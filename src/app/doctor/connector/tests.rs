@@ -361,6 +361,8 @@ fn flattened(settings: &[(&str, &str)]) -> Given {
         ("__op", Field::Op),
         ("__source_ts_ms", Field::TsMs),
         ("__source_lsn", Field::Lsn),
+        ("__source_sequence", Field::Sequence),
+        ("__source_snapshot", Field::Snapshot),
         ("__deleted", Field::Deleted),
     ];
     let fields = fields.map(|(name, field)| (name.to_owned(), field)).into();
@@ -370,7 +372,7 @@ fn flattened(settings: &[(&str, &str)]) -> Given {
 
 #[test]
 fn flattened_events_are_held_against_the_configuration() {
-    const ADDED: (&str, &str) = ("add.fields", "op,source.ts_ms,source.lsn");
+    const ADDED: (&str, &str) = ("add.fields", "op,source.ts_ms,source.lsn,source.sequence,source.snapshot");
     assert_eq!(flattened(&[ADDED]).told(), "");
     assert_eq!(
         transformed(FLATTENING, &[ADDED]).told(),
@@ -379,9 +381,12 @@ fn flattened_events_are_held_against_the_configuration() {
     );
     let not = flattened(&[ADDED]).set("transforms", "");
     assert_eq!(not.told(), "FAIL transforms");
-    let told = flattened(&[("add.fields", "op,source.ts_ms")]).told();
-    assert_eq!(told, "FAIL transforms.t.add.fields; WARN transforms.t.add.fields positions");
-    let told = flattened(&[("add.fields", "op,source.ts_ms,source.lsn,source.txId")]).told();
+    for part in ["op,source.ts_ms", "op,source.ts_ms,source.lsn", "op,source.lsn,source.sequence,source.snapshot"] {
+        let told = flattened(&[("add.fields", part)]).told();
+        assert_eq!(told, "FAIL transforms.t.add.fields; WARN transforms.t.add.fields positions", "{part}");
+    }
+    let more = format!("{},source.txId", ADDED.1);
+    let told = flattened(&[("add.fields", &more)]).told();
     assert_eq!(told, "WARN transforms.t.add.fields", "there is more than we say");
     let told = flattened(&[ADDED, ("add.fields.prefix", "_")]).told();
     assert_eq!(told, "FAIL transforms.t.add.fields");

@@ -1,9 +1,9 @@
 //! Each thing that can be wrong with a MySQL or MariaDB server, once.
 
 use super::*;
-use crate::adapters::debezium::shape::{BinaryMode, ConnectorShape, Format};
 use crate::app::doctor::finding::Level;
-use crate::app::doctor::seen::{Config, KeptColumn};
+use crate::app::doctor::given::{case, column, line, shape, table};
+use crate::app::doctor::seen::Config;
 use crate::domain::value::Type;
 
 const SOUND: [(&str, &str); 9] = [
@@ -19,17 +19,8 @@ const SOUND: [(&str, &str); 9] = [
 ];
 
 fn tables() -> Vec<Table> {
-    let column = |name: &str| KeptColumn { name: name.to_owned(), ty: Type::Int, digits: None };
-    vec![Table {
-        source: "payments".to_owned(),
-        topics: Vec::new(),
-        names: vec!["pay.payments".to_owned()],
-        columns: vec![column("id"), column("order_id")],
-        primary_key: vec!["id".to_owned()],
-        full_before: true,
-        partial_history: false,
-        is_heartbeat: false,
-    }]
+    let columns = ["id", "order_id"].map(|name| column(name, Type::Int, None)).to_vec();
+    vec![Table { full_before: true, ..table("payments", "pay.payments", columns) }]
 }
 
 fn answers() -> Answers {
@@ -44,35 +35,15 @@ fn answers() -> Answers {
 }
 
 fn told_of(kind: ConnectorKind, commit_time: bool, settings: &[(&str, &str)], answers: &Answers) -> String {
-    let shape = ConnectorShape {
-        kind,
-        format: Format::Auto,
-        flattened: None,
-        decimal_mode: None,
-        binary_mode: BinaryMode::Bytes,
-        placeholder: String::new(),
-    };
-    let case = Case {
-        name: "pay",
-        name_in_connect: "pay",
-        shape: &shape,
-        commit_time,
-        has_registry: false,
-        has_heartbeat: true,
-        config: Some(Config::of(settings)),
-        status: None,
-        version: None,
-        tables: tables(),
-        topics: BTreeMap::new(),
-        bytes: BTreeMap::new(),
-        nullable_defaults: None,
-    };
+    let shape = shape(kind);
+    let config = Some(Config::of(settings));
+    let case = Case { commit_time, config, ..case("pay", &shape, tables()) };
     let found = judge(&case, answers);
     let bad = found.iter().filter(|one| one.level > Level::Note);
-    for one in bad.clone() {
+    for one in bad {
         assert!(!one.why.is_empty() && !one.mends.is_empty() || one.level == Level::Unknown, "{one:?}");
     }
-    bad.map(|one| format!("{} {}", one.level.name(), one.check)).collect::<Vec<_>>().join("; ")
+    line(&found)
 }
 
 fn told(alter: impl FnOnce(&mut Answers)) -> String {

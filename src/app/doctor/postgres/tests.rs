@@ -3,23 +3,14 @@
 use serde_json::json;
 
 use super::*;
-use crate::adapters::debezium::shape::{BinaryMode, ConnectorKind, ConnectorShape, Format};
+use crate::adapters::debezium::shape::ConnectorKind;
 use crate::app::doctor::finding::Level;
-use crate::app::doctor::seen::KeptColumn;
+use crate::app::doctor::given::{self, case, column, line, shape};
 use crate::domain::value::Type;
 
 fn tables(full_before: bool) -> Vec<Table> {
-    let column = |name: &str| KeptColumn { name: name.to_owned(), ty: Type::Text, digits: None };
-    vec![Table {
-        source: "orders".to_owned(),
-        topics: Vec::new(),
-        names: vec!["shop.orders".to_owned()],
-        columns: vec![column("order_id"), column("note")],
-        primary_key: vec!["order_id".to_owned()],
-        full_before,
-        partial_history: false,
-        is_heartbeat: false,
-    }]
+    let columns = ["order_id", "note"].map(|name| column(name, Type::Text, None)).to_vec();
+    vec![Table { full_before, ..given::table("orders", "shop.orders", columns) }]
 }
 
 fn answers() -> Answers {
@@ -43,36 +34,15 @@ fn answers() -> Answers {
 }
 
 fn told_of(answers: &Answers, full_before: bool) -> String {
-    let shape = ConnectorShape {
-        kind: ConnectorKind::Postgresql,
-        format: Format::Auto,
-        flattened: None,
-        decimal_mode: None,
-        binary_mode: BinaryMode::Bytes,
-        placeholder: String::new(),
-    };
-    let case = Case {
-        name: "shop",
-        name_in_connect: "shop",
-        shape: &shape,
-        commit_time: true,
-        has_registry: false,
-        has_heartbeat: false,
-        config: None,
-        status: None,
-        version: None,
-        tables: tables(full_before),
-        topics: BTreeMap::new(),
-        bytes: BTreeMap::new(),
-        nullable_defaults: None,
-    };
+    let shape = shape(ConnectorKind::Postgresql);
+    let case = Case { has_heartbeat: false, ..case("shop", &shape, tables(full_before)) };
     let found = judge(&case, answers);
     let bad = found.iter().filter(|one| one.level > Level::Note);
-    for one in bad.clone() {
+    for one in bad {
         assert!(!one.why.is_empty() || one.level == Level::Unknown, "{one:?}");
         assert!(!one.mends.is_empty() || one.level == Level::Unknown, "{one:?}");
     }
-    bad.map(|one| format!("{} {}", one.level.name(), one.check)).collect::<Vec<_>>().join("; ")
+    line(&found)
 }
 
 fn told(alter: impl FnOnce(&mut Answers)) -> String {

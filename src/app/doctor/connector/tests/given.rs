@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::super::*;
-use crate::adapters::debezium::shape::{BinaryMode, ConnectorShape, DecimalMode, Format};
+use crate::adapters::debezium::shape::ConnectorShape;
 use crate::app::doctor::finding::Level;
-use crate::app::doctor::seen::{KeptColumn, Status, Table, Topic};
+pub use crate::app::doctor::given::line;
+use crate::app::doctor::given::{case, column, shape, table};
+use crate::app::doctor::seen::{Status, Table, Topic};
 use crate::domain::value::Type;
 
 const PG: [(&str, &str); 23] = [
@@ -43,48 +45,22 @@ const MARIA: [(&str, &str); 4] = [
     ("schema.history.internal.kafka.topic", "history"),
 ];
 
-fn column(name: &str, ty: Type, digits: Option<u32>) -> KeptColumn {
-    KeptColumn { name: name.to_owned(), ty, digits }
-}
-
 fn orders() -> Table {
-    Table {
-        source: "orders".to_owned(),
-        topics: vec!["shop.shop.orders".to_owned()],
-        names: vec!["shop.orders".to_owned()],
-        columns: vec![
-            column("order_id", Type::Int, None),
-            column("total", Type::Decimal { scale: Some(2) }, Some(12)),
-            column("placed", Type::Timestamp { precision: 6 }, None),
-            column("blob", Type::Bytes, None),
-        ],
-        primary_key: vec!["order_id".to_owned()],
-        full_before: false,
-        partial_history: false,
-        is_heartbeat: false,
-    }
+    let columns = vec![
+        column("order_id", Type::Int, None),
+        column("total", Type::Decimal { scale: Some(2) }, Some(12)),
+        column("placed", Type::Timestamp { precision: 6 }, None),
+        column("blob", Type::Bytes, None),
+    ];
+    Table { topics: vec!["shop.shop.orders".to_owned()], ..table("orders", "shop.orders", columns) }
 }
 
 fn heartbeat() -> Table {
     Table {
-        source: "heartbeat".to_owned(),
         topics: vec!["shop.shop.heartbeat".to_owned()],
-        names: vec!["shop.heartbeat".to_owned()],
-        columns: vec![column("at", Type::TimestampTz, None)],
         primary_key: Vec::new(),
         is_heartbeat: true,
-        ..orders()
-    }
-}
-
-fn shape(kind: ConnectorKind) -> ConnectorShape {
-    ConnectorShape {
-        kind,
-        format: Format::Auto,
-        flattened: None,
-        decimal_mode: Some(DecimalMode::String),
-        binary_mode: BinaryMode::Bytes,
-        placeholder: "__debezium_unavailable_value".to_owned(),
+        ..table("heartbeat", "shop.heartbeat", vec![column("at", Type::TimestampTz, None)])
     }
 }
 
@@ -155,19 +131,15 @@ impl Given {
         let settings: Vec<(&str, &str)> =
             self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Case {
-            name: self.name,
             name_in_connect: "Shop",
-            shape: &self.shape,
-            commit_time: self.shape.kind == ConnectorKind::Postgresql,
             has_registry: self.has_registry,
             has_heartbeat: self.has_heartbeat,
             config: Some(Config::of(&settings)),
             status: self.status.clone(),
             version: self.version.clone(),
-            tables: self.tables.clone(),
             topics: self.topics.clone(),
-            bytes: BTreeMap::new(),
             nullable_defaults: self.nullable_defaults.clone(),
+            ..case(self.name, &self.shape, self.tables.clone())
         }
     }
 
@@ -182,11 +154,6 @@ impl Given {
         }
         line(&found)
     }
-}
-
-pub fn line(found: &[Finding]) -> String {
-    let bad = found.iter().filter(|one| one.level >= Level::Unknown);
-    bad.map(|one| format!("{} {}", one.level.name(), one.check)).collect::<Vec<_>>().join("; ")
 }
 
 pub fn running(tasks: &[&str]) -> Status {
