@@ -2,70 +2,32 @@
 //!
 //! Must not know: what a setting means. Nothing is ever written. Answers may hold secrets: they are never quoted in errors.
 
-use std::time::Duration;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
-use ureq::Agent;
-use ureq::tls::{RootCerts, TlsConfig};
 use url::Url;
 
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A worker with a thousand connectors answers with less.
-const LARGEST: u64 = 16 << 20;
+use super::http::{Credentials, HttpError, Server};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectSettings {
     pub url: Url,
-    pub login: Option<Login>,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-pub struct Login {
-    pub username: String,
-    pub password: String,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Login(***)")
-    }
+    pub credentials: Option<Credentials>,
 }
 
 /// Why a worker gave no answer that is of use.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("{url}: {source}")]
-    Away { url: String, source: ureq::Error },
-    #[error("{url}: Kafka Connect answered {status}")]
-    Status { url: String, status: u16 },
+    #[error(transparent)]
+    Http(#[from] HttpError),
     #[error("{url}: the answer is not JSON")]
     Strange { url: String },
 }
 
 /// A worker; any of a cluster answers for all.
-pub struct Connect {
-    agent: Agent,
-    url: Url,
-    authorization: Option<String>,
-}
+pub struct Connect(Server);
 
 impl Connect {
-    pub fn new(settings: &ConnectSettings) -> Connect {
-        let agent = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            .http_status_as_error(false)
-            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
-            .user_agent(concat!("evenkeel/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into();
-        let authorization = settings
-            .login
-            .as_ref()
-            .map(|Login { username, password }| format!("Basic {}", BASE64.encode(format!("{username}:{password}"))));
-        Connect { agent, url: settings.url.clone(), authorization }
+    pub fn new(settings: &ConnectSettings) -> Result<Connect, ConnectError> {
+        Ok(Connect(Server::new(&settings.url, settings.credentials.as_ref(), None)?))
     }
 
     /// The worker's own version and its Kafka cluster.
@@ -97,60 +59,17 @@ impl Connect {
     }
 
     fn get(&self, path: &[&str]) -> Result<Option<Value>, ConnectError> {
-        let mut url = self.url.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        let url = url.to_string();
-        let away = |source| ConnectError::Away { url: url.clone(), source };
-        let mut request = self.agent.get(&url);
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
-        }
-        let mut response = request.call().map_err(away)?;
-        match response.status().as_u16() {
-            200 => {}
-            404 => return Ok(None),
-            status => return Err(ConnectError::Status { url, status }),
-        }
-        let text = response.body_mut().with_config().limit(LARGEST).read_to_string().map_err(away)?;
-        serde_json::from_str(&text).map(Some).map_err(|_| ConnectError::Strange { url })
+        let Some(answer) = self.0.get(path)? else { return Ok(None) };
+        serde_json::from_str(&answer.text).map(Some).map_err(|_| ConnectError::Strange { url: answer.url })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
-    use std::sync::{Arc, Mutex};
 
+    use super::super::http::served::serve;
     use super::*;
-
-    /// A worker of this process, with what it was asked.
-    fn serve(answer: fn(&str) -> (u16, &'static str)) -> (Url, Arc<Mutex<Vec<String>>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = listener.local_addr().expect("it has an address").port();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-                let first = lines.next().unwrap_or_default();
-                let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-                let login = head.iter().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or_default();
-                let (method, path) = first.split_once(' ').unwrap_or_default();
-                let path = path.split(' ').next().unwrap_or_default();
-                noted.lock().expect("nobody panics").push(format!("{method} {path} {login}").trim_end().to_owned());
-                let (status, body) = answer(path);
-                let length = body.len();
-                let _ = write!(
-                    &stream,
-                    "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-                );
-            }
-        });
-        (Url::parse(&format!("http://127.0.0.1:{port}/connect/")).expect("a URL"), asked)
-    }
 
     fn answer(path: &str) -> (u16, &'static str) {
         match path {
@@ -165,11 +84,14 @@ mod tests {
 
     #[test]
     fn a_worker_is_only_read_and_its_answers_are_not_quoted() {
-        let (url, asked) = serve(answer);
-        let login = Some(Login { username: "u".to_owned(), password: "secret".to_owned() });
-        let settings = ConnectSettings { url, login };
+        let served = serve("/connect/", |path, _| {
+            let (status, body) = answer(path);
+            (status, body.to_owned())
+        });
+        let credentials = Some(Credentials::Basic { username: "u".to_owned(), password: "secret".to_owned() });
+        let settings = ConnectSettings { url: served.url.clone(), credentials };
         assert!(!format!("{settings:?}").contains("secret"));
-        let connect = Connect::new(&settings);
+        let connect = Connect::new(&settings).expect("a client can be made");
         assert_eq!(connect.worker().expect("it answers")["version"], "4.1.0");
         assert_eq!(connect.connectors().expect("it answers"), ["shop", "pay"]);
         let config = connect.config("shop/1").expect("it answers").expect("it is there");
@@ -179,9 +101,9 @@ mod tests {
         assert!(refused.contains("500") && !refused.contains("hush"), "{refused}");
         let strange = connect.plugins().expect_err("it is no JSON").to_string();
         assert!(strange.contains("not JSON") && !strange.contains("hush"), "{strange}");
-        let asked = asked.lock().expect("nobody panics");
+        let asked = served.asked();
         assert_eq!(asked.len(), 6);
-        for request in asked.iter() {
+        for request in &asked {
             assert!(request.starts_with("GET ") && request.ends_with("Basic dTpzZWNyZXQ="), "{request}");
         }
     }
@@ -192,7 +114,8 @@ mod tests {
         let port = listener.local_addr().expect("it has an address").port();
         drop(listener);
         let url = Url::parse(&format!("http://127.0.0.1:{port}")).expect("a URL");
-        let error = Connect::new(&ConnectSettings { url, login: None }).worker().expect_err("nobody listens");
-        assert!(matches!(error, ConnectError::Away { .. }), "{error}");
+        let connect = Connect::new(&ConnectSettings { url, credentials: None }).expect("a client can be made");
+        let error = connect.worker().expect_err("nobody listens");
+        assert!(matches!(error, ConnectError::Http(HttpError::Away { .. })), "{error}");
     }
 }

@@ -7,6 +7,7 @@ pub mod connect;
 pub mod copy;
 pub mod databases;
 pub mod debezium;
+pub mod http;
 pub mod kafka;
 pub mod records;
 pub mod registry;

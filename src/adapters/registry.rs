@@ -25,6 +25,7 @@ use self::cache::Cache;
 pub use self::client::{Client, ClientError};
 use super::debezium::frame::SchemaId;
 use super::debezium::{Found, Refusal, Registry};
+use super::http::Credentials;
 use super::telemetry;
 
 /// How to reach a registry.
@@ -37,18 +38,6 @@ pub struct RegistrySettings {
     pub ca_file: Option<PathBuf>,
     /// What the numbers in front of Apicurio's records are.
     pub use_id: UseId,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    Basic { username: String, password: String },
-    Bearer(String),
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credentials(***)")
-    }
 }
 
 /// Apicurio's `apicurio.registry.use-id`.
@@ -92,8 +81,6 @@ struct State {
     entries: BTreeMap<SchemaId, Entry>,
     queue: VecDeque<SchemaId>,
     is_closed: bool,
-    /// How often something was learned.
-    learned: u64,
     /// What a registry that does not answer said last.
     away: Option<String>,
 }
@@ -163,10 +150,10 @@ impl Registry for RemoteRegistry {
         Found::Asked
     }
 
-    fn wait(&self, patience: Duration) -> Option<String> {
+    fn wait(&self, id: &SchemaId, patience: Duration) -> Option<String> {
         let state = self.shared.state();
-        let learned = state.learned;
-        let waited = self.shared.news.wait_timeout_while(state, patience, |state| state.learned == learned);
+        let is_asked = |state: &mut State| matches!(state.entries.get(id), Some(Entry::Wanted { .. }));
+        let waited = self.shared.news.wait_timeout_while(state, patience, is_asked);
         waited.unwrap_or_else(PoisonError::into_inner).0.away.clone()
     }
 }
@@ -247,9 +234,7 @@ impl Asker {
             if let Err(error) = self.cache.put(&id, &found) {
                 tracing::warn!(%error, "a schema cannot be kept on disk; a restart will ask for it again");
             }
-            let mut state = self.shared.state();
-            state.entries.insert(id, Entry::Known(found));
-            state.learned += 1;
+            self.shared.state().entries.insert(id, Entry::Known(found));
             self.shared.news.notify_all();
             return;
         }
@@ -271,7 +256,6 @@ impl Asker {
             _ => denied(refusal(), DENIED),
         };
         state.entries.insert(id, entry);
-        state.learned += 1;
         self.shared.news.notify_all();
     }
 }

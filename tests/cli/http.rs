@@ -1,7 +1,6 @@
 //! `/metrics`, `/livez` and `/readyz` as a monitoring system meets them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use evenkeel::app::demo::world::{Logged, Order};
 use rdkafka::producer::{BaseRecord, Producer};
 
 use super::run::{Ground, served};
+use crate::support::registry::Registry;
 use crate::support::theatre::Theatre;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -74,23 +74,6 @@ fn make_trouble(theatre: &mut Theatre) {
     theatre.commit(&Logged::Order { before, after });
 }
 
-/// A schema registry that is not well at first, and then has no schema at all.
-fn registry() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    std::thread::spawn(move || {
-        for (number, stream) in listener.incoming().flatten().enumerate() {
-            let status = if number == 0 { "503 Service Unavailable" } else { "404 Not Found" };
-            // Whoever asks ends with an empty line.
-            let mut lines = std::io::BufReader::new(&stream).lines();
-            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            let _ = (&stream).write_all(answer.as_bytes());
-        }
-    });
-    url
-}
-
 /// Where the checkpoint store was, something else is.
 fn lose(store: &Path) {
     let mut number = 0;
@@ -114,7 +97,9 @@ fn cli_run_shows_every_declared_metric_and_when_it_is_ready() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = folder.path().join("store");
     let checkpoints = format!("checkpoints: {{url: \"{}\", every: 1s}}", store.display());
-    let served = format!("http: {{listen: \"{address}\"}}\nregistry: {{url: \"{}\"}}", registry());
+    // It is not well at first, and then has no schema at all.
+    let registry = Registry::start(|_, number| (if number == 0 { 503 } else { 404 }, String::new()));
+    let served = format!("http: {{listen: \"{address}\"}}\nregistry: {{url: \"{}\"}}", registry.url);
     let ground = Ground::prepare(&format!("{escalates}\n{served}\n{checkpoints}\n"));
     let mut theatre = Theatre::new(&ground.cluster.bootstrap_servers(), &[]);
     let mut process = ground.run(&[]);

@@ -1,15 +1,14 @@
 //! A schema registry that is away: what needs it waits, and nothing else does.
 
-use std::net::TcpListener;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use axum::extract::Path;
-use axum::http::StatusCode;
-use evenkeel::app::demo::connector::ORDERS;
+use evenkeel::adapters::clock::now;
+use evenkeel::app::demo::connector::{ORDERS, SHOP_HEARTBEAT};
 use evenkeel::app::demo::settings::{FILE, settings_of};
-use evenkeel::domain::change::Entry;
+use evenkeel::domain::change::{Entry, Mark};
 use evenkeel::task::wire::block;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -17,71 +16,65 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use crate::support::product::Product;
+use crate::support::registry::Registry;
 use crate::support::theatre::{TOPICS, cluster};
 
 const EVENTS: &str = include_str!("../fixtures/debezium/orders.avro-hex.jsonl");
 const SCHEMAS: &str = include_str!("../fixtures/debezium/avro-schemas.json");
 
-/// A registry that answers only while it is told to.
-struct Registry {
-    url: String,
-    answers: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Registry {
-    fn start() -> Registry {
-        let (answers, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (told, counted) = (Arc::clone(&answers), Arc::clone(&asked));
-        let schemas: serde_json::Value = serde_json::from_str(SCHEMAS).expect("schemas are JSON");
-        let answer = move |Path(id): Path<String>| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            let schema = schemas[&id].to_string();
-            let body = serde_json::json!({ "schema": schema }).to_string();
-            let is_there = told.load(Ordering::SeqCst);
-            async move { if is_there { (StatusCode::OK, body) } else { (StatusCode::SERVICE_UNAVAILABLE, String::new()) } }
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        listener.set_nonblocking(true).expect("a listener can be");
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let router = axum::Router::new().route("/schemas/ids/{id}", axum::routing::get(answer));
-        runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-            axum::serve(listener, router).await
-        });
-        Registry { url, answers, asked, _runtime: runtime }
-    }
-}
-
 fn unhex(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal")).collect()
 }
 
-/// What the changes log says of records: `change` or `reject`.
+/// What the changes log says of the orders.
 struct Log {
     consumer: BaseConsumer,
     catalog: evenkeel::domain::catalog::Catalog,
+    /// Of records: `change` or `reject`.
     lines: Vec<&'static str>,
+    /// The partitions of the orders' topic of which something is promised.
+    promised: BTreeSet<i32>,
 }
 
 impl Log {
-    /// Reads on until `done`, which is asked now and then.
-    fn until(&mut self, what: &str, done: impl Fn(&[&'static str]) -> bool) {
-        let deadline = std::time::Instant::now() + Duration::from_secs(60);
-        while !done(&self.lines) {
-            assert!(std::time::Instant::now() < deadline, "{what}: {:?}", self.lines);
+    /// Reads on until `done`, which is asked now and then; `meanwhile` happens about every second.
+    fn until(&mut self, what: &str, mut meanwhile: impl FnMut(), done: impl Fn(&Log) -> bool) {
+        let began = Instant::now();
+        let mut ticks = 0;
+        while !done(self) {
+            let elapsed = began.elapsed();
+            assert!(elapsed < Duration::from_secs(60), "{what}: {:?} {:?}", self.lines, self.promised);
+            if elapsed.as_secs() >= ticks {
+                ticks += 1;
+                meanwhile();
+            }
             let Some(message) = self.consumer.poll(Duration::from_millis(50)) else { continue };
             let message = message.expect("the changes log can be read");
             let block = block::decode(message.payload().expect("a block"), &self.catalog).expect("a block");
-            self.lines.extend(block.entries.iter().filter_map(|entry| match entry {
-                Entry::Change(_) => Some("change"),
-                Entry::Reject(_) => Some("reject"),
-                _ => None,
-            }));
+            for entry in &block.entries {
+                match entry {
+                    Entry::Change(_) => self.lines.push("change"),
+                    Entry::Reject(_) => self.lines.push("reject"),
+                    Entry::Mark(Mark { topic_partition, .. }) => {
+                        let (_, id) = &block.topic_partitions[*topic_partition];
+                        self.promised.extend((&*id.topic == ORDERS).then_some(id.partition));
+                    }
+                    _ => {}
+                }
+            }
         }
     }
+}
+
+/// A row of the orders' heartbeat table, of now: beyond everything else in the database's log.
+fn heartbeat() -> String {
+    let now = now();
+    let position = 30_000_000 + now.0 / 1000;
+    serde_json::json!({
+        "op": "u", "before": null, "after": {"id": 1, "at": now.to_string(), "n": 1},
+        "source": {"ts_us": now.0, "lsn": position, "sequence": format!("[\"{position}\",\"{position}\"]"), "txId": 9, "snapshot": "false"},
+    })
+    .to_string()
 }
 
 #[test]
@@ -89,7 +82,15 @@ fn embedded_records_wait_for_a_registry_that_is_away() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let cluster = cluster(&TOPICS);
     let bootstrap = cluster.bootstrap_servers();
-    let registry = Registry::start();
+    let answers = Arc::new(AtomicBool::new(false));
+    let registry = {
+        let answers = Arc::clone(&answers);
+        let schemas: serde_json::Value = serde_json::from_str(SCHEMAS).expect("schemas are JSON");
+        Registry::start(move |id, _| match answers.load(Ordering::SeqCst) {
+            true => (200, serde_json::json!({"schema": schemas[id].to_string()}).to_string()),
+            false => (503, String::new()),
+        })
+    };
     let producer: ThreadedProducer<_> =
         ClientConfig::new().set("bootstrap.servers", &bootstrap).create().expect("a producer");
     for line in EVENTS.lines() {
@@ -120,14 +121,23 @@ fn embedded_records_wait_for_a_registry_that_is_away() {
         .create()
         .expect("a consumer");
     consumer.subscribe(&["evenkeel.demo.changes"]).expect("subscribed");
-    let mut log = Log { consumer, catalog, lines: Vec::new() };
+    let mut log = Log { consumer, catalog, lines: Vec::new(), promised: BTreeSet::new() };
+
+    let beat = || {
+        let row = heartbeat();
+        producer
+            .send(BaseRecord::to(SHOP_HEARTBEAT).key("{}").payload(&row))
+            .map_err(|(error, _)| error)
+            .expect("sent");
+    };
 
     let product = Product::start(settings);
-    log.until("what needs no registry is read, and it is asked again and again", |lines| {
-        lines == ["reject"] && registry.asked.load(Ordering::SeqCst) >= 3
+    log.until("what needs no registry is read and promised, and it is asked again and again", beat, |log| {
+        log.lines == ["reject"] && log.promised.len() == 3 && registry.asked() >= 3
     });
-    registry.answers.store(true, Ordering::SeqCst);
-    log.until("what waited is read", |lines| lines.len() >= 5);
+    assert_eq!(log.promised, [1, 2, 3].into(), "of what waits nothing is promised, though heartbeats lie beyond it");
+    answers.store(true, Ordering::SeqCst);
+    log.until("what waited is read and promised", beat, |log| log.lines.len() >= 5 && log.promised.contains(&0));
     assert_eq!(
         log.lines,
         ["reject", "change", "change", "change", "change"],

@@ -4,5 +4,6 @@ pub mod audience;
 pub mod auditor;
 pub mod dice;
 pub mod product;
+pub mod registry;
 pub mod schemas;
 pub mod theatre;

@@ -117,13 +117,13 @@ impl Decoder {
     ) -> Result<Event, Refusal> {
         let deadline = Moment::now() + patience;
         loop {
-            match self.decode(shape, record) {
+            let id = match self.decode(shape, record) {
                 Ok(event) => return Ok(event),
                 Err(Undecoded::Refused(refusal)) => return Err(refusal),
-                Err(Undecoded::Waits(_)) => {}
-            }
+                Err(Undecoded::Waits(id)) => id,
+            };
             let left = deadline.saturating_duration_since(Moment::now());
-            let away = self.registry.wait(left);
+            let away = self.registry.wait(&id, left);
             if left.is_zero() {
                 let detail = away.unwrap_or_else(|| "the schema registry has not answered yet".to_owned());
                 return Err(Refusal::new("registry_away", detail));

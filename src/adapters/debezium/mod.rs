@@ -102,8 +102,9 @@ pub trait Registry: Send + Sync {
     /// Does not wait.
     fn find(&self, id: &SchemaId) -> Found;
 
-    /// Waits until something was learned, or for so long; gives why the registry does not answer, where that is so.
-    fn wait(&self, patience: Duration) -> Option<String>;
+    /// Waits for as long as an id is being asked for, at most for so long; gives why the registry does not answer, where
+    /// that is so.
+    fn wait(&self, id: &SchemaId, patience: Duration) -> Option<String>;
 }
 
 /// Where there is no registry.
@@ -115,7 +116,7 @@ impl Registry for NoRegistry {
         Found::Useless(Refusal::new("no_registry", detail))
     }
 
-    fn wait(&self, _: Duration) -> Option<String> {
+    fn wait(&self, _: &SchemaId, _: Duration) -> Option<String> {
         None
     }
 }

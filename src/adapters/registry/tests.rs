@@ -1,62 +1,7 @@
 //! A registry that is slow, away, wrong; and what is kept of it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::*;
-
-type Answer = Box<dyn Fn(&str, usize) -> (u16, String) + Send + Sync>;
-
-/// A server of this process: each request's path and number to a status and a body.
-struct Served {
-    url: Url,
-    requests: Arc<AtomicUsize>,
-    paths: Arc<Mutex<Vec<String>>>,
-}
-
-fn serve(path: &str, answer: Answer) -> Served {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let port = listener.local_addr().expect("it has an address").port();
-    let requests = Arc::new(AtomicUsize::new(0));
-    let paths = Arc::new(Mutex::new(Vec::new()));
-    let (counted, noted) = (Arc::clone(&requests), Arc::clone(&paths));
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { return };
-            respond(&stream, &answer, &counted, &noted);
-        }
-    });
-    let url = Url::parse(&format!("http://127.0.0.1:{port}{path}")).expect("a URL");
-    Served { url, requests, paths }
-}
-
-fn respond(mut stream: &TcpStream, answer: &Answer, requests: &AtomicUsize, paths: &Mutex<Vec<String>>) {
-    let mut reader = BufReader::new(stream);
-    let mut first = String::new();
-    if reader.read_line(&mut first).is_err() {
-        return;
-    }
-    let mut line = String::new();
-    let mut authorization = String::new();
-    while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
-        if let Some(value) = line.strip_prefix("authorization: ") {
-            authorization = value.trim().to_owned();
-        }
-        line.clear();
-    }
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-    let number = requests.fetch_add(1, Ordering::SeqCst);
-    let (status, body) = answer(&path, number);
-    paths.lock().expect("nobody panics").push(if authorization.is_empty() {
-        path
-    } else {
-        format!("{path} {authorization}")
-    });
-    let _ =
-        write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
-}
+use crate::adapters::http::served::serve;
 
 fn settings(url: &Url) -> RegistrySettings {
     RegistrySettings { url: url.clone(), credentials: None, ca_file: None, use_id: UseId::ContentId }
@@ -70,7 +15,7 @@ fn open(settings: &RegistrySettings, folder: &tempfile::TempDir) -> RemoteRegist
 fn found(registry: &RemoteRegistry, id: &SchemaId) -> Found {
     for _ in 0..1000 {
         match registry.find(id) {
-            Found::Asked => drop(registry.wait(Duration::from_secs(10))),
+            Found::Asked => drop(registry.wait(id, Duration::from_secs(10))),
             found => return found,
         }
     }
@@ -83,45 +28,45 @@ const STRING: &str = r#"{"schema":"\"string\""}"#;
 fn a_registry_that_is_away_for_a_while_is_asked_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let answer = |_: &str, number| if number < 2 { (503, String::new()) } else { (200, STRING.to_owned()) };
-    let served = serve("", Box::new(answer));
+    let served = serve("", answer);
     let registry = open(&settings(&served.url), &folder);
     assert_eq!(found(&registry, &SchemaId::Number(7)), Found::Avro("\"string\"".into()));
-    assert_eq!(served.requests.load(Ordering::SeqCst), 3);
-    assert_eq!(registry.wait(Duration::ZERO), None, "it is back");
+    assert_eq!(served.asked().len(), 3);
+    assert_eq!(registry.wait(&SchemaId::Number(7), Duration::ZERO), None, "it is back");
 }
 
 #[test]
 fn what_a_registry_said_outlives_a_restart_and_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let served = serve("", Box::new(|_: &str, _| (200, STRING.to_owned())));
+    let served = serve("", |_, _| (200, STRING.to_owned()));
     let id = SchemaId::Guid([9; 16]);
     assert_eq!(found(&open(&settings(&served.url), &folder), &id), Found::Avro("\"string\"".into()));
     assert_eq!(found(&open(&settings(&served.url), &folder), &id), Found::Avro("\"string\"".into()));
-    assert_eq!(served.requests.load(Ordering::SeqCst), 1, "the second one read it from the disk");
+    assert_eq!(served.asked().len(), 1, "the second one read it from the disk");
     let file = std::fs::read_dir(folder.path().join("schemas")).expect("a folder").next();
     let file = file.expect("a file").expect("a file").path();
     std::fs::write(&file, "garbage").expect("it can be written");
     assert_eq!(found(&open(&settings(&served.url), &folder), &id), Found::Avro("\"string\"".into()));
-    assert_eq!(served.requests.load(Ordering::SeqCst), 2, "what is damaged is asked for again");
+    assert_eq!(served.asked().len(), 2, "what is damaged is asked for again");
 }
 
 #[test]
 fn an_id_that_a_registry_does_not_have_is_believed_after_several_answers() {
     let folder = tempfile::tempdir().expect("a folder");
-    let served = serve("", Box::new(|_: &str, _| (404, String::new())));
+    let served = serve("", |_, _| (404, String::new()));
     let registry = open(&settings(&served.url), &folder);
     let Found::Useless(refusal) = found(&registry, &SchemaId::Number(404)) else { panic!("it has none") };
     assert_eq!(refusal.reason, "unknown_schema");
-    assert_eq!(served.requests.load(Ordering::SeqCst), 4);
+    assert_eq!(served.asked().len(), 4);
     assert!(matches!(registry.find(&SchemaId::Number(404)), Found::Useless(_)));
-    assert_eq!(served.requests.load(Ordering::SeqCst), 4, "not asked at once again");
+    assert_eq!(served.asked().len(), 4, "not asked at once again");
 }
 
 #[test]
 fn a_registry_that_is_behind_for_a_moment_is_believed_when_it_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let answer = |_: &str, number| if number < 2 { (404, String::new()) } else { (200, STRING.to_owned()) };
-    let registry = open(&settings(&serve("", Box::new(answer)).url), &folder);
+    let registry = open(&settings(&serve("", answer).url), &folder);
     assert_eq!(found(&registry, &SchemaId::Number(7)), Found::Avro("\"string\"".into()));
 }
 
@@ -129,10 +74,10 @@ fn a_registry_that_is_behind_for_a_moment_is_believed_when_it_is_not() {
 fn each_registry_is_asked_in_its_own_way() {
     let asked = |path: &str, use_id, id: SchemaId| {
         let folder = tempfile::tempdir().expect("a folder");
-        let served = serve(path, Box::new(|_: &str, _| (200, r#"{"schema":"{\"type\":\"record\"}"}"#.to_owned())));
+        let served = serve(path, |_, _| (200, r#"{"schema":"{\"type\":\"record\"}"}"#.to_owned()));
         let settings = RegistrySettings { use_id, ..settings(&served.url) };
         let found = found(&open(&settings, &folder), &id);
-        let paths = served.paths.lock().expect("nobody panics").join(" ");
+        let paths = served.asked().join(" ").replace("GET ", "");
         match found {
             Found::Avro(_) => paths,
             Found::Useless(refusal) => refusal.reason.to_owned(),
@@ -156,7 +101,7 @@ fn each_registry_is_asked_in_its_own_way() {
 fn what_is_of_no_use_is_said() {
     let reason = |body: &'static str| {
         let folder = tempfile::tempdir().expect("a folder");
-        let served = serve("", Box::new(move |_: &str, _| (200, body.to_owned())));
+        let served = serve("", move |_, _| (200, body.to_owned()));
         match found(&open(&settings(&served.url), &folder), &SchemaId::Number(1)) {
             Found::Useless(refusal) => refusal.reason.to_owned(),
             other => format!("{other:?}"),
@@ -171,10 +116,10 @@ fn what_is_of_no_use_is_said() {
 #[test]
 fn a_login_is_sent_and_never_shown() {
     let folder = tempfile::tempdir().expect("a folder");
-    let served = serve("", Box::new(|_: &str, _| (200, STRING.to_owned())));
+    let served = serve("", |_, _| (200, STRING.to_owned()));
     let credentials = Credentials::Basic { username: "u".to_owned(), password: "secret".to_owned() };
     let settings = RegistrySettings { credentials: Some(credentials), ..settings(&served.url) };
     assert!(!format!("{settings:?}").contains("secret"));
     found(&open(&settings, &folder), &SchemaId::Number(1));
-    assert_eq!(*served.paths.lock().expect("nobody panics"), ["/schemas/ids/1 Basic dTpzZWNyZXQ="]);
+    assert_eq!(served.asked(), ["GET /schemas/ids/1 Basic dTpzZWNyZXQ="]);
 }

@@ -14,10 +14,11 @@ use super::sources::Partly;
 use super::units::{Problem, nearest};
 use super::{Named, reference};
 use crate::adapters::checkpoints::refused_store;
-use crate::adapters::connect::{ConnectSettings, Login};
+use crate::adapters::connect::ConnectSettings;
 use crate::adapters::debezium::shape::Mask;
+use crate::adapters::http::Credentials;
 use crate::adapters::kafka::refused_property;
-use crate::adapters::registry::{Credentials, RegistrySettings, UseId};
+use crate::adapters::registry::{RegistrySettings, UseId};
 use crate::app::diagnostic::Kind;
 use crate::app::settings::{CheckpointSettings, Limits};
 use crate::task::ingest::Patience;
@@ -227,16 +228,16 @@ pub fn connect(root: &Section<'_>) -> Option<Option<ConnectSettings>> {
     let section = root.context.section(node, &reference::CONNECT, "connect")?;
     section.require("url");
     let url = section.read("url", |text| web_url(text, "Kafka Connect", "As in http://connect:8083."));
-    let login = match (section.text("username"), section.text("password")) {
+    let credentials = match (section.text("username"), section.text("password")) {
         (None, None) => None,
-        (Some(username), Some(password)) => Some(Login { username, password }),
+        (Some(username), Some(password)) => Some(Credentials::Basic { username, password }),
         _ => {
             let fault = section.start_fault(Kind::Conflict, "connect: this is half a login");
             root.context.report(fault.hint("Set both username and password, or neither."));
             None
         }
     };
-    Some(Some(ConnectSettings { url: url?, login }))
+    Some(Some(ConnectSettings { url: url?, credentials }))
 }
 
 /// `Some(None)` makes none.

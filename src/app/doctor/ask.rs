@@ -181,9 +181,9 @@ fn connect(settings: &Settings, access: &mut Vec<Finding>) -> Vec<Told> {
         access.push(finding.why("Connectors' settings are not known.").ours("connect: {url: http://connect:8083}"));
         return nothing();
     };
-    let connect = Connect::new(told);
-    let worker = match connect.worker() {
-        Ok(worker) => worker,
+    let asked = Connect::new(told).and_then(|connect| Ok((connect.worker()?, connect)));
+    let (worker, connect) = match asked {
+        Ok(asked) => asked,
         Err(error) => {
             let finding = Finding::fail(CHECK, error.to_string()).why("Connectors' settings are not known.");
             access.push(finding.advice("Check connect.url, and username and password beside it."));

@@ -8,6 +8,8 @@ mod bytes;
 mod connector;
 mod defects;
 mod finding;
+#[cfg(test)]
+mod given;
 mod mysql;
 mod postgres;
 pub mod print;
@@ -62,7 +64,7 @@ pub fn hints(settings: &Settings, chapters: &[Chapter]) -> String {
         settings.connectors.iter().map(|one| (one.name.as_str(), one.name_in_connect.as_str())).collect();
     let means = Means {
         connect: settings.connect.as_ref().map(|connect| connect.url.as_str()),
-        has_login: settings.connect.as_ref().is_some_and(|connect| connect.login.is_some()),
+        has_login: settings.connect.as_ref().is_some_and(|connect| connect.credentials.is_some()),
         names,
         bootstrap: settings.kafka.get("bootstrap.servers").map_or("localhost:9092", String::as_str),
     };

@@ -1,10 +1,9 @@
 //! Kafka Connect is a server of this process here; what it says is read, and what it does not say stays unknown.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::Path;
 
 use super::*;
+use crate::adapters::http::served::serve;
 use crate::app::config::load_str;
 use crate::app::doctor::finding::Level;
 
@@ -58,23 +57,6 @@ fn worker(path: &str) -> (u16, &'static str) {
     }
 }
 
-fn serve() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let port = listener.local_addr().expect("it has an address").port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-            let first = lines.next().unwrap_or_default();
-            lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
-            let (status, body) = worker(first.split(' ').nth(1).unwrap_or_default());
-            let length = body.len();
-            let _ =
-                write!(&stream, "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
-        }
-    });
-    port
-}
-
 fn settings(connect: &str) -> Settings {
     let text = format!(
         "reconciliation: r
@@ -99,7 +81,11 @@ fn levels(access: &[Finding]) -> Vec<String> {
 
 #[test]
 fn what_kafka_connect_tells_is_read() {
-    let settings = settings(&format!("connect: {{url: \"http://127.0.0.1:{}\"}}", serve()));
+    let served = serve("/", |path, _| {
+        let (status, body) = worker(path);
+        (status, body.to_owned())
+    });
+    let settings = settings(&format!("connect: {{url: \"{}\"}}", served.url));
     let mut access = Vec::new();
     let [gone, pay, shop] = &connect(&settings, &mut access)[..] else { panic!("there are three") };
     assert_eq!(levels(&access), ["PASS Kafka Connect", "FAIL connector gone", "FAIL connector pay"]);
