@@ -63,6 +63,8 @@ metrics! {
         "Changes dropped because their connector had sent them before"
     REPEATED "evenkeel_repeated_changes_total" Counter ["partition"]
         "Changes dropped because ingest had written them before"
+    REQUEUED "evenkeel_requeued_changes_total" Counter ["partition"]
+        "Changes taken from quarantine, and what their topic-partition says of their rows since"
     AHEAD "evenkeel_future_changes_total" Counter ["partition"]
         "Changes whose source time lay more than a minute ahead of the clock, and was not believed"
     EPOCHS "evenkeel_position_epochs_total" Counter ["partition"]

@@ -20,7 +20,8 @@ pub fn with_record<T>(message: &BorrowedMessage<'_>, decode: impl FnOnce(Record<
     decode(Record { key: message.key(), value: message.payload(), timestamp: timestamp(message), headers: &find })
 }
 
-fn timestamp(message: &BorrowedMessage<'_>) -> Instant {
+/// Kafka's.
+pub fn timestamp(message: &BorrowedMessage<'_>) -> Instant {
     Instant(message.timestamp().to_millis().unwrap_or(0).saturating_mul(1000))
 }
 

@@ -174,6 +174,7 @@ impl Bench {
         add(telemetry::LATE, counts.late, before.late);
         add(telemetry::REPLAYED, counts.replayed, before.replayed);
         add(telemetry::REPEATED, counts.repeated, before.repeated);
+        add(telemetry::REQUEUED, counts.requeued, before.requeued);
         add(telemetry::EPOCHS, counts.epochs, before.epochs);
         for (rule, tally) in task.tallies() {
             let labels = [("rule", rule.to_string()), ("partition", partition.clone())];

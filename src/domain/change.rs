@@ -176,6 +176,9 @@ pub struct Change {
     /// The key that the row belonged to before, where the event says so and it differs.
     pub key_before: Option<Key>,
     pub operation: Operation,
+    /// Where it is requeued from quarantine: the offset below which its topic-partition was looked through for what else it
+    /// says of the row, all of which comes behind it, in order. A row that is known from there or beyond is left as it is.
+    pub requeued: Option<i64>,
 }
 
 impl Change {

@@ -114,6 +114,27 @@ pub struct Effect {
     pub source: SourceIndex,
     pub operation: Operation,
     pub provenance: Provenance,
+    /// See [`Change::requeued`](super::change::Change::requeued).
+    pub requeued: Option<i64>,
+}
+
+impl Effect {
+    /// True where it is requeued, and the row is known from further on than where all that followed on it was looked for.
+    /// Another topic-partition's offsets tell nothing; source times do.
+    fn is_overtaken_by(&self, row: &Row, primary_key: &[usize]) -> bool {
+        let Some(until) = self.requeued else { return false };
+        let is_later = match row.provenance.lane == self.provenance.lane {
+            true => row.provenance.offset >= until,
+            false => row.provenance.source_time > self.provenance.source_time,
+        };
+        is_later && {
+            let known = primary_key.iter().map(|column| &row.columns[*column]);
+            match &self.operation {
+                Operation::Delete { row } => known.eq(row.iter()),
+                Operation::Upsert { columns, .. } => known.eq(primary_key.iter().map(|column| &columns[*column])),
+            }
+        }
+    }
 }
 
 /// The published life of a discrepancy.
@@ -218,6 +239,9 @@ impl KeyState {
     fn apply(&mut self, plan: &Plan, effect: Effect) {
         let primary_key = &plan.catalog.sources[effect.source].primary_key;
         let rows = &mut self.rows[effect.source];
+        if rows.iter().any(|row| effect.is_overtaken_by(row, primary_key)) {
+            return;
+        }
         match effect.operation {
             Operation::Delete { row } => {
                 if let Ok(index) = find(rows, primary_key, row.iter()) {

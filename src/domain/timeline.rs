@@ -46,6 +46,8 @@ pub enum Admission {
     Repeated,
     /// Its position was passed before: the connector sent it again.
     Replayed,
+    /// It waits to be settled, requeued from quarantine: its offset and position have been passed.
+    Requeued,
     /// Its offset was taken before, though it is a change that was not: the topic was deleted and created anew. Told only
     /// where the brokers do not say topics' ids.
     Foreign,
@@ -282,6 +284,11 @@ impl Timeline {
 
     /// Takes the next change of a lane, in log order. A source time beyond `ceiling` is taken for that.
     pub fn admit(&mut self, lane_index: LaneIndex, mut change: Box<Change>, ceiling: Instant) -> Admission {
+        if change.requeued.is_some() {
+            change.source_time = change.source_time.min(ceiling);
+            self.admit_requeued(lane_index, change);
+            return Admission::Requeued;
+        }
         let is_repeated = !self.take_offset(lane_index, change.offset);
         let time = change.source_time.min(ceiling);
         let exact = change.position.and_then(|_| self.committed_around(lane_index, change.run, time));
@@ -325,6 +332,15 @@ impl Timeline {
         let late = admission == Admission::Late;
         self.waiting[lane_index].push(Waiting { place: lane.place, floor, late, change });
         admission
+    }
+
+    /// Takes a change that stands where the log has it, whatever its offset and position: as a snapshot's row does.
+    fn admit_requeued(&mut self, lane_index: LaneIndex, mut change: Box<Change>) {
+        let lane = &self.lanes[lane_index];
+        let floor = lane.mark.map_or(Instant::MIN, Instant::next);
+        change.transaction = 0;
+        let late = change.source_time < floor;
+        self.waiting[lane_index].push(Waiting { place: lane.place, floor, late, change });
     }
 
     /// Takes a promise. One that says less than what was promised before is ignored. True where its connector's

@@ -1,4 +1,4 @@
-//! Ingest's decisions: which partitions of the changes log a change goes to, and what may be promised when.
+//! Ingest's decisions: what may be promised when.
 //!
 //! Takes decoded records, heartbeats, end offsets and the machine's time as arguments; gives blocks to write.
 //! Must not know: Kafka, JSON, threads. It keeps no state that a restart would miss.
@@ -24,12 +24,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use self::lane::{Lane, Seen, Target};
+use super::router::Router;
 use crate::domain::change::{
-    Block, Change, Entry, Gap, Mark, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition,
-    Topology, learn_topic,
+    Block, Change, Entry, Gap, Origin, Position, Proof, Reject, SourceIndex, TopicPartition, Topology, learn_topic,
 };
 use crate::domain::instant::Instant;
-use crate::domain::routing::partition_of;
 use crate::domain::rule::{ConnectorIndex, Plan};
 use crate::domain::timeline::AHEAD_US;
 
@@ -105,8 +104,6 @@ const PAUSE_US: i64 = 5_000_000;
 pub struct Ingest {
     plan: Arc<Plan>,
     patience: Patience,
-    /// For each source, whether its updates may move a row to another key without saying from which.
-    key_may_change: Vec<bool>,
     topologies: Vec<Option<Topology>>,
     /// For each partition of the changes log and each source, the topology last written there.
     told: Vec<Vec<Option<Topology>>>,
@@ -114,7 +111,7 @@ pub struct Ingest {
     beats: VecDeque<Beat>,
     /// For each connector of the plan, its last heartbeats, in the order in which they came.
     seen: Vec<VecDeque<Seen>>,
-    blocks: Vec<Builder>,
+    router: Router,
     /// The machine's time at the end of the last round.
     collected_at: Option<Instant>,
 }
@@ -122,23 +119,19 @@ pub struct Ingest {
 impl Ingest {
     /// `partitions` is the changes log's partition count.
     pub fn new(plan: Arc<Plan>, partitions: i32, key_may_change: Vec<bool>, patience: Patience) -> Ingest {
+        let mut router = Router::new(Arc::clone(&plan), partitions, key_may_change);
         // The rules go in front, so that whoever reads the log knows by which it is to be judged.
-        let begin = || {
-            let mut builder = Builder::default();
-            builder.block.entries.push(Entry::Rules(plan.rule_set()));
-            builder
-        };
+        router.tell(&Entry::Rules(plan.rule_set()));
         Ingest {
             topologies: vec![None; plan.sources.len()],
             told: vec![vec![None; plan.sources.len()]; partitions as usize],
             lanes: BTreeMap::new(),
             beats: VecDeque::new(),
             seen: vec![VecDeque::new(); plan.connectors()],
-            blocks: (0..partitions).map(|_| begin()).collect(),
+            router,
             collected_at: None,
             plan,
             patience,
-            key_may_change,
         }
     }
 
@@ -180,10 +173,7 @@ impl Ingest {
     /// Records of a topic-partition were lost; it is read on from where the gap ends. Nothing that was known of it before
     /// proves anything for what comes.
     pub fn lose(&mut self, source: SourceIndex, topic_partition: &TopicPartition, gap: Gap, now: Instant) {
-        for builder in &mut self.blocks {
-            let topic_partition = builder.lane(source, topic_partition);
-            builder.block.entries.push(Entry::Gap(Gap { topic_partition, ..gap }));
-        }
+        self.router.tell_of(source, topic_partition, &Entry::Gap(gap));
         self.assign(source, topic_partition.clone(), gap.found, now);
     }
 
@@ -206,13 +196,7 @@ impl Ingest {
         let commit_time = self.plan.sources[source].commit_time;
         match reading {
             Reading::Nothing => {}
-            Reading::Reject(reject) => {
-                let name = format!("{}:{}", topic_partition.topic, topic_partition.partition);
-                let partition = partition_of(name.as_bytes(), self.blocks.len() as i32);
-                let builder = &mut self.blocks[partition as usize];
-                let topic_partition = builder.lane(source, topic_partition);
-                builder.block.entries.push(Entry::Reject(Reject { topic_partition, ..*reject }));
-            }
+            Reading::Reject(reject) => self.router.reject(source, topic_partition, *reject),
             Reading::Change(mut decoded) => {
                 let time = &mut decoded.change.source_time;
                 if decoded.incremental {
@@ -233,7 +217,7 @@ impl Ingest {
                     }
                 }
                 lane.reach();
-                self.route(source, topic_partition, decoded);
+                self.router.route(source, topic_partition, decoded);
                 return;
             }
         }
@@ -339,72 +323,28 @@ impl Ingest {
         self.beats.retain(|beat| asked_at.since(beat.seen_at) < slack_us || is_waited_for(beat));
     }
 
-    fn route(&mut self, source: SourceIndex, topic_partition: &TopicPartition, decoded: Decoded) {
-        let partitions = self.blocks.len() as i32;
-        let of = |key: &Option<crate::domain::change::Key>| {
-            key.as_ref().map(|key| partition_of(key.0.as_bytes(), partitions))
-        };
-        let change = &decoded.change;
-        let (owner, before) = (of(&change.key), of(&change.key_before));
-        let find = self.plan.sources[source].find_rows;
-        let anywhere = match &change.operation {
-            Operation::Delete { .. } => change.key.is_none(),
-            Operation::Upsert { row_before, .. } => row_before.is_some() || self.key_may_change[source],
-        };
-        if find && anywhere {
-            let row = self.row_before(source, change);
-            for partition in (0..partitions).filter(|partition| Some(*partition) != owner) {
-                let operation = Operation::Delete { row: row.clone() };
-                let gone = Change { key: None, key_before: None, operation, ..(**change).clone() };
-                self.blocks[partition as usize].push(source, topic_partition, gone.into(), &decoded.origin);
-            }
-        } else if let Some(before) = before.filter(|before| Some(*before) != owner) {
-            self.blocks[before as usize].push(source, topic_partition, change.clone(), &decoded.origin);
-        }
-        if let Some(owner) = owner {
-            self.blocks[owner as usize].push(source, topic_partition, decoded.change, &decoded.origin);
-        }
-    }
-
-    fn row_before(&self, source: SourceIndex, change: &Change) -> Box<[crate::domain::value::Value]> {
-        match &change.operation {
-            Operation::Delete { row } | Operation::Upsert { row_before: Some(row), .. } => row.clone(),
-            Operation::Upsert { columns, .. } => {
-                let primary_key = &self.plan.catalog.sources[source].primary_key;
-                primary_key.iter().map(|column| columns[*column].clone()).collect()
-            }
-        }
-    }
-
     /// Ends a round: everything taken so far, with the promises that now hold, as blocks to write.
     pub fn collect(&mut self, now: Instant) -> Round {
         self.excuse(now);
         for lane in self.lanes.values_mut() {
             for entry in lane.say(now, self.patience.stall_after_us) {
-                for builder in &mut self.blocks {
-                    let topic_partition = builder.lane(lane.source, &lane.topic_partition);
-                    builder.block.entries.push(at_lane(entry.clone(), topic_partition));
-                }
+                self.router.tell_of(lane.source, &lane.topic_partition, &entry);
             }
         }
         let mut round = Round::default();
-        let partitions = self.blocks.len() as i32;
-        for (partition, builder) in self.blocks.iter_mut().enumerate() {
-            let mut block = Block { written_at: now, partitions, ..std::mem::take(builder).block };
-            if block.entries.is_empty() {
-                continue;
-            }
+        for (partition, block) in self.router.take() {
+            let mut block = Block { written_at: now, ..block };
             let mut sources: Vec<SourceIndex> = block.topic_partitions.iter().map(|(source, _)| *source).collect();
             sources.sort_unstable();
             sources.dedup();
             // What this member has told a partition once, whoever reads it knows.
-            let told = &mut self.told[partition];
+            let told = &mut self.told[partition as usize];
             let mut news = |source: &SourceIndex| {
                 let known = self.topologies[*source].as_ref()?;
                 (told[*source].as_ref() != Some(known)).then(|| told[*source].insert(known.clone()).clone())
             };
             block.topologies = sources.iter().filter_map(&mut news).collect();
-            round.blocks.push((partition as i32, block));
+            round.blocks.push((partition, block));
         }
         round.read_to = self.lanes.values().map(|lane| (lane.topic_partition.clone(), lane.to_commit())).collect();
         round
@@ -441,51 +381,5 @@ impl Ingest {
     /// How far each topic-partition assigned here has been read.
     pub fn read_to(&self) -> impl Iterator<Item = (SourceIndex, &TopicPartition, i64)> {
         self.lanes.values().map(|lane| (lane.source, &lane.topic_partition, lane.read_to))
-    }
-}
-
-fn at_lane(entry: Entry, topic_partition: usize) -> Entry {
-    match entry {
-        Entry::Mark(mark) => Entry::Mark(Mark { topic_partition, ..mark }),
-        Entry::Stall { after_us, .. } => Entry::Stall { topic_partition, after_us },
-        other => other,
-    }
-}
-
-/// A block in the making.
-#[derive(Default)]
-struct Builder {
-    block: Block,
-    lanes: BTreeMap<(SourceIndex, TopicPartition), usize>,
-}
-
-impl Builder {
-    fn lane(&mut self, source: SourceIndex, topic_partition: &TopicPartition) -> usize {
-        let id = (source, topic_partition.clone());
-        if let Some(index) = self.lanes.get(&id) {
-            return *index;
-        }
-        let index = self.block.topic_partitions.len();
-        self.block.topic_partitions.push(id.clone());
-        self.lanes.insert(id, index);
-        index
-    }
-
-    fn push(
-        &mut self,
-        source: SourceIndex,
-        topic_partition: &TopicPartition,
-        mut change: Box<Change>,
-        origin: &Origin,
-    ) {
-        change.origin = match self.block.origins.iter().position(|known| known == origin) {
-            Some(index) => index,
-            None => {
-                self.block.origins.push(origin.clone());
-                self.block.origins.len() - 1
-            }
-        };
-        change.topic_partition = self.lane(source, topic_partition);
-        self.block.entries.push(Entry::Change(change));
     }
 }

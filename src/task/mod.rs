@@ -6,6 +6,8 @@ pub mod cache;
 pub mod ingest;
 pub mod intake;
 pub mod reconcile;
+pub mod requeue;
+pub mod router;
 pub mod rows;
 pub mod store;
 mod telling;

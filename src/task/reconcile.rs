@@ -39,6 +39,8 @@ pub struct Counts {
     pub late: u64,
     pub replayed: u64,
     pub repeated: u64,
+    /// Taken again from quarantine.
+    pub requeued: u64,
     pub epochs: u64,
     pub ahead: u64,
     pub rejects: u64,

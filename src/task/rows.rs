@@ -62,7 +62,8 @@ impl RowIndex {
                 self.learn(source, &row_of(columns), Some(key.clone()));
             }
         }
-        let effect = |key: Key, operation| (key, Effect { at, late, source, operation, provenance });
+        let requeued = change.requeued;
+        let effect = |key: Key, operation| (key, Effect { at, late, source, operation, provenance, requeued });
         let leaves = key_before.filter(|key| ownership.owns(key) && key_after.as_ref() != Some(key));
         let leaves = leaves.map(|key| effect(key, Operation::Delete { row: row_before }));
         let comes = key_after.map(|key| effect(key, change.operation));

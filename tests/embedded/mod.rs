@@ -12,6 +12,7 @@ mod checkpoints;
 mod disk;
 mod evidence;
 mod lost;
+mod quarantine;
 mod registry;
 mod shards;
 mod states;

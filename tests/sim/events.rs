@@ -126,5 +126,6 @@ fn change(edit: &Edit, database: usize, transaction: u64, run: RunId, offset: i6
         key,
         key_before,
         operation,
+        requeued: None,
     }
 }

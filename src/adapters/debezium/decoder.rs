@@ -19,6 +19,7 @@ use super::shape::{ConnectorKind, Format, Part, SourceShape};
 use super::told::{Beside, event, gone};
 use super::value::Cell;
 use super::{Event, Found, Heartbeat, Record, Refusal, Registry, Undecoded, avro, frame, heartbeat, json, value};
+use crate::domain::value::Value;
 
 /// A schema of the registry, ready to decode a source's records with.
 enum Compiled {
@@ -204,6 +205,13 @@ impl Decoder {
         let no_key = || Refusal::new("no_primary_key", "a tombstone without a key: of which row is not known");
         let row = self.key_row(shape, record)?.ok_or_else(no_key)?;
         Ok(gone(shape, row, record)?)
+    }
+
+    /// True where a record's key says which row it is about: all such records are in one partition of their topic.
+    pub fn is_keyed(&mut self, shape: &SourceShape, record: Record<'_>) -> bool {
+        let is_told = |cell: &Cell| matches!(cell, Cell::Value(value) if *value != Value::Null);
+        let key = self.key_row(shape, record).ok().flatten();
+        key.is_some_and(|row| shape.primary_key.iter().all(|column| is_told(&row[*column])))
     }
 
     /// What a record's key says of its row; `None` where it has none.

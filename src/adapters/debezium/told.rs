@@ -133,6 +133,7 @@ fn change(shape: &SourceShape, envelope: &Envelope<'_>, decided: Decided, run: u
         key: decided.key,
         key_before: decided.key_before,
         operation: decided.operation,
+        requeued: None,
     });
     let incomplete = shape.full_before && &*envelope.op == "u" && envelope.before.is_none();
     Ok(Decoded { change, origin: stand.origin, streamed, incremental: source.is_incremental(), incomplete })
@@ -153,6 +154,7 @@ pub fn gone(shape: &SourceShape, row: Vec<Cell>, record: Record<'_>) -> Result<E
         key,
         key_before,
         operation,
+        requeued: None,
     });
     // Its time is Kafka's, no earlier than the commit's.
     let incremental = true;

@@ -52,6 +52,11 @@ impl Stretch {
 
     /// The next record; `None` after the last.
     pub fn read(&mut self) -> Result<Option<Stored>, KafkaFailure> {
+        Ok(self.message()?.as_ref().map(stored))
+    }
+
+    /// The next record as it came; `None` after the last.
+    pub fn message(&mut self) -> Result<Option<BorrowedMessage<'_>>, KafkaFailure> {
         if let Some(from) = self.from.take_if(|_| !self.is_over) {
             self.reader.seek(&[(self.partition, from)])?;
         }
@@ -60,7 +65,7 @@ impl Stretch {
             match self.reader.poll(Duration::from_millis(100))? {
                 // Who writes goes on meanwhile.
                 Reading::Message(message) if message.offset() >= self.end => self.is_over = true,
-                Reading::Message(message) => return Ok(Some(stored(&message))),
+                Reading::Message(message) => return Ok(Some(message)),
                 Reading::End => self.is_over = true,
                 Reading::Nothing if heard.elapsed() > ANSWER => {
                     let error = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);

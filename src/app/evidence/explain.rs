@@ -206,7 +206,7 @@ impl<'q> Inquiry<'q> {
         };
         match admission {
             Admission::Replayed | Admission::Repeated | Admission::Foreign => self.account.dropped.push(arrival),
-            Admission::Taken | Admission::Late | Admission::NewEpoch | Admission::Ahead => {
+            Admission::Taken | Admission::Late | Admission::NewEpoch | Admission::Ahead | Admission::Requeued => {
                 self.arrivals.push((topic_partition, arrival));
             }
         }

@@ -3,21 +3,14 @@
 //! Must not know: why it was refused.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{Rejected, bytes, each};
+use super::{PATIENCE, Rejected, bytes, each, tell};
 use crate::adapters::debezium::{Decoder, Event, Record, Refusal};
 use crate::app::StageError;
 use crate::app::settings::Settings;
 use crate::app::sources::registry;
-use crate::domain::change::Operation;
-use crate::domain::instant::Instant;
-use crate::domain::sql::to_text;
-
-/// How long a schema registry may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A record, and what is made of it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,27 +58,11 @@ fn judge(settings: &Settings, rejected: &Rejected) -> Result<Now, StageError> {
         .filter_map(|header| Some((header.name.as_str(), bytes(header.value_base64.as_ref())?)))
         .collect();
     let find = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_slice());
-    let timestamp = rejected.timestamp.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_microsecond);
-    let record =
-        Record { key: key.as_deref(), value: value.as_deref(), timestamp: Instant(timestamp), headers: &find };
+    let timestamp = rejected.timestamp();
+    let record = Record { key: key.as_deref(), value: value.as_deref(), timestamp, headers: &find };
     Ok(match Decoder::new(registry(settings)?).decode_in(&source.shape, record, PATIENCE) {
         Ok(Event::Nothing) => Now::Understood("it says nothing of a row".to_owned()),
-        Ok(Event::Change(decoded)) => {
-            let shape = &source.shape;
-            let values = |columns: Vec<usize>, values: &[crate::domain::value::Value]| {
-                let pairs = columns.into_iter().zip(values);
-                let told = |column, value| if shape.shows(column) { to_text(value) } else { "***".to_owned() };
-                let pairs =
-                    pairs.map(|(column, value)| format!("{}={}", shape.columns[column].name, told(column, value)));
-                pairs.collect::<Vec<_>>().join(" ")
-            };
-            Now::Understood(match &decoded.change.operation {
-                Operation::Delete { row } => format!("a delete of {}", values(shape.primary_key.clone(), row)),
-                Operation::Upsert { columns, .. } => {
-                    format!("a row: {}", values((0..columns.len()).collect(), columns))
-                }
-            })
-        }
+        Ok(Event::Change(decoded)) => Now::Understood(tell(&source.shape, &decoded)),
         Err(Refusal { reason, detail }) => Now::Refused { reason: reason.to_owned(), detail },
     })
 }

@@ -260,6 +260,7 @@ impl<'s> Driver<'s> {
             key,
             key_before,
             operation,
+            requeued: None,
         })
     }
 

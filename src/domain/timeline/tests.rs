@@ -28,6 +28,7 @@ fn change(offset: i64, at: i64, position: Option<u64>, run: u64) -> Change {
         key: Some(Key("1".into())),
         key_before: None,
         operation: Operation::Delete { row: [Value::Int(offset)].into() },
+        requeued: None,
     }
 }
 

@@ -63,6 +63,7 @@ impl Stage {
             key: Some(Key("1".into())),
             key_before: None,
             operation: Operation::Upsert { columns: [Value::Int(1)].into(), unchanged: [].into(), row_before: None },
+            requeued: None,
         };
         let decoded = Decoded {
             change: change.into(),

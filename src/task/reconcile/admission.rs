@@ -44,6 +44,7 @@ impl<S: Store> Task<S> {
             Admission::Ahead => &mut self.counts.ahead,
             Admission::Repeated => &mut self.counts.repeated,
             Admission::Replayed => &mut self.counts.replayed,
+            Admission::Requeued => &mut self.counts.requeued,
             Admission::Foreign => {
                 let TopicPartition { topic, partition } = &self.timeline.lanes[lane].topic_partition;
                 return Err(StateError::TopicBeganAnew { topic: topic.to_string(), partition: *partition, offset });

@@ -89,6 +89,7 @@ pub fn paid(number: i64) -> Entry {
         key: Some(Key(number.to_string().into())),
         key_before: None,
         operation: Operation::Upsert { columns, unchanged: [].into(), row_before: None },
+        requeued: None,
     }))
 }
 

@@ -21,14 +21,16 @@ const WHAT: &str = "changes-log block";
 const MAGIC: &[u8] = b"EKB";
 const VERSION: u8 = 1;
 
-pub(super) const UPSERT: u8 = 1;
-pub(super) const DELETE: u8 = 2;
+const UPSERT: u8 = 1;
+const DELETE: u8 = 2;
 const MARK: u8 = 3;
 const STALL: u8 = 4;
 const REJECT: u8 = 5;
 const RULES: u8 = 6;
 const GAP: u8 = 7;
 const ACKNOWLEDGE: u8 = 8;
+const REQUEUED_UPSERT: u8 = 9;
+const REQUEUED_DELETE: u8 = 10;
 
 /// Writes a block whose sources are those of `catalog`.
 pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
@@ -182,9 +184,17 @@ fn write_entry(writer: &mut Writer, entry: &Entry, last: &mut Last) {
 
 /// `lane` is the topic-partition's place among those of `last`.
 pub(super) fn write_change(writer: &mut Writer, lane: usize, change: &Change, last: &mut Last) {
-    writer.byte(if matches!(change.operation, Operation::Delete { .. }) { DELETE } else { UPSERT });
+    writer.byte(match (&change.operation, change.requeued) {
+        (Operation::Upsert { .. }, None) => UPSERT,
+        (Operation::Delete { .. }, None) => DELETE,
+        (Operation::Upsert { .. }, Some(_)) => REQUEUED_UPSERT,
+        (Operation::Delete { .. }, Some(_)) => REQUEUED_DELETE,
+    });
     writer.length(lane);
     write_offset(writer, lane, change.offset, last);
+    if let Some(until) = change.requeued {
+        writer.signed(until);
+    }
     write_time(writer, change.source_time, last);
     writer.option(change.position, |writer, position| {
         write_position(writer, position, last);
@@ -367,7 +377,7 @@ fn read_entry(
     let written: usize = reader.narrow()?;
     let (local, lane) = *lanes.get(written).ok_or_else(|| reader.damaged("a topic-partition is not listed"))?;
     let entry = match tag {
-        UPSERT | DELETE => {
+        tag if is_change(tag) => {
             let mut change = read_change(reader, tag, written, &maps[local], last)?;
             if change.origin >= origins {
                 return Err(reader.damaged("an origin is not listed"));
@@ -437,6 +447,11 @@ pub(super) fn read_proof(reader: &mut Reader<'_>, last: &mut Last) -> Result<Pro
     Ok(Proof { position: read_position(reader, last)?, run: read_run(reader, last)? })
 }
 
+/// True for the tags of changes.
+pub(super) fn is_change(tag: u8) -> bool {
+    matches!(tag, UPSERT | DELETE | REQUEUED_UPSERT | REQUEUED_DELETE)
+}
+
 pub(super) fn read_change(
     reader: &mut Reader<'_>,
     tag: u8,
@@ -445,6 +460,7 @@ pub(super) fn read_change(
     last: &mut Last,
 ) -> Result<Change, WireError> {
     let offset = read_offset(reader, written, last)?;
+    let requeued = matches!(tag, REQUEUED_UPSERT | REQUEUED_DELETE).then(|| reader.signed()).transpose()?;
     let source_time = read_time(reader, last)?;
     let placed = reader.option(|reader| Ok((read_position(reader, last)?, reader.word()?)))?;
     let (position, fingerprint) = placed.map_or((None, 0), |(position, fingerprint)| (Some(position), fingerprint));
@@ -454,7 +470,7 @@ pub(super) fn read_change(
     let key = reader.option(Reader::text)?.map(|key| Key(key.into()));
     let key_before = reader.option(Reader::text)?.map(|key| Key(key.into()));
     let operation = match tag {
-        DELETE => Operation::Delete { row: reader.values()? },
+        DELETE | REQUEUED_DELETE => Operation::Delete { row: reader.values()? },
         _ => read_upsert(reader, map)?,
     };
     Ok(Change {
@@ -469,6 +485,7 @@ pub(super) fn read_change(
         key,
         key_before,
         operation,
+        requeued,
     })
 }
 

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::block::{
-    DELETE, Last, SourceMap, UPSERT, read_change, read_column, read_gap, read_origin, read_partition, read_proof,
+    Last, SourceMap, is_change, read_change, read_column, read_gap, read_origin, read_partition, read_proof,
     read_run_id, read_topics, write_change, write_column, write_gap, write_origin, write_proof, write_run_id,
     write_topics,
 };
@@ -468,7 +468,7 @@ pub fn decode_chunk(bytes: &[u8], source: usize, lane: usize, layouts: &Layouts)
         let floor = reader.instant()?;
         let late = reader.byte()? == 1;
         let tag = reader.byte()?;
-        if tag != UPSERT && tag != DELETE {
+        if !is_change(tag) {
             return Err(reader.damaged("a line is not a change"));
         }
         let _lane: usize = reader.narrow()?;

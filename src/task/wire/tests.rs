@@ -72,6 +72,7 @@ fn change(offset: i64, operation: Operation) -> Change {
         key: Some(Key("42".into())),
         key_before: None,
         operation,
+        requeued: None,
     }
 }
 
@@ -244,6 +245,22 @@ fn blocks_are_written_as_ever_and_read_back() {
     let bytes = encode(&ruled(), &catalog);
     golden("block-1.bin", &bytes);
     assert_eq!(decode(&bytes, &catalog), Ok(ruled()));
+}
+
+/// Lines that came later than others: whoever does not know them says that a line has an unknown tag.
+#[test]
+fn requeued_changes_are_written_as_ever_and_read_back() {
+    let names = columns();
+    let catalog = catalog(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut requeued = block();
+    for entry in &mut requeued.entries {
+        if let Entry::Change(change) = entry {
+            change.requeued = Some(change.offset + 5);
+        }
+    }
+    let bytes = encode(&requeued, &catalog);
+    golden("block-1-requeued.bin", &bytes);
+    assert_eq!(decode(&bytes, &catalog), Ok(requeued));
 }
 
 fn ruled() -> Block {

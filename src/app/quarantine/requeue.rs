@@ -1,0 +1,279 @@
+//! Takes records out of quarantine that are understood by now: each is read again where it came from, with whatever its
+//! topic-partition says of its row since, and all of that goes to the changes log at once.
+//!
+//! Must not know: why a record was refused, what becomes of its row.
+//!
+//! While this looks, ingest goes on. So after writing it looks at what came meanwhile; where that speaks of such a row, it
+//! waits until ingest has written that, and says all of it again. What reconcile knows from further on, it leaves alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant as Moment};
+
+use rdkafka::Message as _;
+use rdkafka::message::BorrowedMessage;
+use serde_json::{Value as Json, json};
+
+use super::{FETCH, PATIENCE, Rejected, bytes, each, tell};
+use crate::adapters::clock::now;
+use crate::adapters::debezium::{Decoder, Event, Refusal};
+use crate::adapters::kafka::Properties;
+use crate::adapters::kafka::offsets::Offsets;
+use crate::adapters::kafka::stretch::Stretch;
+use crate::app::StageError;
+use crate::app::by_hand::ByHand;
+use crate::app::settings::Settings;
+use crate::app::sources::registry;
+use crate::app::understand::{timestamp, with_record};
+use crate::domain::change::{SourceIndex, TopicPartition};
+use crate::task::requeue::Requeue;
+use crate::task::router::Router;
+
+/// Changes that go into one block; a row's are never torn.
+const BLOCK: usize = 1_000;
+
+/// How long ingest may take to write what it has read.
+const BEHIND: Duration = Duration::from_secs(30);
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// What its row is said to be.
+    Requeued(String),
+    /// It is as little understood as it was.
+    Refused { reason: String, detail: String },
+    /// It cannot be requeued, for this reason.
+    Not(&'static str),
+}
+
+const NO_SOURCE: &str = "the configuration has no such source any more";
+const GONE: &str = "it is not there any more: retention or compaction has deleted it, and maybe what was said of its row since. \
+    Have the connector read the row again, by an incremental snapshot";
+const ANOTHER: &str = "another record stands there now: the topic was created anew";
+const NO_ROW: &str = "it says nothing of a row";
+const ASIDE: &str = "its key does not name its row, so another partition may hold what was said of it since. Have the connector \
+    read the row again, by an incremental snapshot";
+const EARLY: &str = "ingest has not committed so far: run it, or run this again when it has";
+
+const BEHIND_ITS_TOPIC: &str =
+    "ingest has not committed what was said of its row since: run it, or run this again when it has";
+
+/// What became of each record, by where it came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requeued(BTreeMap<(String, i32, i64), Outcome>);
+
+impl Requeued {
+    /// True where every record was requeued, and there was one.
+    pub fn is_all(&self) -> bool {
+        !self.0.is_empty() && self.0.values().all(|outcome| matches!(outcome, Outcome::Requeued(_)))
+    }
+
+    /// What became of a record that came from such a place; `None` where none was wanted.
+    pub fn of(&self, place: &str) -> Option<&Outcome> {
+        let is_it =
+            |(topic, partition, offset): &(String, i32, i64)| format!("{topic}:{partition}:{offset}") == place;
+        self.0.iter().find(|(known, _)| is_it(known)).map(|(_, outcome)| outcome)
+    }
+
+    fn count(&self) -> usize {
+        self.0.values().filter(|outcome| matches!(outcome, Outcome::Requeued(_))).count()
+    }
+
+    pub fn json(&self) -> Json {
+        let line = |((topic, partition, offset), outcome): (&(String, i32, i64), &Outcome)| {
+            let (key, value) = match outcome {
+                Outcome::Requeued(what) => ("requeued", json!(what)),
+                Outcome::Refused { reason, detail } => ("refused", json!({"reason": reason, "detail": detail})),
+                Outcome::Not(why) => ("not", json!(why)),
+            };
+            json!({"topic": topic, "partition": partition, "offset": offset, key: value})
+        };
+        self.0.iter().map(line).collect()
+    }
+}
+
+impl fmt::Display for Requeued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for ((topic, partition, offset), outcome) in &self.0 {
+            let place = format!("{topic}:{partition}:{offset}");
+            match outcome {
+                Outcome::Requeued(what) => writeln!(f, "{place}  {what}")?,
+                Outcome::Refused { reason, detail } => writeln!(f, "{place}  still refused: {reason}: {detail}")?,
+                Outcome::Not(why) => writeln!(f, "{place}  not requeued: {why}")?,
+            }
+        }
+        match (self.0.len(), self.count()) {
+            (0, _) => writeln!(f, "nothing of that is in quarantine"),
+            (all, count) => writeln!(f, "{count} requeued of {all}"),
+        }
+    }
+}
+
+/// Requeues every record that is wanted; only says what would become of it where `dry`.
+pub fn requeue(settings: &Settings, wants: impl Fn(&Rejected) -> bool, dry: bool) -> Result<Requeued, StageError> {
+    let mut outcomes = Requeued::default();
+    let mut found: BTreeMap<(SourceIndex, TopicPartition), BTreeMap<i64, Rejected>> = BTreeMap::new();
+    each(settings, |rejected| {
+        if wants(&rejected) {
+            let id = TopicPartition { topic: rejected.topic.as_str().into(), partition: rejected.partition };
+            match settings.sources.iter().position(|source| source.name == rejected.source) {
+                Some(source) => drop(found.entry((source, id)).or_default().insert(rejected.offset, rejected)),
+                None => {
+                    let place = (rejected.topic, rejected.partition, rejected.offset);
+                    outcomes.0.insert(place, Outcome::Not(NO_SOURCE));
+                }
+            }
+        }
+    })?;
+    if found.is_empty() {
+        return Ok(outcomes);
+    }
+    let mut hand = ByHand::open(settings)?;
+    for ((source, id), records) in found {
+        let is_single = hand.present.get(&*id.topic) == Some(&1);
+        let told = Lane::begin(settings, source, &id, records, is_single)?.requeue(&mut hand, dry)?;
+        let place = |offset| (id.topic.to_string(), id.partition, offset);
+        outcomes.0.extend(told.into_iter().map(|(offset, outcome)| (place(offset), outcome)));
+    }
+    Ok(outcomes)
+}
+
+/// Records of one topic-partition.
+struct Lane<'s> {
+    settings: &'s Settings,
+    source: SourceIndex,
+    id: &'s TopicPartition,
+    /// True where its topic has no other partition.
+    is_single: bool,
+    properties: Properties,
+    offsets: Offsets,
+    decoder: Decoder,
+    requeue: Requeue,
+    records: BTreeMap<i64, Rejected>,
+    outcomes: BTreeMap<i64, Outcome>,
+}
+
+impl<'s> Lane<'s> {
+    fn begin(
+        settings: &'s Settings,
+        source: SourceIndex,
+        id: &'s TopicPartition,
+        records: BTreeMap<i64, Rejected>,
+        is_single: bool,
+    ) -> Result<Lane<'s>, StageError> {
+        let properties = Properties::new(settings.kafka.clone());
+        let offsets = Offsets::new(&properties, &settings.topics.ingest_group)?;
+        let primary_key = settings.sources[source].shape.primary_key.clone();
+        let requeue = Requeue::new(primary_key, records.keys().copied().collect());
+        let decoder = Decoder::new(registry(settings)?);
+        let outcomes = BTreeMap::new();
+        Ok(Lane { settings, source, id, is_single, properties, offsets, decoder, requeue, records, outcomes })
+    }
+
+    fn requeue(mut self, hand: &mut ByHand<'_>, dry: bool) -> Result<BTreeMap<i64, Outcome>, StageError> {
+        let mut until = self.committed()?;
+        let begins = self.requeue.begins().unwrap_or(until);
+        self.look(begins, Some(until))?;
+        for offset in self.records.keys() {
+            let outcome = if *offset < until { Outcome::Not(GONE) } else { Outcome::Not(EARLY) };
+            self.outcomes.entry(*offset).or_insert(outcome);
+        }
+        if dry {
+            return Ok(self.outcomes);
+        }
+        loop {
+            self.write(hand, until)?;
+            // What came meanwhile may have been written before or behind.
+            let Some(last) = self.look(until, None)? else { return Ok(self.outcomes) };
+            if !self.wait_for(last + 1)? {
+                let requeued = self.outcomes.values_mut().filter(|one| matches!(one, Outcome::Requeued(_)));
+                requeued.for_each(|outcome| *outcome = Outcome::Not(BEHIND_ITS_TOPIC));
+                return Ok(self.outcomes);
+            }
+            until = last + 1;
+        }
+    }
+
+    /// How far ingest has written the topic-partition; 0 where it has committed nothing.
+    fn committed(&self) -> Result<i64, StageError> {
+        let committed = self.offsets.committed(&[(self.id.topic.to_string(), self.id.partition)])?;
+        Ok(committed.first().map_or(0, |commit| commit.offset))
+    }
+
+    fn wait_for(&self, offset: i64) -> Result<bool, StageError> {
+        let deadline = Moment::now() + BEHIND;
+        while self.committed()? < offset {
+            if Moment::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(true)
+    }
+
+    /// Looks through the topic-partition from an offset on, up to another or its end now. Gives the last offset that speaks of
+    /// a row that is to be said again.
+    fn look(&mut self, from: i64, until: Option<i64>) -> Result<Option<i64>, StageError> {
+        let mut stretch = Stretch::open(&self.properties, &self.id.topic, self.id.partition, FETCH)?;
+        let (start, end) = stretch.bounds();
+        let until = until.map_or(end, |until| until.min(end));
+        stretch.seek(from.max(start));
+        let mut last = None;
+        while let Some(message) = stretch.message()?.filter(|message| message.offset() < until) {
+            let offset = message.offset();
+            let shape = &self.settings.sources[self.source].shape;
+            let decoder = &mut self.decoder;
+            let decoded = with_record(&message, |record| decoder.decode_in(shape, record, PATIENCE));
+            if let Some(rejected) = self.records.get(&offset) {
+                // Of a single partition there is no other.
+                let is_keyed = self.is_single || with_record(&message, |record| decoder.is_keyed(shape, record));
+                let outcome = match decoded {
+                    _ if !is_same(rejected, &message) => Outcome::Not(ANOTHER),
+                    Err(Refusal { reason, ref detail }) => {
+                        Outcome::Refused { reason: reason.to_owned(), detail: detail.clone() }
+                    }
+                    Ok(Event::Nothing) => Outcome::Not(NO_ROW),
+                    Ok(Event::Change(_)) if !is_keyed => Outcome::Not(ASIDE),
+                    Ok(Event::Change(ref decoded)) => Outcome::Requeued(tell(shape, decoded)),
+                };
+                let is_taken = matches!(outcome, Outcome::Requeued(_));
+                self.outcomes.insert(offset, outcome);
+                if !is_taken {
+                    continue;
+                }
+            }
+            if let Ok(Event::Change(decoded)) = decoded {
+                last = last.max(self.requeue.see(offset, &decoded).then_some(offset));
+            }
+        }
+        Ok(last)
+    }
+
+    /// Says every row again, up to an offset.
+    fn write(&self, hand: &mut ByHand<'_>, until: i64) -> Result<(), StageError> {
+        let key_may_change = self.settings.sources.iter().map(|source| source.key_may_change).collect();
+        let partitions = self.settings.topics.partitions;
+        let mut router = Router::new(self.settings.plan.clone(), partitions, key_may_change);
+        let mut count = 0;
+        for row in self.requeue.rows(until) {
+            for decoded in row {
+                router.route(self.source, self.id, decoded);
+                count += 1;
+            }
+            if count >= BLOCK {
+                hand.write(router.take(), now())?;
+                count = 0;
+            }
+        }
+        hand.write(router.take(), now())
+    }
+}
+
+/// True where a record is the one that was refused.
+fn is_same(rejected: &Rejected, message: &BorrowedMessage<'_>) -> bool {
+    let is = |base64: &Option<String>, now: Option<&[u8]>| bytes(base64.as_ref()).as_deref() == now;
+    let is_then = rejected.timestamp() == timestamp(message);
+    is_then
+        && (rejected.masked
+            || is(&rejected.key_base64, message.key()) && is(&rejected.value_base64, message.payload()))
+}
