@@ -28,8 +28,16 @@ use super::instant::Instant;
 use super::queue::{Queue, Waiting};
 use super::rule::{ConnectorIndex, SourcePlan};
 
-/// Index of a topic-partition in a timeline, in order of first sight.
+/// Index of a topic-partition in a timeline, in order of first sight. What is requeued of one has another.
 pub type LaneIndex = usize;
+
+/// No topic's name ends like this.
+const AGAIN: &str = " (requeued)";
+
+/// Of what is requeued of a topic-partition.
+fn again(of: &TopicPartition) -> TopicPartition {
+    TopicPartition { topic: format!("{}{AGAIN}", of.topic).into(), partition: of.partition }
+}
 
 /// What became of a change that came from the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +114,11 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// True where it holds what is requeued of a topic-partition.
+    pub fn is_beside(&self) -> bool {
+        self.topic_partition.topic.ends_with(AGAIN)
+    }
+
     fn stand(&mut self, place: Place, fingerprint: u32) {
         if place != self.place {
             self.shared.clear();
@@ -334,13 +347,24 @@ impl Timeline {
         admission
     }
 
-    /// Takes a change that stands where the log has it, whatever its offset and position: as a snapshot's row does.
-    fn admit_requeued(&mut self, lane_index: LaneIndex, mut change: Box<Change>) {
-        let lane = &self.lanes[lane_index];
-        let floor = lane.mark.map_or(Instant::MIN, Instant::next);
-        change.transaction = 0;
-        let late = change.source_time < floor;
-        self.waiting[lane_index].push(Waiting { place: lane.place, floor, late, change });
+    /// Takes a change whose offset has been passed. It stands behind everything that was taken of its connector, in an instant
+    /// that is not settled, and beside the connector's order: nothing is lifted by it.
+    fn admit_requeued(&mut self, lane: LaneIndex, change: Box<Change>) {
+        let Lane { source, topic_partition, .. } = &self.lanes[lane];
+        let (source, name) = (*source, again(topic_partition));
+        let connector = self.connector_of[source];
+        let settled = self.settled.map_or(Instant::MIN, Instant::next);
+        let is_of_it = |lane: &&Lane| self.connector_of[lane.source] == connector && !lane.is_beside();
+        let of_connector = self.lanes.iter().filter(is_of_it);
+        let taken = of_connector.map(|lane| lane.latest.max(lane.mark.map_or(Instant::MIN, Instant::next))).max();
+        let proved = self.flows[connector].proofs.back().map(|(_, from)| *from);
+        let behind = [taken, proved, Some(change.source_time)].into_iter().flatten().fold(settled, Instant::max);
+        let beside = self.lane(source, &name);
+        // What is requeued stays in order.
+        let floor = self.lanes[beside].latest.max(behind);
+        self.lanes[beside].latest = floor;
+        let late = change.source_time < settled;
+        self.waiting[beside].push(Waiting { place: Place::default(), floor, late, change });
     }
 
     /// Takes a promise. One that says less than what was promised before is ignored. True where its connector's
@@ -451,11 +475,15 @@ impl Timeline {
         for connector in 0..self.flows.len() {
             merges.push(Merge::begin(self, connector, &mut fetch)?);
         }
+        let besides: Vec<LaneIndex> = (0..self.lanes.len()).filter(|lane| self.lanes[*lane].is_beside()).collect();
         let mut changes: Vec<Settled> = Vec::new();
         let until = loop {
             let heads = merges.iter_mut().filter_map(|merge| Some((merge.group.as_ref()?.at, merge)));
-            let next = heads.min_by_key(|(at, _)| *at).filter(|(at, _)| *at <= reach);
-            let Some((at, merge)) = next else { break reach };
+            let next = heads.min_by_key(|(at, _)| *at);
+            let requeued = self.next_requeued(&besides, &mut fetch)?;
+            let is_requeued = requeued.is_some_and(|(at, _)| next.as_ref().is_none_or(|(first, _)| at < *first));
+            let at = if is_requeued { requeued.map(|(at, _)| at) } else { next.as_ref().map(|(at, _)| *at) };
+            let Some(at) = at.filter(|at| *at <= reach) else { break reach };
             if let Some(last) = changes.last().filter(|_| changes.len() >= limit) {
                 if last.at < at {
                     break last.at;
@@ -464,18 +492,52 @@ impl Timeline {
                     break at.previous();
                 }
             }
-            merge.take(self, &mut changes);
-            merge.advance(self, &mut fetch)?;
+            match (next, requeued) {
+                (_, Some((at, lane))) if is_requeued => {
+                    let Waiting { late, change, .. } = self.waiting[lane].pop().expect("it was looked at");
+                    let lane = self.beside(lane);
+                    changes.push(Settled { at, late, lane, change });
+                }
+                (Some((_, merge)), _) => {
+                    merge.take(self, &mut changes);
+                    merge.advance(self, &mut fetch)?;
+                }
+                (None, _) => unreachable!("one of them is next"),
+            }
         };
         self.settled = Some(until);
         (0..self.flows.len()).for_each(|connector| self.forget_proofs(connector));
         Ok(Some(Stride { until, changes }))
     }
 
+    /// The first of what is requeued, by its place on the timeline: the topic-partitions in the order of first sight.
+    fn next_requeued<E>(
+        &mut self,
+        besides: &[LaneIndex],
+        fetch: &mut impl FnMut(LaneIndex, u64) -> Result<Vec<Waiting>, E>,
+    ) -> Result<Option<(Instant, LaneIndex)>, E> {
+        let mut first: Option<(Instant, LaneIndex)> = None;
+        for lane in besides.iter().copied().filter(|lane| !self.waiting[*lane].is_empty()).collect::<Vec<_>>() {
+            let number = self.waiting[lane].first();
+            let next = self.waiting[lane].get(number, |from| fetch(lane, from))?.expect("it is not empty");
+            if first.is_none_or(|(at, _)| next.floor < at) {
+                first = Some((next.floor, lane));
+            }
+        }
+        Ok(first)
+    }
+
+    /// The topic-partition of which a lane holds what is requeued.
+    fn beside(&self, lane: LaneIndex) -> LaneIndex {
+        let Lane { source, topic_partition: TopicPartition { topic, partition }, .. } = &self.lanes[lane];
+        let topic: Arc<str> = topic.trim_end_matches(AGAIN).into();
+        self.lane_of[&(*source, TopicPartition { topic, partition: *partition })]
+    }
+
     /// Drops proofs that no change still to be settled can be lifted by, except the last of them.
     fn forget_proofs(&mut self, connector: ConnectorIndex) {
         let least = (0..self.lanes.len())
-            .filter(|lane| self.connector_of[self.lanes[*lane].source] == connector)
+            .filter(|lane| self.connector_of[self.lanes[*lane].source] == connector && !self.lanes[*lane].is_beside())
             .map(|lane| match self.waiting[lane].front() {
                 Some(first) => first.place,
                 None => self.lanes[lane].place.max(self.lanes[lane].proved),
@@ -510,7 +572,8 @@ impl Merge {
     ) -> Result<Merge, E> {
         let mut merge = Merge { connector, heads: BinaryHeap::new(), group: None };
         for lane in 0..timeline.lanes.len() {
-            if timeline.connector_of[timeline.lanes[lane].source] == connector {
+            let Lane { source, .. } = timeline.lanes[lane];
+            if timeline.connector_of[source] == connector && !timeline.lanes[lane].is_beside() {
                 let first = timeline.waiting[lane].first();
                 merge.push(timeline, lane, first, fetch)?;
             }

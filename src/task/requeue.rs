@@ -4,50 +4,62 @@
 //!
 //! Must not know: where records come from, who writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::ingest::Decoded;
-use crate::domain::change::Operation;
+use crate::domain::change::{Operation, SourceIndex, TopicPartition};
+use crate::domain::instant::Instant;
+use crate::domain::rule::Plan;
+use crate::domain::timeline::{Admission, LaneIndex, Timeline};
 use crate::domain::value::Value;
 
 /// A row, by its primary key's values.
 type RowId = Box<[Value]>;
 
-/// The rows of one topic-partition that are to be said again. It is to be shown the topic-partition from the first of the
-/// records on.
+/// What a change is to whoever says rows again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It is of another row.
+    Aside,
+    /// It is to be said again.
+    Said,
+    /// The connector had sent it before, and reconcile dropped it, or would have.
+    Replayed,
+}
+
+/// The rows of one topic-partition that are to be said again. It is to be shown the topic-partition's changes from so far
+/// before the first of the records on that what was sent again is known for that.
 pub struct Requeue {
+    /// Tells what was sent again, by the law by which reconcile does.
+    timeline: Timeline,
+    lane: LaneIndex,
     primary_key: Vec<usize>,
-    /// Offsets of records that were in quarantine.
-    records: BTreeSet<i64>,
-    said: BTreeMap<RowId, Vec<(i64, Decoded)>>,
+    said: BTreeMap<RowId, Vec<Decoded>>,
 }
 
 impl Requeue {
-    /// `primary_key` are indexes among a row's columns, `records` the offsets of those that were in quarantine.
-    pub fn new(primary_key: Vec<usize>, records: BTreeSet<i64>) -> Requeue {
-        Requeue { primary_key, records, said: BTreeMap::new() }
+    pub fn new(plan: &Plan, source: SourceIndex, of: &TopicPartition) -> Requeue {
+        let mut timeline = Timeline::new(&plan.sources);
+        let lane = timeline.lane(source, of);
+        let primary_key = plan.catalog.sources[source].primary_key.clone();
+        Requeue { timeline, lane, primary_key, said: BTreeMap::new() }
     }
 
-    /// Where to begin to read.
-    pub fn begins(&self) -> Option<i64> {
-        self.records.first().copied()
-    }
-
-    /// True where the record at an offset is one that was in quarantine.
-    pub fn wants(&self, offset: i64) -> bool {
-        self.records.contains(&offset)
-    }
-
-    /// Shows the change at an offset, each once, in order. True where it speaks of a row that is to be said again.
-    pub fn see(&mut self, offset: i64, decoded: &Decoded) -> bool {
-        let row = self.row_of(&decoded.change.operation);
-        if !self.wants(offset) && !self.said.contains_key(&row) {
-            return false;
+    /// Shows the change at an offset, each once, in order; with one that is wanted its row begins to be said again.
+    pub fn see(&mut self, offset: i64, decoded: &Decoded, is_wanted: bool) -> Seen {
+        let mut change = decoded.change.clone();
+        change.offset = offset;
+        match self.timeline.admit(self.lane, change, Instant::MAX) {
+            Admission::Replayed | Admission::Repeated | Admission::Foreign => return Seen::Replayed,
+            Admission::Taken | Admission::Late | Admission::NewEpoch | Admission::Ahead | Admission::Requeued => {}
         }
-        let mut decoded = decoded.clone();
-        decoded.change.offset = offset;
-        self.said.entry(row).or_default().push((offset, decoded));
-        true
+        let taken = self.timeline.waiting[self.lane].pop().expect("what was taken waits");
+        let row = self.row_of(&taken.change.operation);
+        if !is_wanted && !self.said.contains_key(&row) {
+            return Seen::Aside;
+        }
+        self.said.entry(row).or_default().push(Decoded { change: taken.change, ..decoded.clone() });
+        Seen::Said
     }
 
     fn row_of(&self, operation: &Operation) -> RowId {
@@ -59,14 +71,21 @@ impl Requeue {
         }
     }
 
-    /// For each row, what is to be said of it, in order. Everything below `until` was shown.
-    pub fn rows(&self, until: i64) -> impl Iterator<Item = impl Iterator<Item = Decoded>> {
-        self.said.values().map(move |changes| {
-            changes.iter().map(move |(_, decoded)| {
-                let mut decoded = decoded.clone();
-                decoded.change.requeued = Some(until);
-                decoded
-            })
-        })
+    /// What is to be said, in order, no row of it torn: for so many changes at a time, or more. Everything below `until` was
+    /// shown.
+    pub fn parts(&self, until: i64, size: usize) -> Vec<Vec<Decoded>> {
+        let mut parts: Vec<Vec<Decoded>> = Vec::new();
+        for row in self.said.values() {
+            if parts.last().is_none_or(|last| last.len() >= size) {
+                parts.push(Vec::new());
+            }
+            let last = parts.last_mut().expect("there is one");
+            last.extend(row.iter().cloned());
+        }
+        for part in &mut parts {
+            part.sort_by_key(|decoded| decoded.change.offset);
+            part.iter_mut().for_each(|decoded| decoded.change.requeued = Some(until));
+        }
+        parts
     }
 }

@@ -26,7 +26,9 @@ impl Product {
         quarantined.sort_unstable();
         let delivery = outside.delivery.borrow();
         let garbage = |(lane, of): (usize, &Lane)| {
-            let records = of.records.iter().enumerate().filter(|(_, record)| matches!(record, Record::Garbage));
+            let is_garbage =
+                |record: &Record| matches!(record, Record::Garbage) || delivery.is_poisonous(lane, *record);
+            let records = of.records.iter().enumerate().filter(|(_, record)| is_garbage(record));
             records.map(move |(offset, _)| (lane, offset as i64)).collect::<Vec<_>>()
         };
         let all: Vec<(usize, i64)> = delivery.lanes.iter().enumerate().flat_map(garbage).collect();

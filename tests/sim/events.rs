@@ -18,8 +18,14 @@ fn values(cells: &Cells) -> Box<[Value]> {
     cells.iter().map(value).collect()
 }
 
-/// A record as the decoder would give it.
+/// A record as the decoder gives it.
 pub fn read(world: &World, delivery: &Delivery, lane: usize, record: Record, offset: i64) -> Reading {
+    let record = if delivery.is_poisonous(lane, record) { Record::Garbage } else { record };
+    understand(world, delivery, lane, record, offset)
+}
+
+/// A record as the decoder would give it, had it always understood it.
+pub fn understand(world: &World, delivery: &Delivery, lane: usize, record: Record, offset: i64) -> Reading {
     let database = delivery.lanes[lane].database;
     match record {
         Record::Snapshot(index) => {

@@ -168,14 +168,17 @@ impl Sources for SimSources {
     fn ends(&mut self, of: &[TopicPartition]) -> Vec<(TopicPartition, i64)> {
         let outside = &mut *self.outside.borrow_mut();
         let delivery = outside.delivery.borrow();
-        if self.fuse.is_burnt() || outside.dice.once_in(8) {
+        // What is not understood passes no heartbeat, so that promises rest on these answers more often.
+        let is_silent = outside.dice.once_in(8) && delivery.trouble.poison == 0;
+        if self.fuse.is_burnt() || is_silent {
             return Vec::new();
         }
         let mut ends = Vec::new();
         for id in of {
             let lane = outside.group.lane(id);
-            // Two answers on end are needed: if they are rarer, a source seems to stand still.
-            if delivery.can_be_read(lane, outside.now) && !outside.dice.once_in(40) {
+            // Each must answer for a slack on end: if they are rarer, a source seems to stand still.
+            let is_silent = outside.dice.once_in(40) && delivery.trouble.poison == 0;
+            if delivery.can_be_read(lane, outside.now) && !is_silent {
                 ends.push((id.clone(), delivery.lanes[lane].records.len() as i64));
             }
         }
@@ -282,10 +285,16 @@ impl Sources for SimSources {
 }
 
 /// What the oracle is shown of a block.
-fn lines(outside: &Outside, block: &Block) -> Vec<Line> {
+pub fn lines(outside: &Outside, block: &Block) -> Vec<Line> {
     let lane = |index: usize| outside.group.lane(&block.topic_partitions[index].1);
     let line = |entry: &Entry| match entry {
-        Entry::Change(change) => Some(Line::Change { lane: lane(change.topic_partition), offset: change.offset }),
+        Entry::Change(change) => {
+            let (lane, offset) = (lane(change.topic_partition), change.offset);
+            Some(match change.requeued {
+                None => Line::Change { lane, offset },
+                Some(until) => Line::Requeued { lane, offset, until },
+            })
+        }
         Entry::Mark(mark) => Some(Line::Mark {
             lane: lane(mark.topic_partition),
             time: mark.time.0,

@@ -63,6 +63,8 @@ pub struct Touch {
     pub row: Option<Sided>,
     /// True where the event did not say the order's note.
     pub note_left_out: bool,
+    /// Where it is said again: what is known from this offset on stays.
+    pub requeued: Option<i64>,
 }
 
 /// A block of a partition's log from which on the rules are others. Every key is judged anew there.
@@ -212,7 +214,11 @@ impl Life<'_> {
 
     /// True where a row has left the key.
     fn apply(&self, story: &mut Story<'_>, moment: &Moment) -> bool {
-        for Touch { table, id, row, note_left_out } in &moment.edits {
+        for Touch { table, id, row, note_left_out, requeued } in &moment.edits {
+            let known = story.rows.get(&(*table, *id));
+            if known.is_some_and(|known| requeued.is_some_and(|until| known.offset >= until)) {
+                continue;
+            }
             let before = story.rows.remove(&(*table, *id));
             if let Some(mut row) = row.clone() {
                 if *note_left_out {

@@ -10,6 +10,7 @@ mod events;
 mod feed;
 mod life;
 mod misfits;
+mod operator;
 mod oracle;
 mod outside;
 mod process;
@@ -46,7 +47,8 @@ fn sim_says_what_the_oracle_says() {
     // A simulation in which nothing happens proves nothing.
     let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, .. } = sums;
     let Sums { epochs, held, grown, clocks, faults, .. } = sums;
-    let Happened { crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck } = faults;
+    let Happened { crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck, requeued } =
+        faults;
     let happened = [
         [
             transactions,
@@ -64,7 +66,7 @@ fn sim_says_what_the_oracle_says() {
             clocks,
         ]
         .as_slice(),
-        &[crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck],
+        &[crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck, requeued],
     ]
     .concat();
     assert!(seeds < 200 || happened.iter().all(|count| *count > seeds / 50), "{sums:?}");
@@ -171,6 +173,7 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
         blind,
         // Without the orders' first rows their notes are unknown, and what rests on them.
         without_snapshot: [5, 2, 5].map(|often| dice.once_in(often)),
+        poison: 0,
     };
     // Mostly it is said where history is known in part only.
     let partial = trouble.without_snapshot.map(|lacks| lacks != dice.once_in(8));
@@ -182,7 +185,12 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
         rules: dice.pick(&[0, 0, 30, 100]),
         retention: dice.pick(&[0, 10, 40]),
         gaps: dice.pick(&[0, 0, 0, 40]),
+        requeues: 0,
     };
+    // Dice of their own: what else a seed comes to does not depend on them.
+    let mut operators = Dice::new(!seed);
+    trouble.poison = operators.pick(&[0, 0, 5, 40]);
+    faults.requeues = operators.pick(&[10, 40]);
     let mut hazards = Hazards {
         brokers: dice.pick(&[0, 5, 30]),
         vault: dice.pick(&[0, 2, 10]),
@@ -221,6 +229,7 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
             delivery.borrow_mut().trouble.crashes = 0;
             product.calm();
         }
+        product.requeue(&mut operators);
         product.step(&mut dice, now);
     }
     product.finish(&mut dice, now);

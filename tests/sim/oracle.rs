@@ -18,6 +18,12 @@ pub enum Line {
         lane: usize,
         offset: i64,
     },
+    /// A change that is requeued from quarantine; `until` is how far was looked for what followed.
+    Requeued {
+        lane: usize,
+        offset: i64,
+        until: i64,
+    },
     Mark {
         lane: usize,
         time: Micros,
@@ -95,6 +101,7 @@ struct Taken {
     record: Record,
     floor: Micros,
     late: bool,
+    requeued: Option<i64>,
 }
 
 #[derive(Default)]
@@ -131,6 +138,8 @@ impl Oracle<'_> {
         // Whoever has heard of no other takes the first one for the beginning.
         let mut newest: [Option<u32>; 2] = [None; 2];
         let mut topics = [0; 3];
+        let mut again: [Vec<Taken>; 2] = Default::default();
+        let mut beside: Vec<Micros> = vec![Micros::MIN; lanes.len()];
         let mut hear = |database: usize, (epoch, _): Place, verdict: &mut Verdict| {
             verdict.epochs += u64::from(newest[database].is_some_and(|newest| epoch > newest));
             newest[database] = newest[database].max(Some(epoch));
@@ -150,6 +159,19 @@ impl Oracle<'_> {
                             }
                             waiting[self.lanes()[*lane].database].push(taken);
                         }
+                    }
+                    Line::Requeued { lane, offset, until } => {
+                        let database = self.lanes()[*lane].database;
+                        let lanes_of =
+                            || lanes.iter().zip(self.lanes()).filter(|(_, lane)| lane.database == database);
+                        let taken =
+                            lanes_of().map(|(law, _)| law.latest.max(law.mark.map_or(Micros::MIN, |mark| mark + 1)));
+                        let proved = proofs[database].iter().map(|(_, from)| *from);
+                        let behind = taken.chain(proved).max().unwrap_or(Micros::MIN);
+                        let one =
+                            self.take_again((*lane, *offset, *until), verdict.settled, behind.max(beside[*lane]));
+                        beside[*lane] = one.floor;
+                        again[database].push(one);
                     }
                     Line::Mark { lane, time, proof } => promises.push((*lane, *time, *proof)),
                     Line::Gap { lane, gap } => {
@@ -196,8 +218,20 @@ impl Oracle<'_> {
                 for database in 0..2 {
                     let waiting = &mut waiting[database];
                     let (proofs, reached) = (&proofs[database], &mut reached[database]);
-                    while let Some((at, group)) = self.next_transaction(waiting, proofs, *reached, settled) {
-                        *reached = at;
+                    let again = &mut again[database];
+                    loop {
+                        // Nothing that is taken stands behind what is requeued, within an instant.
+                        again.sort_by_key(|one| one.floor);
+                        let first = again.first().map(|one| one.floor).filter(|floor| *floor <= settled);
+                        let before = first.map_or(settled, |first| first);
+                        let (at, group) = match self.next_transaction(waiting, proofs, *reached, before) {
+                            Some((at, group)) => {
+                                *reached = at;
+                                (at, group)
+                            }
+                            None if first.is_some() => (before, vec![again.remove(0)]),
+                            None => break,
+                        };
                         for taken in group {
                             self.happen(taken, at, &mut owners, &mut lives, &mut verdict);
                         }
@@ -231,6 +265,7 @@ impl Oracle<'_> {
                 let lane = self.delivery.lane_of(edit.table, edit.id);
                 // What was lost is no more, though somebody must have said so.
                 let lost = self.delivery.lost.contains(&(database, index, number)) && lanes[lane].gap.is_some();
+                let lost = lost || self.delivery.is_poisoned((database, index, number));
                 if mine && !lost && !lanes[lane].taken.contains(&(index, number)) {
                     lacking.push(format!("{to} is settled without {edit:?}, of {lane}"));
                 }
@@ -270,7 +305,17 @@ impl Oracle<'_> {
             Record::Snapshot(_) => law.latest = law.latest.max(super::world::BEGIN),
             other => panic!("{other:?} stands at {lane}:{offset}, no change"),
         }
-        Some(Taken { lane, offset, record, floor, late })
+        Some(Taken { lane, offset, record, floor, late, requeued: None })
+    }
+
+    /// A change that is said again, whenever it was made: it stands behind all that was taken of its database and of it.
+    fn take_again(&self, (lane, offset, until): (usize, i64, i64), settled: Option<Micros>, behind: Micros) -> Taken {
+        let record = self.lanes()[lane].records[offset as usize];
+        let Record::Edit { transaction, edit, .. } = record else { panic!("{record:?} was requeued") };
+        let (_, change) = self.edit(lane, transaction, edit);
+        let settled = settled.map_or(Micros::MIN, |settled| settled + 1);
+        let floor = settled.max(behind).max(change.time);
+        Taken { lane, offset, record, floor, late: change.time < settled, requeued: Some(until) }
     }
 
     /// The next transaction in commit order, if its place on the timeline is settled.
@@ -320,7 +365,7 @@ impl Oracle<'_> {
         lives: &mut Lives,
         verdict: &mut Verdict,
     ) {
-        let Taken { lane, offset, record, late, .. } = taken;
+        let Taken { lane, offset, record, late, requeued, .. } = taken;
         let database = self.lanes()[lane].database;
         let mut note_left_out = false;
         let (table, id, before, after, time, position) = match record {
@@ -329,7 +374,8 @@ impl Oracle<'_> {
                 let Transaction { stands, domain, .. } = self.world.databases[database].log[transaction];
                 // Where a clock was set back, what was told before may not have been heard of.
                 let is_exact = database == 0 && self.world.databases[database].clock_step.is_none();
-                verdict.lifted |= !late && (at > stands || at < change.time || is_exact && at != stands);
+                verdict.lifted |=
+                    !late && requeued.is_none() && (at > stands || at < change.time || is_exact && at != stands);
                 let (number, row) = change.position;
                 let position = match database {
                     0 => format!("{:X}/{:X}", row >> 32, row & 0xFFFF_FFFF),
@@ -351,7 +397,7 @@ impl Oracle<'_> {
         let key = Edit::key_of(table, &after).filter(owned);
         let mut moment = |key: i64, row: Option<Sided>| {
             let moment = lives.entry(key).or_default().entry(at).or_default();
-            moment.edits.push(Touch { table, id, row, note_left_out });
+            moment.edits.push(Touch { table, id, row, note_left_out, requeued });
             moment.late |= late;
         };
         if let Some(before) = before.filter(|before| Some(*before) != key) {
@@ -378,7 +424,11 @@ impl Oracle<'_> {
                     }
                 }
                 Line::Mark { lane, time, .. } => broken.extend(self.breaks(*lane, *time, &above)),
-                Line::Rules { .. } | Line::Topics { .. } | Line::Gap { .. } | Line::Acknowledge { .. } => {}
+                Line::Requeued { .. }
+                | Line::Rules { .. }
+                | Line::Topics { .. }
+                | Line::Gap { .. }
+                | Line::Acknowledge { .. } => {}
             }
         }
         broken
@@ -390,7 +440,8 @@ impl Oracle<'_> {
             for (number, edit) in transaction.edits.iter().enumerate() {
                 let mine = edit.keys().into_iter().flatten().any(|key| (self.partition_of)(key) == self.partition);
                 let here = self.delivery.lane_of(edit.table, edit.id) == lane;
-                let lost = self.delivery.lost.contains(&(database, index, number));
+                let lost = self.delivery.lost.contains(&(database, index, number))
+                    || self.delivery.is_poisoned((database, index, number));
                 if transaction.stands <= time
                     && mine
                     && !lost

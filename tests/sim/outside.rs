@@ -151,6 +151,8 @@ pub struct Happened {
     pub gaps: u64,
     /// How often blocks on their way to the changes log were held up.
     pub stuck: u64,
+    /// How often rows were said again that had been in quarantine.
+    pub requeued: u64,
 }
 
 impl Happened {
@@ -164,6 +166,7 @@ impl Happened {
         self.retained += other.retained;
         self.gaps += other.gaps;
         self.stuck += other.stuck;
+        self.requeued += other.requeued;
     }
 }
 

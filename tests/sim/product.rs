@@ -14,6 +14,7 @@ use evenkeel::task::wire::block;
 use evenkeel::task::worker::{Bounds, Tenure};
 
 use super::delivery::Delivery;
+use super::operator::Operator;
 use super::oracle::Line;
 use super::outside::{Group, Happened, Hazards, Log, Logged, Outlet, Outside, Shared, shared};
 use super::process::{Counted, Process};
@@ -47,6 +48,8 @@ pub struct Faults {
     pub retention: u64,
     /// Retention deletes records of a source's topic, read or not.
     pub gaps: u64,
+    /// Somebody begins to requeue what a topic-partition has in quarantine.
+    pub requeues: u64,
 }
 
 pub struct Product {
@@ -62,6 +65,7 @@ pub struct Product {
     pub disturbances: u64,
     /// How many partitions were added.
     pub grown: u64,
+    operators: Vec<Operator>,
 }
 
 impl Product {
@@ -114,6 +118,7 @@ impl Product {
             faults,
             disturbances: 0,
             grown: 0,
+            operators: Vec::new(),
         };
         for lane in (0..lanes).filter(|lane| product.joined[*lane]) {
             product.assign(lane, lane % PROCESSES);
@@ -316,6 +321,16 @@ impl Product {
         for log in &mut outside.log {
             log.blocks.push(Logged { bytes: bytes.clone(), lines: lines.clone() });
         }
+    }
+
+    /// Operators go on; maybe another one begins.
+    pub fn requeue(&mut self, dice: &mut Dice) {
+        let outside = &mut *self.outside.borrow_mut();
+        if self.faults.requeues > 0 && dice.once_in(self.faults.requeues) {
+            let lane = dice.below(self.joined.len() as u64 - 2) as usize;
+            self.operators.extend(Operator::begin(outside, lane));
+        }
+        self.operators.retain_mut(|operator| !dice.once_in(2) || !operator.step(outside));
     }
 
     /// The group gives a partition of the changes log to the other process.

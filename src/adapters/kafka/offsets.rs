@@ -18,6 +18,7 @@ use super::admin::ANSWER;
 use super::topics::{self, Description};
 use super::{Context, KafkaFailure, Properties, Quiet};
 use crate::adapters::clock::now;
+use crate::domain::instant::Instant;
 
 /// How long a question may take that is asked again and again.
 const SOON: Duration = Duration::from_secs(5);
@@ -101,6 +102,16 @@ impl Offsets {
     /// The offset of the first message that each partition still has.
     pub fn starts(&self, partitions: &[(String, i32)]) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {
         self.at(partitions, Offset::Beginning)
+    }
+
+    /// The first offset of a partition whose Kafka timestamp is no earlier than an instant; `None` where none is.
+    pub fn since(&self, (topic, partition): (&str, i32), instant: Instant) -> Result<Option<i64>, KafkaFailure> {
+        let what = || format!("asking from where {topic}:{partition} goes on since {instant}");
+        let mut list = TopicPartitionList::new();
+        let millis = Offset::Offset(instant.0.div_euclid(1000).max(0));
+        list.add_partition_offset(topic, partition, millis).context(what)?;
+        let offsets = self.client.offsets_for_times(list, SOON).context(what)?;
+        Ok(offsets_of(&offsets).first().map(|(.., offset)| *offset))
     }
 
     fn at(&self, partitions: &[(String, i32)], place: Offset) -> Result<Vec<(String, i32, i64)>, KafkaFailure> {

@@ -26,11 +26,14 @@ use crate::app::settings::Settings;
 use crate::app::sources::registry;
 use crate::app::understand::{timestamp, with_record};
 use crate::domain::change::{SourceIndex, TopicPartition};
-use crate::task::requeue::Requeue;
+use crate::task::requeue::{Requeue, Seen};
 use crate::task::router::Router;
 
 /// Changes that go into one block; a row's are never torn.
 const BLOCK: usize = 1_000;
+
+/// What a connector sends again after a restart is no older than this, microseconds: it commits what it has sent within minutes.
+const SENT_AGAIN_US: i64 = 24 * 3600 * 1_000_000;
 
 /// How long ingest may take to write what it has read.
 const BEHIND: Duration = Duration::from_secs(30);
@@ -51,6 +54,7 @@ const GONE: &str = "it is not there any more: retention or compaction has delete
     Have the connector read the row again, by an incremental snapshot";
 const ANOTHER: &str = "another record stands there now: the topic was created anew";
 const NO_ROW: &str = "it says nothing of a row";
+const REPLAYED: &str = "the connector had sent it before, and that counts; where that is in quarantine, requeue that";
 const ASIDE: &str = "its key does not name its row, so another partition may hold what was said of it since. Have the connector \
     read the row again, by an incremental snapshot";
 const EARLY: &str = "ingest has not committed so far: run it, or run this again when it has";
@@ -163,8 +167,7 @@ impl<'s> Lane<'s> {
     ) -> Result<Lane<'s>, StageError> {
         let properties = Properties::new(settings.kafka.clone());
         let offsets = Offsets::new(&properties, &settings.topics.ingest_group)?;
-        let primary_key = settings.sources[source].shape.primary_key.clone();
-        let requeue = Requeue::new(primary_key, records.keys().copied().collect());
+        let requeue = Requeue::new(&settings.plan, source, id);
         let decoder = Decoder::new(registry(settings)?);
         let outcomes = BTreeMap::new();
         Ok(Lane { settings, source, id, is_single, properties, offsets, decoder, requeue, records, outcomes })
@@ -172,8 +175,7 @@ impl<'s> Lane<'s> {
 
     fn requeue(mut self, hand: &mut ByHand<'_>, dry: bool) -> Result<BTreeMap<i64, Outcome>, StageError> {
         let mut until = self.committed()?;
-        let begins = self.requeue.begins().unwrap_or(until);
-        self.look(begins, Some(until))?;
+        self.look(self.begins()?, Some(until))?;
         for offset in self.records.keys() {
             let outcome = if *offset < until { Outcome::Not(GONE) } else { Outcome::Not(EARLY) };
             self.outcomes.entry(*offset).or_insert(outcome);
@@ -200,6 +202,14 @@ impl<'s> Lane<'s> {
         Ok(committed.first().map_or(0, |commit| commit.offset))
     }
 
+    /// The offset from which on it is known what was sent again.
+    fn begins(&self) -> Result<i64, StageError> {
+        let Some((offset, first)) = self.records.first_key_value() else { return Ok(0) };
+        let since =
+            self.offsets.since((&self.id.topic, self.id.partition), first.timestamp().plus(-SENT_AGAIN_US))?;
+        Ok(since.map_or(*offset, |since| since.min(*offset)))
+    }
+
     fn wait_for(&self, offset: i64) -> Result<bool, StageError> {
         let deadline = Moment::now() + BEHIND;
         while self.committed()? < offset {
@@ -224,26 +234,32 @@ impl<'s> Lane<'s> {
             let shape = &self.settings.sources[self.source].shape;
             let decoder = &mut self.decoder;
             let decoded = with_record(&message, |record| decoder.decode_in(shape, record, PATIENCE));
-            if let Some(rejected) = self.records.get(&offset) {
+            let obstacle = self.records.get(&offset).map(|rejected| match &decoded {
+                _ if !is_same(rejected, &message) => Some(Outcome::Not(ANOTHER)),
+                Err(Refusal { reason, detail }) => {
+                    Some(Outcome::Refused { reason: (*reason).to_owned(), detail: detail.clone() })
+                }
+                Ok(Event::Nothing) => Some(Outcome::Not(NO_ROW)),
                 // Of a single partition there is no other.
-                let is_keyed = self.is_single || with_record(&message, |record| decoder.is_keyed(shape, record));
-                let outcome = match decoded {
-                    _ if !is_same(rejected, &message) => Outcome::Not(ANOTHER),
-                    Err(Refusal { reason, ref detail }) => {
-                        Outcome::Refused { reason: reason.to_owned(), detail: detail.clone() }
-                    }
-                    Ok(Event::Nothing) => Outcome::Not(NO_ROW),
-                    Ok(Event::Change(_)) if !is_keyed => Outcome::Not(ASIDE),
-                    Ok(Event::Change(ref decoded)) => Outcome::Requeued(tell(shape, decoded)),
-                };
-                let is_taken = matches!(outcome, Outcome::Requeued(_));
-                self.outcomes.insert(offset, outcome);
-                if !is_taken {
-                    continue;
+                Ok(Event::Change(_)) if self.is_single => None,
+                Ok(Event::Change(_)) => {
+                    let is_keyed = with_record(&message, |record| decoder.is_keyed(shape, record));
+                    (!is_keyed).then_some(Outcome::Not(ASIDE))
+                }
+            });
+            if let Ok(Event::Change(decoded)) = &decoded {
+                let seen = self.requeue.see(offset, decoded, obstacle == Some(None));
+                last = last.max((seen == Seen::Said).then_some(offset));
+                if obstacle == Some(None) {
+                    let outcome = match seen {
+                        Seen::Replayed => Outcome::Not(REPLAYED),
+                        Seen::Aside | Seen::Said => Outcome::Requeued(tell(shape, decoded)),
+                    };
+                    self.outcomes.insert(offset, outcome);
                 }
             }
-            if let Ok(Event::Change(decoded)) = decoded {
-                last = last.max(self.requeue.see(offset, &decoded).then_some(offset));
+            if let Some(Some(obstacle)) = obstacle {
+                self.outcomes.insert(offset, obstacle);
             }
         }
         Ok(last)
@@ -254,18 +270,11 @@ impl<'s> Lane<'s> {
         let key_may_change = self.settings.sources.iter().map(|source| source.key_may_change).collect();
         let partitions = self.settings.topics.partitions;
         let mut router = Router::new(self.settings.plan.clone(), partitions, key_may_change);
-        let mut count = 0;
-        for row in self.requeue.rows(until) {
-            for decoded in row {
-                router.route(self.source, self.id, decoded);
-                count += 1;
-            }
-            if count >= BLOCK {
-                hand.write(router.take(), now())?;
-                count = 0;
-            }
+        for part in self.requeue.parts(until, BLOCK) {
+            part.into_iter().for_each(|decoded| router.route(self.source, self.id, decoded));
+            hand.write(router.take(), now())?;
         }
-        hand.write(router.take(), now())
+        Ok(())
     }
 }
 
