@@ -9,7 +9,7 @@ use bigdecimal::BigDecimal;
 
 use super::error::EvalError;
 use super::expr::{Expr, Tuple};
-use super::numeric::{Operator, decimals, to_decimal};
+use super::numeric::{Operator, bounded, decimals, to_decimal};
 use super::truth::{Compared, compared, truth_of};
 use crate::domain::value::Value;
 
@@ -76,7 +76,7 @@ pub fn accumulate<'a>(
         Kind::BoolAnd => Ok(Value::Bool(true)),
         Kind::Min => Ok(best(inputs, Ordering::Less)),
         Kind::Max => Ok(best(inputs, Ordering::Greater)),
-        Kind::Sum => Ok(Value::decimal(sum(&inputs))),
+        Kind::Sum => bounded(sum(&inputs)).map(Value::decimal),
         Kind::Avg => {
             let count = BigDecimal::from(inputs.len() as i64);
             decimals(Operator::Divide, &sum(&inputs), &count).map(Value::decimal)

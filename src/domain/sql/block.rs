@@ -36,6 +36,16 @@ pub enum Item {
     Derived(Box<Block>),
 }
 
+impl Item {
+    /// How many tables and subqueries it is made of.
+    pub fn parts(&self) -> usize {
+        match self {
+            Item::Source(_) | Item::Lookup(_) => 1,
+            Item::Derived(block) => 1 + block.items.iter().map(Item::parts).sum::<usize>(),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Join {
     /// Rows of the left side without a match are kept.
@@ -71,6 +81,12 @@ pub struct Rows {
 
 /// One row for each item of FROM.
 type Items<'a> = [Option<&'a [Value]>];
+
+/// More joined rows than this, times the tables that they are joined of, are no answer but an error: 16 MiB.
+const CELLS: usize = 1 << 20;
+
+/// More pairs of rows than this are not compared for one join, about a second.
+const PAIRS: usize = 1 << 25;
 
 /// Joined rows, one after another.
 type Tuples<'a> = Vec<Option<&'a [Value]>>;
@@ -158,6 +174,8 @@ impl Block {
         unsure: &mut bool,
     ) -> Result<Vec<OutputRow>, EvalError> {
         let mut groups: Vec<(Vec<Value>, Vec<&Items<'_>>)> = Vec::new();
+        // The groups by their keys, ascending.
+        let mut known: Vec<usize> = Vec::new();
         for items in tuples {
             let tuple = Tuple::of(items);
             let key: Result<Vec<Value>, EvalError> =
@@ -167,9 +185,12 @@ impl Block {
                 *unsure = true;
                 return Ok(Vec::new());
             }
-            match groups.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, members)) => members.push(items),
-                None => groups.push((key, vec![items])),
+            match known.binary_search_by(|group| groups[*group].0.cmp(&key)) {
+                Ok(place) => groups[known[place]].1.push(items),
+                Err(place) => {
+                    known.insert(place, groups.len());
+                    groups.push((key, vec![items]));
+                }
             }
         }
         let mut rows = Vec::new();
@@ -258,6 +279,9 @@ impl Join {
         width: usize,
         unsure: &mut bool,
     ) -> Result<Tuples<'a>, EvalError> {
+        if (left.len() / width).saturating_mul(right.len()) > PAIRS {
+            return Err(EvalError::TooManyRows);
+        }
         let mut joined = Vec::with_capacity(left.len());
         // A row to the left that an earlier join could not settle may have been the match of any row to the right.
         let keep_right = self.keep_right && !*unsure;
@@ -280,6 +304,7 @@ impl Join {
                     Some(true) => {
                         matched = true;
                         joined.extend_from_slice(items);
+                        must_fit(&joined)?;
                     }
                     Some(false) => {}
                     None => {
@@ -292,6 +317,7 @@ impl Join {
                 items[at] = None;
                 joined.extend_from_slice(items);
             }
+            must_fit(&joined)?;
         }
         if keep_right {
             for (row, (matched, doubtful)) in right.iter().zip(right_state) {
@@ -304,6 +330,10 @@ impl Join {
         }
         Ok(joined)
     }
+}
+
+fn must_fit(joined: &Tuples<'_>) -> Result<(), EvalError> {
+    if joined.len() > CELLS { Err(EvalError::TooManyRows) } else { Ok(()) }
 }
 
 impl Probe {

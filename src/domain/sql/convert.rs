@@ -44,19 +44,24 @@ impl Target {
                 Err(EvalError::OutOfRange("numeric"))
             }
             (infinite @ Value::Timestamp(i64::MIN | i64::MAX), _) => Ok(infinite),
-            (Value::Timestamp(micros), Some(digits)) => Ok(Value::Timestamp(round_micros(micros, Y2000_US, digits))),
-            (Value::Time(micros), Some(digits)) => Ok(Value::Time(round_micros(micros, 0, digits))),
+            (Value::Timestamp(micros), Some(digits)) => {
+                let rounded = round_micros(micros, Y2000_US, digits).ok_or(EvalError::OutOfRange("timestamp"))?;
+                Ok(Value::Timestamp(rounded))
+            }
+            (Value::Time(micros), Some(digits)) => {
+                round_micros(micros, 0, digits).map(Value::Time).ok_or(EvalError::OutOfRange("time"))
+            }
             (value, _) => Ok(value),
         }
     }
 }
 
 /// Rounds to digits of a second's fraction, half away from the origin; PostgreSQL counts moments from the year 2000.
-fn round_micros(micros: i64, origin: i64, digits: u32) -> i64 {
+fn round_micros(micros: i64, origin: i64, digits: u32) -> Option<i64> {
     let step = 10_i64.pow(6_u32.saturating_sub(digits));
     let since = micros.saturating_sub(origin);
     let half = if since < 0 { -step / 2 } else { step / 2 };
-    since.saturating_add(half) / step * step + origin
+    (since.saturating_add(half) / step * step).checked_add(origin)
 }
 
 /// Casts a value that is neither NULL nor unknown.

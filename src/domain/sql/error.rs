@@ -43,6 +43,16 @@ pub enum EvalError {
     DivisionByZero,
     #[error("{0} out of range")]
     OutOfRange(&'static str),
-    #[error("\"{text}\" is no {ty}")]
+    #[error("the joined rows are too many")]
+    TooManyRows,
+    #[error("\"{}\" is no {ty}", shortened(text))]
     BadCast { text: String, ty: String },
+}
+
+/// What a text says that it is no value of, shortened: it is published.
+fn shortened(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(100) {
+        Some((at, _)) => format!("{}…", &text[..at]).into(),
+        None => text.into(),
+    }
 }

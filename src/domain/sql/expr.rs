@@ -108,6 +108,9 @@ impl<'a> Tuple<'a> {
     }
 }
 
+/// Longer texts are not put together, bytes: twice as long at each step, they would soon be longer than memory.
+const LONGEST_TEXT: usize = 16 << 20;
+
 type Evaluated<'a> = Result<Cow<'a, Value>, EvalError>;
 
 const NULL: &Value = &Value::Null;
@@ -142,6 +145,9 @@ impl Expr {
             },
             Expr::Concat(left, right) => Ok(match (&*of(left)?, &*of(right)?) {
                 (Value::Null, _) | (_, Value::Null) => Cow::Borrowed(NULL),
+                (Value::Text(left), Value::Text(right)) if left.len() + right.len() > LONGEST_TEXT => {
+                    return Err(EvalError::OutOfRange("text"));
+                }
                 (Value::Text(left), Value::Text(right)) => Cow::Owned(Value::text(format!("{left}{right}"))),
                 _ => Cow::Borrowed(UNKNOWN),
             }),

@@ -9,6 +9,7 @@ mod block;
 mod call;
 mod compare;
 mod convert;
+mod dialect;
 mod error;
 mod expr;
 mod functions;
@@ -26,14 +27,14 @@ mod types;
 mod tests;
 
 use sqlparser::ast::{Spanned, Statement};
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::Span;
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer};
 
 pub use convert::{parse as parse_value, to_text};
 pub use error::{EvalError, Location, SqlError};
 
 use self::block::Block;
+use self::dialect::Bounded;
 use self::select::{Compiled, Compiler};
 use super::catalog::{Catalog, Column};
 use super::value::Value;
@@ -66,9 +67,9 @@ pub enum Cause {
 impl Query {
     /// Parses, resolves and type-checks a query; gives all errors that can be found at once.
     pub fn compile(sql: &str, catalog: &Catalog) -> Result<Query, Vec<SqlError>> {
-        let dialect = PostgreSqlDialect {};
-        let parser = Parser::new(&dialect).try_with_sql(sql);
-        let mut parser = parser.map_err(|error| vec![syntax(&error)])?;
+        let dialect = Bounded::new();
+        let tokens = words(&dialect, sql).map_err(|error| vec![error])?;
+        let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
         let statements = parser.parse_statements().map_err(|error| vec![syntax(&error)])?;
         let query = match statements.as_slice() {
             [Statement::Query(query)] => query,
@@ -115,6 +116,34 @@ impl Query {
             }
             Err(error) => Answer { rows: Vec::new(), cannot_compare: Some(Cause::Error(error)) },
         }
+    }
+}
+
+/// A longer text is refused, bytes.
+const LONGEST: usize = 256 << 10;
+
+/// More words and operators than this are refused; values and the commas between them don't count. What the parser puts one
+/// within another without end, such as `a + a + …`, could exhaust the stack of whoever looks at it.
+const WORDS: usize = 5000;
+
+/// A query's words.
+fn words(dialect: &Bounded, sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
+    const HINT: &str = "Write several rules, and put long lists of values into a lookup table.";
+    if sql.len() > LONGEST {
+        return Err(
+            SqlError::new(Span::empty(), format!("the query is longer than {} KiB", LONGEST >> 10)).hint(HINT)
+        );
+    }
+    let tokens = Tokenizer::new(dialect, sql).tokenize_with_location();
+    let tokens = tokens.map_err(|error| syntax(&ParserError::from(error)))?;
+    let is_word = |token: &&TokenWithSpan| {
+        !matches!(token.token, Token::Whitespace(_) | Token::Comma | Token::Number(..) | Token::SingleQuotedString(_))
+    };
+    match tokens.iter().filter(is_word).nth(WORDS) {
+        Some(token) => {
+            Err(SqlError::new(token.span, format!("the query has more than {WORDS} words and operators")).hint(HINT))
+        }
+        None => Ok(tokens),
     }
 }
 

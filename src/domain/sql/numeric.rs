@@ -70,7 +70,7 @@ pub fn decimals(operator: Operator, left: &BigDecimal, right: &BigDecimal) -> Re
 }
 
 /// The decimal, where PostgreSQL could hold it.
-fn bounded(decimal: BigDecimal) -> Result<BigDecimal, EvalError> {
+pub fn bounded(decimal: BigDecimal) -> Result<BigDecimal, EvalError> {
     let after = decimal.fractional_digit_count();
     let before = i64::try_from(decimal.digits()).unwrap_or(i64::MAX).saturating_sub(after);
     if after > DIGITS_AFTER as i64 || before > DIGITS_BEFORE as i64 {

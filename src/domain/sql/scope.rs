@@ -134,12 +134,16 @@ pub fn fold(name: &Ident) -> String {
     if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 
+/// Longer names are not compared with others: it takes memory for each pair of letters.
+const LONGEST_NAME: usize = 100;
+
 /// A hint that names the nearest of the names that there are, or all of them.
 pub fn nearest(text: &str, names: &[&str]) -> String {
-    let near = names.iter().map(|name| (strsim::damerau_levenshtein(text, name), *name)).min();
+    let short = names.iter().filter(|name| text.len().max(name.len()) <= LONGEST_NAME);
+    let near = short.map(|name| (strsim::damerau_levenshtein(text, name), *name)).min();
     match near {
         Some((distance, name)) if distance <= 1 + text.len() / 3 => format!("Did you mean \"{name}\"?"),
-        Some(_) => format!("There are: {}.", names.join(", ")),
-        None => "There are none.".to_owned(),
+        _ if names.is_empty() => "There are none.".to_owned(),
+        _ => format!("There are: {}.", names.join(", ")),
     }
 }

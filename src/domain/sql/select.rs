@@ -28,6 +28,10 @@ pub struct Compiled {
 /// Deeper nesting of subqueries is refused.
 const DEPTH: usize = 8;
 
+/// More tables and subqueries are refused. What WITH names is put in wherever it is named: of names of names of names there
+/// could be more than memory holds.
+const PARTS: usize = 128;
+
 /// Compiles queries over a catalog.
 pub struct Compiler<'c> {
     pub catalog: &'c Catalog,
@@ -164,6 +168,11 @@ impl Compiler<'_> {
         described.columns.shrink_to_fit();
         scope.items.push(described);
         items.push(item);
+        if items.iter().map(Item::parts).sum::<usize>() > PARTS {
+            let message =
+                format!("more than {PARTS} tables and subqueries, once each name of WITH stands for its own");
+            return self.fail(SqlError::new(factor.span(), message).hint("Write several rules."));
+        }
         Some(())
     }
 

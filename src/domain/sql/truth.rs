@@ -11,6 +11,9 @@ use super::like::like;
 use super::numeric::to_decimal;
 use crate::domain::value::Value;
 
+/// A text is not held against a pattern where that could take more steps than this, about a second.
+const LIKE_STEPS: usize = 1 << 28;
+
 /// What a condition comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
@@ -92,6 +95,9 @@ impl Expr {
                 match (&*operand.evaluate(tuple)?, &*pattern.evaluate(tuple)?) {
                     (Value::Null, _) | (_, Value::Null) => Truth::Null,
                     (Value::Text(text), Value::Text(pattern)) => {
+                        if text.len().saturating_mul(pattern.len()) > LIKE_STEPS {
+                            return Err(EvalError::OutOfRange("text of LIKE"));
+                        }
                         Truth::from(like(text, pattern, *escape, *insensitive) != *negated)
                     }
                     _ => Truth::Unknown,
