@@ -2,6 +2,7 @@
 //!
 //! Must not know: YAML, SQL, what is being checked. Every verb that finds fault says so with these.
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::rc::Rc;
 
@@ -168,32 +169,57 @@ fn byte_of(line: &str, column: usize) -> usize {
 pub struct SourceText {
     pub name: String,
     pub text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
+    /// The place that was last asked for, as byte and column: most faults stand behind the one before, and in a line as long
+    /// as the whole text it would take too long to count from its beginning again.
+    last: Cell<(usize, usize)>,
 }
+
+/// Longer lines are not quoted, bytes.
+const LONGEST_LINE: usize = 1000;
 
 impl SourceText {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Rc<SourceText> {
-        Rc::new(SourceText { name: name.into(), text: text.into() })
+        let text = text.into();
+        let lines = [0].into_iter().chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        Rc::new(SourceText { name: name.into(), text, lines, last: Cell::new((0, 1)) })
     }
 
     /// Line and column (from 1, in characters) of a byte.
     pub fn place(&self, byte: usize) -> (usize, usize) {
-        let before = &self.text[..self.text.floor_char_boundary(byte)];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let byte = self.text.floor_char_boundary(byte);
+        let line = self.lines.partition_point(|start| *start <= byte);
+        let start = self.lines[line - 1];
+        let (known, column) =
+            Some(self.last.get()).filter(|(at, _)| (start..=byte).contains(at)).unwrap_or((start, 1));
+        let column = column + self.text[known..byte].chars().count();
+        self.last.set((byte, column));
+        (line, column)
+    }
+
+    /// A line (from 1) without its end; empty where there is none.
+    pub fn line(&self, line: usize) -> &str {
+        let Some(start) = line.checked_sub(1).and_then(|index| self.lines.get(index)) else { return "" };
+        let end = self.lines.get(line).map_or(self.text.len(), |next| next - 1);
+        self.text[*start..end].trim_end_matches('\r')
     }
 
     /// A fault at `line` and `column`, `width` characters wide.
     pub fn fault(&self, place: (usize, usize), width: usize, kind: Kind, message: impl Into<String>) -> Diagnostic {
         let (line, column) = place;
-        let text = self.text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-        let rest = text.chars().count().saturating_sub(column.saturating_sub(1));
-        let excerpt = Excerpt { line: without_secrets(text), width: width.min(rest).max(1) };
-        Diagnostic { line, column, excerpt: Some(excerpt), ..Diagnostic::of_file(self.name.clone(), kind, message) }
+        let text = self.line(line);
+        let excerpt = (text.len() <= LONGEST_LINE).then(|| {
+            let rest = text.chars().count().saturating_sub(column.saturating_sub(1));
+            Excerpt { line: without_secrets(text), width: width.min(rest).max(1) }
+        });
+        Diagnostic { line, column, excerpt, ..Diagnostic::of_file(self.name.clone(), kind, message) }
     }
 
     /// A fault at a range of bytes; only its first line is shown.
     pub fn fault_at(&self, span: &std::ops::Range<usize>, kind: Kind, message: impl Into<String>) -> Diagnostic {
         let meant = self.text.get(span.clone()).unwrap_or_default();
+        let meant = meant.get(..meant.floor_char_boundary(LONGEST_LINE)).unwrap_or_default();
         let width = meant.lines().next().unwrap_or_default().trim_end().chars().count();
         self.fault(self.place(span.start), width, kind, message)
     }
@@ -214,5 +240,24 @@ fn without_secrets(line: &str) -> String {
     {
         true => format!("{name}: {}", "*".repeat(value.trim().chars().count())),
         false => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, SourceText};
+
+    #[test]
+    fn places_are_found_in_any_order() {
+        let text = SourceText::new("t", "ä: b\r\n\nlänger: x, y\n");
+        let expected = [(0, (1, 1)), (3, (1, 3)), (7, (2, 1)), (8, (3, 1)), (9, (3, 2)), (11, (3, 3)), (22, (4, 1))];
+        for (byte, place) in expected.iter().chain(expected.iter().rev()) {
+            assert_eq!(text.place(*byte), *place, "{byte}");
+        }
+        assert_eq!(text.place(1), (1, 1), "within a letter");
+        assert_eq!(text.place(99), (4, 1), "beyond the end");
+        let lines: Vec<&str> = (0..6).map(|line| text.line(line)).collect();
+        assert_eq!(lines, ["", "ä: b", "", "länger: x, y", "", ""]);
+        assert_eq!(text.fault_at(&(8..15), Kind::Yaml, "m").render(false).matches('^').count(), 6);
     }
 }

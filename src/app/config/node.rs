@@ -38,12 +38,24 @@ pub struct Name {
     pub span: Range<usize>,
 }
 
+/// Longer files are refused, bytes.
+const LONGEST: usize = 4 << 20;
+
+/// What aliases may stand for in all, as YAML's events: a few lines of aliases of aliases could stand for more than memory
+/// holds. The library bounds how deep a document is nested, 64, and of how many nodes it is, 250,000.
+const REPLAYED: usize = 100_000;
+
 impl Node {
     /// Reads one YAML document. An empty text is an empty node.
     pub fn parse(source: &Rc<SourceText>) -> Result<Node, Diagnostic> {
+        if source.text.len() > LONGEST {
+            let message = format!("not read: it is longer than {} MiB", LONGEST >> 20);
+            return Err(Diagnostic::of_file(&source.name, Kind::Yaml, message).hint("Write it as several files."));
+        }
         let options = serde_saphyr::options! {
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
             with_snippet: false,
+            alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: REPLAYED },
         };
         let raw: Option<Spanned<Raw>> =
             serde_saphyr::from_str_with_options(&source.text, options).map_err(|error| syntax(source, &error))?;
@@ -112,7 +124,7 @@ fn syntax(source: &Rc<SourceText>, error: &serde_saphyr::Error) -> Diagnostic {
         Some(location) if location.line() > 0 => {
             let place = (location.line() as usize, location.column() as usize);
             let fault = source.fault(place, 1, Kind::Yaml, message);
-            let line = source.text.lines().nth(place.0 - 1).unwrap_or_default();
+            let line = source.line(place.0);
             match line.contains("${") && line.contains('{') {
                 true => fault.hint("Between { } and [ ], put ${…} in quotes."),
                 false => fault,

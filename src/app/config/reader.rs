@@ -3,6 +3,7 @@
 //! Must not know: what the fields are for. Which fields a section has, and their defaults, stand in `reference`.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use super::node::{Content, Name, Node};
 use super::reference::{FieldDoc, SectionDoc};
@@ -11,6 +12,9 @@ use crate::app::diagnostic::{Diagnostic, Kind};
 
 /// Gives the value of an environment variable.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+/// How many faults are told at once.
+const FAULTS: usize = 1000;
 
 /// What reading needs: the environment, and a place for faults.
 pub struct Context<'e> {
@@ -31,8 +35,16 @@ impl<'e> Context<'e> {
         Context { stand_in: Some(text), ..self }
     }
 
+    /// Of more faults than anybody reads at a time the first are kept.
     pub fn report(&self, fault: Diagnostic) {
-        self.faults.borrow_mut().push(fault);
+        if !self.is_full() {
+            self.faults.borrow_mut().push(fault);
+        }
+    }
+
+    /// True where further faults are not kept.
+    fn is_full(&self) -> bool {
+        self.count() >= FAULTS
     }
 
     /// How many faults were reported so far.
@@ -130,15 +142,20 @@ impl<'e> Context<'e> {
             }
         };
         let mut known: Vec<(&Name, &Node)> = Vec::with_capacity(entries.len());
+        let mut names: BTreeMap<&str, &Name> = BTreeMap::new();
         for (name, value) in entries {
-            match known.iter().find(|(before, _)| before.text == name.text) {
-                Some((before, _)) => {
+            match names.get(name.text.as_str()) {
+                Some(_) if self.is_full() => {}
+                Some(before) => {
                     let line = before.source.place(before.span.start).0;
                     let message = format!("{what}: \"{}\" is said twice", name.text);
                     let hint = format!("It was first said in line {line}. Keep one of the two.");
                     self.report(name.fault(Kind::Duplicate, message).hint(hint));
                 }
-                None => known.push((name, value)),
+                None => {
+                    names.insert(&name.text, name);
+                    known.push((name, value));
+                }
             }
         }
         Some(known)
@@ -155,7 +172,7 @@ impl<'e> Context<'e> {
         let mut fields = self.map(node, &what)?;
         fields.retain(|(name, _)| {
             let known = doc.fields.iter().any(|field| field.name == name.text);
-            if !known {
+            if !known && !self.is_full() {
                 let fault = name.fault(Kind::UnknownField, format!("{what}: unknown field \"{}\"", name.text));
                 let names = doc.fields.iter().map(|field| field.name);
                 self.report(match suggestion(&name.text, names) {

@@ -297,13 +297,20 @@ fn sql_fault(section: &Section<'_>, node: &Node, sql: &str, error: &SqlError) ->
     }
 }
 
+/// In a longer line no place is looked for, bytes.
+const LONGEST_LINE: usize = 10_000;
+
 /// Where a line and column (from 1) of the query stand in the file.
 fn place_of(node: &Node, sql: &str, line: usize, column: usize) -> Option<(usize, usize)> {
     let wanted = sql.lines().nth(line.checked_sub(1)?).unwrap_or_default();
     let skipped = sql.lines().take_while(|line| line.trim().is_empty()).count();
     let (first_line, first_column) = node.source.place(node.span.start);
     let file_line = (first_line + line).checked_sub(skipped + 1)?;
-    let text: Vec<char> = node.source.text.lines().nth(file_line - 1)?.chars().collect();
+    let text = node.source.line(file_line);
+    if text.len() > LONGEST_LINE {
+        return None;
+    }
+    let text: Vec<char> = text.chars().collect();
     let quotes = usize::from(matches!(text.get(first_column - 1), Some('"' | '\'')));
     let indents = [first_column - 1, first_column - 1 + if line == 1 { quotes } else { 0 }];
     let wanted: Vec<char> = wanted.chars().collect();

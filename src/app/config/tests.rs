@@ -162,3 +162,32 @@ fn other_rules_stand_in_the_place_of_a_configurations_own() {
     let missing = ids(&folder.path().join("none.yaml")).expect_err("it is not there");
     assert!(missing[0].contains("none.yaml cannot be read"), "{missing:?}");
 }
+
+fn faults(text: &str) -> Vec<Diagnostic> {
+    load_str(text, Path::new(""), &|_| None).expect_err("it is no configuration")
+}
+
+/// A few lines must not keep the reader busy, nor what it says about them fill memory.
+#[test]
+fn what_stands_for_too_much_is_not_read() {
+    let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let before = vec![format!("*a{}", level - 1); 10].join(", ");
+        laughs.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+    }
+    assert!(faults(&laughs)[0].message.starts_with("not valid YAML: alias"), "{:?}", faults(&laughs)[0]);
+    let deep = faults(&"[".repeat(100_000));
+    assert!(deep[0].message.starts_with("not valid YAML: "), "{:?}", deep[0]);
+    assert_eq!(faults(&"x: y\n".repeat(1 << 20))[0].message, "not read: it is longer than 4 MiB");
+}
+
+#[test]
+fn so_many_faults_are_told_and_no_more() {
+    let line: String = (0..20_000).map(|number| format!("unknown{number}: x, ")).collect();
+    let all = faults(&format!("{{{line}}}"));
+    assert_eq!((all.len(), all[0].line, all[0].column), (1000, 1, 2));
+    assert_eq!((all[999].line, all[999].column), (1, 2 + 10 * 13 + 90 * 14 + 899 * 15));
+    assert_eq!(all[0].to_json()["excerpt"], serde_json::Value::Null, "so long a line is not quoted");
+    let again = faults(&"kafka: {}\n".repeat(20_000));
+    assert_eq!(again.len(), 1000);
+}

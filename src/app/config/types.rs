@@ -144,9 +144,13 @@ pub fn parse_value(text: &str, ty: Type, day: Option<jiff::civil::Date>) -> Resu
         Type::Bool => super::units::boolean(text).map(Value::Bool),
         Type::Int => text.parse().map(Value::Int).map_err(|_| bad("a whole number of 64 bits")),
         Type::Decimal { .. } => {
+            const TOO_LONG: &str = "a decimal number of fewer than a thousand digits";
+            if text.len() > 1000 {
+                return Err(bad(TOO_LONG));
+            }
             let decimal = BigDecimal::from_str(text).map_err(|_| bad("a decimal number"))?;
-            if text.len() > 1000 || decimal.fractional_digit_count().unsigned_abs() > 1000 {
-                return Err(bad("a decimal number of fewer than a thousand digits"));
+            if decimal.fractional_digit_count().unsigned_abs() > 1000 {
+                return Err(bad(TOO_LONG));
             }
             Ok(Value::decimal(decimal))
         }

@@ -102,8 +102,14 @@ pub fn boolean(text: &str) -> Result<bool, Problem> {
     }
 }
 
+/// Nobody has meant a known name by a longer text.
+const LONGEST_NAME: usize = 100;
+
 /// The nearest of `known` to what was written, where one is near enough to have been meant.
 pub fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if written.len() > LONGEST_NAME {
+        return None;
+    }
     let lower = written.to_lowercase();
     let distance = |name: &str| strsim::osa_distance(&lower, &name.to_lowercase());
     let best = known.into_iter().map(|name| (distance(name), name)).min_by_key(|(distance, _)| *distance)?;
