@@ -19,7 +19,7 @@ use super::atom::{Atoms, Avro, Bytes, Fields};
 use super::envelope::{Envelope, Parts, PartsSeed, Source};
 use super::schema::{self, Encoding, Encodings};
 use super::shape::SourceShape;
-use super::{Refusal, flattened};
+use super::{Refusal, flattened, weight};
 
 /// More elements than any array or map of a row has; each takes time, though it may take no bytes.
 const ELEMENTS: usize = 1 << 20;
@@ -48,6 +48,7 @@ impl Writer {
     pub fn parse(text: &str) -> Result<Writer, Refusal> {
         let bad = |error: String| Refusal::new("bad_schema", format!("the registry's Avro schema: {error}"));
         let mut document: Json = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
+        weight::bounded(&document).map_err(|why| bad(why.to_owned()))?;
         let mut names = Names::default();
         names.collect(&document, "");
         let root = names.fields_of(&document, "");

@@ -24,6 +24,7 @@ mod temporal;
 mod tests;
 mod told;
 mod value;
+mod weight;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,9 +46,17 @@ pub struct Refusal {
     pub detail: String,
 }
 
+/// Details are published beside the record itself: what they quote of it is cut to this, bytes.
+const DETAIL: usize = 1000;
+
 impl Refusal {
     pub fn new(reason: &'static str, detail: impl Into<String>) -> Refusal {
-        Refusal { reason, detail: detail.into() }
+        let mut detail = detail.into();
+        if detail.len() > DETAIL {
+            detail.truncate(detail.floor_char_boundary(DETAIL));
+            detail.push('…');
+        }
+        Refusal { reason, detail }
     }
 }
 

@@ -31,6 +31,9 @@ pub enum WireError {
     Redeclared { what: &'static str, source_name: String, column: String, was: Type, is: Type },
 }
 
+/// No decimal that was decoded or computed has a scale so far from 0.
+const SCALE: u64 = 1_000_000;
+
 /// Appends to a byte vector.
 #[derive(Default)]
 pub struct Writer {
@@ -325,11 +328,11 @@ impl<'a> Reader<'a> {
             3 => Value::Bool(true),
             4 => Value::Int(self.signed()?),
             5 => {
-                let scale = self.signed()?;
+                let scale = self.scale()?;
                 Value::decimal(BigDecimal::new(BigInt::from(self.signed()?), scale))
             }
             6 => {
-                let scale = self.signed()?;
+                let scale = self.scale()?;
                 Value::decimal(BigDecimal::new(BigInt::from_signed_bytes_be(self.slice()?), scale))
             }
             7 => Value::text(self.text()?),
@@ -344,6 +347,15 @@ impl<'a> Reader<'a> {
             13 => Value::Json(self.text()?.into()),
             _ => return Err(self.damaged("a value has an unknown tag")),
         })
+    }
+
+    /// A decimal's. Of a greater one a few bytes would say more digits than memory holds.
+    fn scale(&mut self) -> Result<i64, WireError> {
+        let scale = self.signed()?;
+        match scale.unsigned_abs() {
+            0..=SCALE => Ok(scale),
+            _ => Err(self.damaged("a decimal's scale is out of range")),
+        }
     }
 
     pub fn values(&mut self) -> Result<Box<[Value]>, WireError> {

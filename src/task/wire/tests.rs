@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use bigdecimal::BigDecimal;
 
-use super::WireError;
 use super::block::{decode, encode};
 use super::rules::{decode_rules, encode_rules};
 use super::state::{
     Layouts, TaskMemory, decode_chunk, decode_key, decode_memory, encode_chunk, encode_key, encode_memory,
 };
+use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column, LookupTable, SourceTable};
 use crate::domain::change::{
     Block, Change, Entry, Gap, GapCause, Header, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId,
@@ -435,4 +435,23 @@ fn newer_foreign_and_damaged_bytes_are_refused() {
         assert!(said.contains(what) && said.contains(&expected), "{what}: {said}");
     }
     assert_eq!(decode(b"{}", &catalog), Err(WireError::Foreign { what: "changes-log block" }));
+}
+
+/// A few bytes could say more digits than memory holds.
+#[test]
+fn decimals_that_stand_for_too_much_are_refused() {
+    let read = |scale: i64| {
+        let mut writer = Writer::default();
+        writer.value(&Value::decimal(BigDecimal::new(7.into(), scale)));
+        Reader::new("it", &writer.bytes).value()
+    };
+    for scale in [1_000_000, -1_000_000] {
+        assert!(read(scale).is_ok(), "{scale}");
+    }
+    for scale in [1_000_001, -1_000_001, i64::MAX, i64::MIN] {
+        assert_eq!(
+            read(scale).expect_err("it is refused").to_string().split_once(": ").expect("a reason").1,
+            "a decimal's scale is out of range"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::super::Event;
 use super::super::shape::{ConnectorKind, DecimalMode, SourceShape};
-use super::{Reader, one, shape, with_connector};
+use super::{Reader, one, orders, shape, with_connector};
 use crate::domain::change::Operation;
 use crate::domain::value::{Type, Value};
 
@@ -421,5 +421,19 @@ fn a_double_is_exact_up_to_fifteen_declared_digits() {
         check(&unsaid, &format!("{schema} | 100.1 | {}", refused.replace("NUMERIC", "numeric(_,2)")));
         let free = numeric(Some(DecimalMode::Double), None, None);
         check(&free, &format!("{schema} | 100.1 | {}", refused.replace("NUMERIC", "numeric")));
+    }
+}
+
+/// What is said of a record is published beside it, and must not be as long again.
+#[test]
+fn what_a_refusal_quotes_is_cut() {
+    let long = "ä".repeat(1 << 20);
+    for event in [
+        format!(r#"{{"op":"{long}","source":{{"ts_ms":1}}}}"#),
+        format!(r#"{{"op":"c","after":{{"order_id":1}},"source":{{"ts_ms":1,"sequence":"{long}"}}}}"#),
+        format!(r#"{{"op":"c","after":"{long}","source":{{"ts_ms":1}}}}"#),
+    ] {
+        let refusal = Reader::new().value(&orders(), Some(event.as_bytes()), None).expect_err("it is refused");
+        assert!(refusal.detail.len() <= 1003 && refusal.detail.ends_with('…'), "{refusal:?}");
     }
 }
