@@ -413,8 +413,11 @@ fn text_of(value: &Value) -> String {
             i64::MIN => "-infinity".to_owned(),
             micros => Instant(micros).to_string(),
         },
+        Value::Date(i32::MAX) => "infinity".to_owned(),
+        Value::Date(i32::MIN) => "-infinity".to_owned(),
         Value::Date(days) => {
-            let date = jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().days(i64::from(*days)));
+            let span = jiff::Span::new().try_days(*days);
+            let date = span.and_then(|span| jiff::civil::date(1970, 1, 1).checked_add(span));
             date.map_or_else(|_| format!("{days} days"), |date| date.to_string())
         }
         Value::Time(micros) => {

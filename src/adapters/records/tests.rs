@@ -144,3 +144,22 @@ fn evidence_of_a_removed_rule_is_left_out() {
     let body = body("SELECT order_id, note AS who FROM orders", Event::Resolved(Reason::RuleRemoved));
     assert_eq!((&body["evidence"], &body["reason"]), (&json!([]), &"rule_removed".into()));
 }
+
+/// Databases hold moments, dates and times that the calendar has not: MySQL's times, PostgreSQL's years, its infinity.
+#[test]
+fn what_the_calendar_has_not_is_shown_all_the_same() {
+    for (value, shown) in [
+        (Value::Date(20_000), "2024-10-04"),
+        (Value::Date(i32::MAX), "infinity"),
+        (Value::Date(i32::MIN), "-infinity"),
+        (Value::Date(i32::MAX - 1), "2147483646 days"),
+        (Value::Date(7_304_485), "7304485 days"),
+        (Value::Date(-7_304_485), "-7304485 days"),
+        (Value::Timestamp(i64::MAX), "infinity"),
+        (Value::Timestamp(i64::MAX - 1), "9223372036854775806us"),
+        (Value::Time(i64::MIN), "-9223372036854775808us"),
+        (Value::Time(86_400_000_000), "86400000000us"),
+    ] {
+        assert_eq!(super::to_json(&value), shown, "{value:?}");
+    }
+}
