@@ -6,8 +6,9 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/evenkeel/target
 SECONDS_OF_DEMO ?= 60
 SEEDS ?= 20000
 SECONDS_OF_CHAOS ?= 420
+SECONDS_OF_FUZZ ?= 60
 
-.PHONY: help demo demo-real test test-real chaos simulate mutate bench lint docs packages stack
+.PHONY: help demo demo-real test test-real chaos simulate mutate fuzz bench lint docs packages stack
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +49,9 @@ simulate: packages ## the simulator against its oracle: make simulate SEEDS=1000
 mutate: packages ## break the core line by line and show that the simulator notices
 	@tests/install.sh mutate
 	tests/mutate.sh
+
+fuzz: packages ## libFuzzer on everything that reads what others wrote, SECONDS_OF_FUZZ each (nightly Rust)
+	tests/fuzz/run.sh $(SECONDS_OF_FUZZ)
 
 bench: stack ## end-to-end throughput beside the bare floor
 	cargo bench --bench catch_up

@@ -2,6 +2,7 @@
 
 mod cli;
 mod embedded;
+mod fuzz;
 mod real;
 mod sim;
 mod store;

@@ -22,7 +22,7 @@ use metrics::counter;
 use url::Url;
 
 use self::cache::Cache;
-pub use self::client::{Client, ClientError};
+pub use self::client::{Client, ClientError, read_answer};
 use super::debezium::frame::SchemaId;
 use super::debezium::{Found, Refusal, Registry};
 use super::http::Credentials;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{RegistrySettings, UseId};
 use crate::adapters::debezium::frame::SchemaId;
 use crate::adapters::debezium::{Found, Refusal};
-use crate::adapters::http::{Answer, HttpError, Server};
+use crate::adapters::http::{HttpError, Server};
 
 /// Why a registry gave no answer that is of use.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,11 @@ impl Client {
         };
         let Some(answer) = self.server.get(&path.each_ref().map(String::as_str))? else { return Ok(None) };
         match self.kind {
-            Kind::Confluent => confluent(&answer).map(Some),
+            Kind::Confluent => {
+                let strange =
+                    |error: serde_json::Error| ClientError::Strange { url: answer.url, detail: error.to_string() };
+                read_answer(&answer.text).map(Some).map_err(strange)
+            }
             Kind::Apicurio(_) => {
                 let names = ["x-registry-artifacttype", "x-artifacttype"];
                 let kind = names.iter().find_map(|name| answer.headers.get(*name)?.to_str().ok()).unwrap_or_default();
@@ -107,8 +111,8 @@ impl Client {
     }
 }
 
-/// Confluent's answer.
-fn confluent(Answer { url, text, .. }: &Answer) -> Result<Found, ClientError> {
+/// What a registry of Confluent's interface answers.
+pub fn read_answer(text: &str) -> Result<Found, serde_json::Error> {
     #[derive(Deserialize)]
     struct Answer {
         schema: String,
@@ -117,8 +121,7 @@ fn confluent(Answer { url, text, .. }: &Answer) -> Result<Found, ClientError> {
         #[serde(default)]
         references: Option<Vec<serde_json::Value>>,
     }
-    let answer: Answer = serde_json::from_str(text)
-        .map_err(|error| ClientError::Strange { url: url.clone(), detail: error.to_string() })?;
+    let answer: Answer = serde_json::from_str(text)?;
     if answer.references.is_some_and(|references| !references.is_empty()) {
         let detail = "its schema refers to other schemas of the registry, which no Debezium converter writes";
         return Ok(Found::Useless(Refusal::new("schema_references", detail)));

@@ -10,6 +10,7 @@ mod tests;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -74,7 +75,12 @@ pub fn run(files: &[std::path::PathBuf], as_json: bool, colours: bool) -> ExitCo
 /// Tells every story of a file. With `restarts`, the task forgets and remembers everything after each step, which must
 /// make no difference.
 pub fn test_file(path: &Path, restarts: bool) -> Result<Vec<Outcome>, Vec<Diagnostic>> {
-    with_stories(path, |settings, stories, file| {
+    test_source(&read_file(path)?, folder_of(path), restarts)
+}
+
+/// Tells every story of a text; the configuration that it names is looked for in `base`.
+pub fn test_source(source: &Rc<SourceText>, base: &Path, restarts: bool) -> Result<Vec<Outcome>, Vec<Diagnostic>> {
+    with_stories(source, base, |settings, stories, file| {
         let masks = settings.sources.iter().map(|source| source.shape.masks.clone()).collect();
         let renderer = Renderer::new(&settings.plan, masks, settings.mask_key.clone());
         stories.iter().map(|story| live(settings, &renderer, story, file, restarts)).collect()
@@ -84,7 +90,8 @@ pub fn test_file(path: &Path, restarts: bool) -> Result<Vec<Outcome>, Vec<Diagno
 /// Every story of a file as the changes log would hold it, by name: for tests of what reads the log.
 #[cfg(test)]
 pub fn as_logs(path: &Path) -> (Settings, Vec<(String, Vec<crate::domain::change::Block>)>) {
-    let told = with_stories(path, |settings, stories, _| {
+    let source = read_file(path).unwrap_or_else(|faults| panic!("{}", render_all(&faults, false)));
+    let told = with_stories(&source, folder_of(path), |settings, stories, _| {
         let log = |story: &Story| {
             let mut driver = Driver::begin(settings, &settings.plan, story, false)?;
             story.steps.iter().try_for_each(|step| driver.step(step))?;
@@ -95,19 +102,27 @@ pub fn as_logs(path: &Path) -> (Settings, Vec<(String, Vec<crate::domain::change
     told.unwrap_or_else(|faults| panic!("{}", render_all(&faults, false)))
 }
 
-/// Reads a file's stories, and has something done with them.
-fn with_stories<T>(
-    path: &Path,
-    what: impl FnOnce(&Settings, &[Story], &str) -> Result<T, Diagnostic>,
-) -> Result<T, Vec<Diagnostic>> {
+fn read_file(path: &Path) -> Result<Rc<SourceText>, Vec<Diagnostic>> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| vec![Diagnostic::of_file(&name, Kind::File, format!("{name} cannot be read: {error}"))])?;
-    let source = SourceText::new(&name, text);
-    let root = Node::parse(&source).map_err(|fault| vec![fault])?;
+    Ok(SourceText::new(name, text))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// Reads a text's stories, and has something done with them.
+fn with_stories<T>(
+    source: &Rc<SourceText>,
+    base: &Path,
+    what: impl FnOnce(&Settings, &[Story], &str) -> Result<T, Diagnostic>,
+) -> Result<T, Vec<Diagnostic>> {
+    let root = Node::parse(source).map_err(|fault| vec![fault])?;
     let environment = |_: &str| None;
     let context = Context::new(&environment);
-    let read = read(&context, &root, path.parent().unwrap_or(Path::new("")));
+    let read = read(&context, &root, base);
     let faults = context.into_faults();
     match read {
         Some((settings, stories)) if faults.is_empty() => {
