@@ -74,8 +74,8 @@ impl Flow {
     /// tells that it was sent before.
     pub fn place_of(&self, told: Told, own: u32, is_news: bool) -> Place {
         let Told { run, position, .. } = told;
-        if let Some((_, epoch)) = self.runs.iter().find(|(known, _)| *known == run) {
-            return Place { epoch: *epoch, position };
+        if let Some(epoch) = self.epoch_of_run(run) {
+            return Place { epoch, position };
         }
         let (earliest, latest) = self.epochs_around(run);
         let epoch = self.epoch_of(told, own, is_news).clamp(earliest.min(latest), latest);
@@ -133,7 +133,12 @@ impl Flow {
 
     /// True where it is known of which epoch a run is.
     pub fn knows(&self, run: RunId) -> bool {
-        self.runs.iter().any(|(known, _)| *known == run)
+        self.epoch_of_run(run).is_some()
+    }
+
+    /// Of which epoch a run is, where that is known.
+    pub fn epoch_of_run(&self, run: RunId) -> Option<u32> {
+        self.runs.iter().find(|(known, _)| *known == run).map(|(_, epoch)| *epoch)
     }
 
     /// True where positions of the run's family have been seen.

@@ -11,30 +11,15 @@
 //!                                                 within it continues the lineage
 //! ```
 
-use super::change::{Operation, Position, SourceIndex};
+mod rows;
+
+pub use self::rows::{Effect, Provenance, Row};
+use super::change::{Operation, SourceIndex};
 use super::instant::Instant;
 use super::rule::{Plan, Rule};
 use super::sql::{Answer, Cause};
 use super::value::Value;
 use super::witness::Witness;
-
-/// A kept row and where its last change came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The source's kept columns, in declared order.
-    pub columns: Box<[Value]>,
-    pub provenance: Provenance,
-}
-
-/// Where a row's last change came from. `lane` and `origin` index the task's own tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Provenance {
-    pub source_time: Instant,
-    pub position: Position,
-    pub origin: usize,
-    pub lane: usize,
-    pub offset: i64,
-}
 
 /// Why an episode ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,37 +89,6 @@ pub struct KeyState {
     pub episodes: Vec<Episode>,
     /// Resolved discrepancies whose rule has a flap window, in no order.
     pub memories: Vec<Memory>,
-}
-
-/// What a change does to one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effect {
-    pub at: Instant,
-    pub late: bool,
-    pub source: SourceIndex,
-    pub operation: Operation,
-    pub provenance: Provenance,
-    /// See [`Change::requeued`](super::change::Change::requeued).
-    pub requeued: Option<i64>,
-}
-
-impl Effect {
-    /// True where it is requeued, and the row is known from further on than where all that followed on it was looked for.
-    /// Another topic-partition's offsets tell nothing; source times do.
-    fn is_overtaken_by(&self, row: &Row, primary_key: &[usize]) -> bool {
-        let Some(until) = self.requeued else { return false };
-        let is_later = match row.provenance.lane == self.provenance.lane {
-            true => row.provenance.offset >= until,
-            false => row.provenance.source_time > self.provenance.source_time,
-        };
-        is_later && {
-            let known = primary_key.iter().map(|column| &row.columns[*column]);
-            match &self.operation {
-                Operation::Delete { row } => known.eq(row.iter()),
-                Operation::Upsert { columns, .. } => known.eq(primary_key.iter().map(|column| &columns[*column])),
-            }
-        }
-    }
 }
 
 /// The published life of a discrepancy.
@@ -217,7 +171,8 @@ impl KeyState {
                 touched.late |= effect.late;
                 touched.deleted |= matches!(effect.operation, Operation::Delete { .. });
                 touched.sources |= bit(effect.source);
-                self.apply(plan, effect);
+                let primary_key = &plan.catalog.sources[effect.source].primary_key;
+                rows::apply(&mut self.rows[effect.source], primary_key, effect);
             }
             if now < window.baseline {
                 continue;
@@ -232,37 +187,6 @@ impl KeyState {
             self.pass(plan, now, out);
             if let Some(witness) = &mut out.witness {
                 witness.see(now, &self.episodes);
-            }
-        }
-    }
-
-    fn apply(&mut self, plan: &Plan, effect: Effect) {
-        let primary_key = &plan.catalog.sources[effect.source].primary_key;
-        let rows = &mut self.rows[effect.source];
-        if rows.iter().any(|row| effect.is_overtaken_by(row, primary_key)) {
-            return;
-        }
-        match effect.operation {
-            Operation::Delete { row } => {
-                if let Ok(index) = find(rows, primary_key, row.iter()) {
-                    rows.remove(index);
-                }
-            }
-            Operation::Upsert { mut columns, unchanged, row_before } => {
-                let before = row_before.and_then(|row| find(rows, primary_key, row.iter()).ok());
-                let mut replaced = before.map(|index| rows.remove(index));
-                let place = find(rows, primary_key, primary_key.iter().map(|column| &columns[*column]));
-                if let Ok(index) = place {
-                    replaced = Some(rows.remove(index));
-                }
-                if let Some(mut replaced) = replaced {
-                    for column in unchanged {
-                        let column = usize::from(column);
-                        columns[column] = std::mem::replace(&mut replaced.columns[column], Value::Unknown);
-                    }
-                }
-                let (Ok(index) | Err(index)) = place;
-                rows.insert(index, Row { columns, provenance: effect.provenance });
             }
         }
     }
@@ -457,15 +381,6 @@ impl Touched {
             Reason::Converged
         }
     }
-}
-
-/// Where the row with a primary key stands among a source's rows, or where it would.
-fn find<'v>(
-    rows: &'v [Row],
-    primary_key: &[usize],
-    row: impl Iterator<Item = &'v Value> + Clone,
-) -> Result<usize, usize> {
-    rows.binary_search_by(|known| primary_key.iter().map(|column| &known.columns[*column]).cmp(row.clone()))
 }
 
 /// Without rows whose identity is unknown: which disagreement they are cannot be said.

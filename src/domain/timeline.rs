@@ -13,13 +13,14 @@
 //! each promised all of it. (A mark of the change's own topic-partition alone would not do: statement times lie
 //! before the commit, and the other half may come through another partition.)
 
+mod merge;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use self::merge::Merge;
 use super::change::{
     Change, Gap, GapCause, Mark, RunId, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology, learn_topic,
 };
@@ -28,16 +29,8 @@ use super::instant::Instant;
 use super::queue::{Queue, Waiting};
 use super::rule::{ConnectorIndex, SourcePlan};
 
-/// Index of a topic-partition in a timeline, in order of first sight. What is requeued of one has another.
+/// Index of a topic-partition in a timeline, in order of first sight.
 pub type LaneIndex = usize;
-
-/// No topic's name ends like this.
-const AGAIN: &str = " (requeued)";
-
-/// Of what is requeued of a topic-partition.
-fn again(of: &TopicPartition) -> TopicPartition {
-    TopicPartition { topic: format!("{}{AGAIN}", of.topic).into(), partition: of.partition }
-}
 
 /// What became of a change that came from the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,11 +107,6 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// True where it holds what is requeued of a topic-partition.
-    pub fn is_beside(&self) -> bool {
-        self.topic_partition.topic.ends_with(AGAIN)
-    }
-
     fn stand(&mut self, place: Place, fingerprint: u32) {
         if place != self.place {
             self.shared.clear();
@@ -347,24 +335,19 @@ impl Timeline {
         admission
     }
 
-    /// Takes a change whose offset has been passed. It stands behind everything that was taken of its connector, in an instant
-    /// that is not settled, and beside the connector's order: nothing is lifted by it.
-    fn admit_requeued(&mut self, lane: LaneIndex, change: Box<Change>) {
-        let Lane { source, topic_partition, .. } = &self.lanes[lane];
-        let (source, name) = (*source, again(topic_partition));
-        let connector = self.connector_of[source];
-        let settled = self.settled.map_or(Instant::MIN, Instant::next);
-        let is_of_it = |lane: &&Lane| self.connector_of[lane.source] == connector && !lane.is_beside();
-        let of_connector = self.lanes.iter().filter(is_of_it);
-        let taken = of_connector.map(|lane| lane.latest.max(lane.mark.map_or(Instant::MIN, Instant::next))).max();
-        let proved = self.flows[connector].proofs.back().map(|(_, from)| *from);
-        let behind = [taken, proved, Some(change.source_time)].into_iter().flatten().fold(settled, Instant::max);
-        let beside = self.lane(source, &name);
-        // What is requeued stays in order.
-        let floor = self.lanes[beside].latest.max(behind);
-        self.lanes[beside].latest = floor;
-        let late = change.source_time < settled;
-        self.waiting[beside].push(Waiting { place: Place::default(), floor, late, change });
+    /// Takes a change whose offset has been passed: behind all that was taken of its topic-partition, before all that will be.
+    /// It falls into no settled instant, and stands where it stood in its connector's order; or, where its topic-partition has
+    /// gone on since, with the last that was taken of that.
+    fn admit_requeued(&mut self, lane_index: LaneIndex, mut change: Box<Change>) {
+        let lane = &mut self.lanes[lane_index];
+        let epoch = self.flows[self.connector_of[lane.source]].epoch_of_run(change.run);
+        match change.position.zip(epoch).map(|(position, epoch)| Place { epoch, position }) {
+            Some(own) if own >= lane.place => lane.stand(own, change.fingerprint),
+            _ => change.transaction = 0,
+        }
+        let floor = self.settled.map_or(Instant::MIN, Instant::next);
+        let late = change.source_time < floor;
+        self.waiting[lane_index].push(Waiting { place: lane.place, floor, late, change });
     }
 
     /// Takes a promise. One that says less than what was promised before is ignored. True where its connector's
@@ -475,15 +458,11 @@ impl Timeline {
         for connector in 0..self.flows.len() {
             merges.push(Merge::begin(self, connector, &mut fetch)?);
         }
-        let besides: Vec<LaneIndex> = (0..self.lanes.len()).filter(|lane| self.lanes[*lane].is_beside()).collect();
         let mut changes: Vec<Settled> = Vec::new();
         let until = loop {
             let heads = merges.iter_mut().filter_map(|merge| Some((merge.group.as_ref()?.at, merge)));
-            let next = heads.min_by_key(|(at, _)| *at);
-            let requeued = self.next_requeued(&besides, &mut fetch)?;
-            let is_requeued = requeued.is_some_and(|(at, _)| next.as_ref().is_none_or(|(first, _)| at < *first));
-            let at = if is_requeued { requeued.map(|(at, _)| at) } else { next.as_ref().map(|(at, _)| *at) };
-            let Some(at) = at.filter(|at| *at <= reach) else { break reach };
+            let next = heads.min_by_key(|(at, _)| *at).filter(|(at, _)| *at <= reach);
+            let Some((at, merge)) = next else { break reach };
             if let Some(last) = changes.last().filter(|_| changes.len() >= limit) {
                 if last.at < at {
                     break last.at;
@@ -492,52 +471,18 @@ impl Timeline {
                     break at.previous();
                 }
             }
-            match (next, requeued) {
-                (_, Some((at, lane))) if is_requeued => {
-                    let Waiting { late, change, .. } = self.waiting[lane].pop().expect("it was looked at");
-                    let lane = self.beside(lane);
-                    changes.push(Settled { at, late, lane, change });
-                }
-                (Some((_, merge)), _) => {
-                    merge.take(self, &mut changes);
-                    merge.advance(self, &mut fetch)?;
-                }
-                (None, _) => unreachable!("one of them is next"),
-            }
+            merge.take(self, &mut changes);
+            merge.advance(self, &mut fetch)?;
         };
         self.settled = Some(until);
         (0..self.flows.len()).for_each(|connector| self.forget_proofs(connector));
         Ok(Some(Stride { until, changes }))
     }
 
-    /// The first of what is requeued, by its place on the timeline: the topic-partitions in the order of first sight.
-    fn next_requeued<E>(
-        &mut self,
-        besides: &[LaneIndex],
-        fetch: &mut impl FnMut(LaneIndex, u64) -> Result<Vec<Waiting>, E>,
-    ) -> Result<Option<(Instant, LaneIndex)>, E> {
-        let mut first: Option<(Instant, LaneIndex)> = None;
-        for lane in besides.iter().copied().filter(|lane| !self.waiting[*lane].is_empty()).collect::<Vec<_>>() {
-            let number = self.waiting[lane].first();
-            let next = self.waiting[lane].get(number, |from| fetch(lane, from))?.expect("it is not empty");
-            if first.is_none_or(|(at, _)| next.floor < at) {
-                first = Some((next.floor, lane));
-            }
-        }
-        Ok(first)
-    }
-
-    /// The topic-partition of which a lane holds what is requeued.
-    fn beside(&self, lane: LaneIndex) -> LaneIndex {
-        let Lane { source, topic_partition: TopicPartition { topic, partition }, .. } = &self.lanes[lane];
-        let topic: Arc<str> = topic.trim_end_matches(AGAIN).into();
-        self.lane_of[&(*source, TopicPartition { topic, partition: *partition })]
-    }
-
     /// Drops proofs that no change still to be settled can be lifted by, except the last of them.
     fn forget_proofs(&mut self, connector: ConnectorIndex) {
         let least = (0..self.lanes.len())
-            .filter(|lane| self.connector_of[self.lanes[*lane].source] == connector && !self.lanes[*lane].is_beside())
+            .filter(|lane| self.connector_of[self.lanes[*lane].source] == connector)
             .map(|lane| match self.waiting[lane].front() {
                 Some(first) => first.place,
                 None => self.lanes[lane].place.max(self.lanes[lane].proved),
@@ -545,91 +490,6 @@ impl Timeline {
             .min();
         if let Some(least) = least {
             self.flows[connector].forget_below(least);
-        }
-    }
-}
-
-/// The changes of one connector that share a transaction, next in commit order.
-struct Group {
-    at: Instant,
-    /// Their lanes, in commit order; of each lane they are the first that wait.
-    lanes: Vec<LaneIndex>,
-}
-
-/// Merges a connector's lanes in commit order.
-struct Merge {
-    connector: ConnectorIndex,
-    /// For each lane, the place and the number of its first change that is in no group yet.
-    heads: BinaryHeap<Reverse<(Place, LaneIndex, u64)>>,
-    group: Option<Group>,
-}
-
-impl Merge {
-    fn begin<E>(
-        timeline: &mut Timeline,
-        connector: ConnectorIndex,
-        fetch: &mut impl FnMut(LaneIndex, u64) -> Result<Vec<Waiting>, E>,
-    ) -> Result<Merge, E> {
-        let mut merge = Merge { connector, heads: BinaryHeap::new(), group: None };
-        for lane in 0..timeline.lanes.len() {
-            let Lane { source, .. } = timeline.lanes[lane];
-            if timeline.connector_of[source] == connector && !timeline.lanes[lane].is_beside() {
-                let first = timeline.waiting[lane].first();
-                merge.push(timeline, lane, first, fetch)?;
-            }
-        }
-        merge.advance(timeline, fetch)?;
-        Ok(merge)
-    }
-
-    fn push<E>(
-        &mut self,
-        timeline: &mut Timeline,
-        lane: LaneIndex,
-        number: u64,
-        fetch: &mut impl FnMut(LaneIndex, u64) -> Result<Vec<Waiting>, E>,
-    ) -> Result<(), E> {
-        if let Some(next) = timeline.waiting[lane].get(number, |from| fetch(lane, from))? {
-            self.heads.push(Reverse((next.place, lane, number)));
-        }
-        Ok(())
-    }
-
-    /// Finds the next group.
-    fn advance<E>(
-        &mut self,
-        timeline: &mut Timeline,
-        fetch: &mut impl FnMut(LaneIndex, u64) -> Result<Vec<Waiting>, E>,
-    ) -> Result<(), E> {
-        self.group = None;
-        let Some(Reverse((place, ..))) = self.heads.peek().copied() else { return Ok(()) };
-        let flow = &timeline.flows[self.connector];
-        let mut group = Group { at: flow.reached.max(flow.lift(place)), lanes: Vec::new() };
-        let mut transaction = None;
-        while let Some(Reverse((next_place, lane, number))) = self.heads.peek().copied() {
-            let next = timeline.waiting[lane].get(number, |from| fetch(lane, from))?;
-            let next = next.expect("a head is a change that waits");
-            let same = transaction.is_none_or(|known| known != 0 && known == next.change.transaction);
-            if !same || next_place.epoch != place.epoch {
-                break;
-            }
-            transaction = Some(next.change.transaction);
-            group.at = group.at.max(next.change.source_time).max(next.floor);
-            group.lanes.push(lane);
-            self.heads.pop();
-            self.push(timeline, lane, number + 1, fetch)?;
-        }
-        self.group = Some(group);
-        Ok(())
-    }
-
-    /// Takes the group out of the lanes' queues.
-    fn take(&mut self, timeline: &mut Timeline, settled: &mut Vec<Settled>) {
-        let Some(Group { at, lanes }) = self.group.take() else { return };
-        timeline.flows[self.connector].reached = at;
-        for lane in lanes {
-            let Waiting { late, change, .. } = timeline.waiting[lane].pop().expect("a group is of changes that wait");
-            settled.push(Settled { at, late, lane, change });
         }
     }
 }

@@ -315,7 +315,6 @@ impl<S: Store> Task<S> {
                     change.topic_partition = lane;
                     change.origin = origins[change.origin];
                     self.admit(lane, change, written_at.plus(AHEAD_US))?;
-                    self.stalled.resize(self.timeline.lanes.len(), None);
                 }
                 Entry::Mark(mark) => {
                     let lane = lanes[mark.topic_partition];

@@ -1,5 +1,7 @@
 //! What must hold of the whole output, whatever the oracle says of orders.
 
+use std::collections::BTreeMap;
+
 use evenkeel::domain::change::TopicPartition;
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::record::{Content, SourceNews};
@@ -7,7 +9,7 @@ use evenkeel::domain::record::{Content, SourceNews};
 use super::delivery::{Lane, Record};
 use super::outside::Outlet;
 use super::product::{Product, STALL_AFTER};
-use super::world::{DATABASE, LINES, Micros, ORDERS, PAYMENTS};
+use super::world::{DATABASE, Edit, LINES, Micros, ORDERS, PAYMENTS};
 
 impl Product {
     /// Everything that was not understood is in quarantine, once.
@@ -40,6 +42,21 @@ impl Product {
             "not all is in quarantine: {quarantined:?}, {all:?}"
         );
         assert!(quarantined.iter().all(|one| all.contains(one)), "what could be understood is in quarantine");
+    }
+
+    /// In the end the rows are those of the databases, whatever was in quarantine meanwhile.
+    pub fn check_rows(&self) {
+        let outside = self.outside();
+        let world = outside.world.borrow();
+        let all = world.rows.iter().filter_map(|((table, id), cells)| {
+            let key = Edit::key_of(*table, &Some(cells.clone()))?;
+            Some(((*table, *id), (key, cells.clone())))
+        });
+        let (true_rows, known) = (all.collect::<BTreeMap<_, _>>(), self.rows());
+        let differing = true_rows.iter().filter(|(id, row)| known.get(id) != Some(row));
+        let differing: Vec<_> = differing.map(|(id, row)| (id, Some(row), known.get(id))).collect();
+        let phantoms: Vec<_> = known.iter().filter(|(id, _)| !true_rows.contains_key(id)).collect();
+        assert!(differing.is_empty() && phantoms.is_empty(), "{differing:?} differ, {phantoms:?} are no more");
     }
 
     fn notices(&self) -> Vec<(usize, bool)> {

@@ -16,9 +16,11 @@ use super::outside::{Logged, Outside};
 
 /// Whoever requeues what a lane has in quarantine.
 pub struct Operator {
-    lane: usize,
+    pub lane: usize,
     requeue: Requeue,
     wanted: BTreeSet<usize>,
+    /// Whatever was in quarantine below is wanted.
+    pub wants_to: usize,
     /// What is below was shown to them.
     seen: usize,
     /// They write when ingest has committed so far; what was shown of their rows lies below.
@@ -38,7 +40,7 @@ impl Operator {
         }
         let (source, id) = &outside.group.topics[lane];
         let requeue = Requeue::new(&outside.plans[0], (*source)?, id);
-        let mut operator = Operator { lane, requeue, wanted, seen: 0, until };
+        let mut operator = Operator { lane, requeue, wanted, wants_to: until, seen: 0, until };
         drop(delivery);
         operator.look(outside, until);
         Some(operator)

@@ -80,6 +80,8 @@ pub struct Verdict {
     pub turns: u64,
     /// True where some change's place on the timeline is not what its database says.
     pub lifted: bool,
+    /// True where something was requeued of a run that was not heard of.
+    pub unplaced: bool,
     /// What was not there, in whatever partition, when it was said to be settled.
     pub lacking: Vec<String>,
 }
@@ -102,6 +104,10 @@ struct Taken {
     floor: Micros,
     late: bool,
     requeued: Option<i64>,
+    /// Where it stands in commit order.
+    place: Place,
+    /// True where its lane has gone on since it was to be taken: it stands with the last of it.
+    joins: bool,
 }
 
 #[derive(Default)]
@@ -116,6 +122,13 @@ struct LaneLaw {
     gap: Option<(i64, i64)>,
     /// While its promises are not believed, the best of them.
     halted: Option<Option<(Micros, Option<Proof>)>>,
+}
+
+/// What the log has told so far.
+#[derive(Default)]
+struct Heard {
+    settled: Option<Micros>,
+    runs: BTreeSet<u64>,
 }
 
 /// What happened to each key, by instant.
@@ -138,8 +151,7 @@ impl Oracle<'_> {
         // Whoever has heard of no other takes the first one for the beginning.
         let mut newest: [Option<u32>; 2] = [None; 2];
         let mut topics = [0; 3];
-        let mut again: [Vec<Taken>; 2] = Default::default();
-        let mut beside: Vec<Micros> = vec![Micros::MIN; lanes.len()];
+        let mut heard = Heard::default();
         let mut hear = |database: usize, (epoch, _): Place, verdict: &mut Verdict| {
             verdict.epochs += u64::from(newest[database].is_some_and(|newest| epoch > newest));
             newest[database] = newest[database].max(Some(epoch));
@@ -153,6 +165,9 @@ impl Oracle<'_> {
                     Line::Change { lane, offset } => {
                         if let Some(taken) = self.take(&mut lanes[*lane], *lane, *offset) {
                             verdict.late += u64::from(taken.late);
+                            if let Record::Edit { run, .. } = taken.record {
+                                heard.runs.insert(run);
+                            }
                             // A snapshot's rows have no position.
                             if matches!(taken.record, Record::Edit { .. }) {
                                 hear(self.lanes()[*lane].database, lanes[*lane].place, &mut verdict);
@@ -161,17 +176,11 @@ impl Oracle<'_> {
                         }
                     }
                     Line::Requeued { lane, offset, until } => {
-                        let database = self.lanes()[*lane].database;
-                        let lanes_of =
-                            || lanes.iter().zip(self.lanes()).filter(|(_, lane)| lane.database == database);
-                        let taken =
-                            lanes_of().map(|(law, _)| law.latest.max(law.mark.map_or(Micros::MIN, |mark| mark + 1)));
-                        let proved = proofs[database].iter().map(|(_, from)| *from);
-                        let behind = taken.chain(proved).max().unwrap_or(Micros::MIN);
-                        let one =
-                            self.take_again((*lane, *offset, *until), verdict.settled, behind.max(beside[*lane]));
-                        beside[*lane] = one.floor;
-                        again[database].push(one);
+                        let one = self.take_again(&mut lanes[*lane], (*lane, *offset, *until), &heard);
+                        // Where it stands is not known, and what stands behind it may be lifted.
+                        verdict.unplaced |=
+                            !matches!(one.record, Record::Edit { run, .. } if heard.runs.contains(&run));
+                        waiting[self.lanes()[*lane].database].push(one);
                     }
                     Line::Mark { lane, time, proof } => promises.push((*lane, *time, *proof)),
                     Line::Gap { lane, gap } => {
@@ -200,6 +209,7 @@ impl Oracle<'_> {
                     law.mark = Some(time);
                     law.baseline = law.baseline.or(Some(law.latest.max(time)));
                     if let Some(Proof { begin, run }) = proof {
+                        heard.runs.insert(run);
                         let place = (self.delivery.epochs[&run], begin);
                         law.proved = law.proved.max(place);
                         hear(self.lanes()[lane].database, place, &mut verdict);
@@ -218,27 +228,15 @@ impl Oracle<'_> {
                 for database in 0..2 {
                     let waiting = &mut waiting[database];
                     let (proofs, reached) = (&proofs[database], &mut reached[database]);
-                    let again = &mut again[database];
-                    loop {
-                        // Nothing that is taken stands behind what is requeued, within an instant.
-                        again.sort_by_key(|one| one.floor);
-                        let first = again.first().map(|one| one.floor).filter(|floor| *floor <= settled);
-                        let before = first.map_or(settled, |first| first);
-                        let (at, group) = match self.next_transaction(waiting, proofs, *reached, before) {
-                            Some((at, group)) => {
-                                *reached = at;
-                                (at, group)
-                            }
-                            None if first.is_some() => (before, vec![again.remove(0)]),
-                            None => break,
-                        };
+                    while let Some((at, group)) = self.next_transaction(waiting, proofs, *reached, settled) {
+                        *reached = at;
                         for taken in group {
                             self.happen(taken, at, &mut owners, &mut lives, &mut verdict);
                         }
                     }
                 }
             }
-            verdict.settled = settled;
+            (verdict.settled, heard.settled) = (settled, settled);
             settled_by.push(settled);
         }
         verdict.turns = turns.iter().filter(|turn| turn.lived.is_some()).count() as u64;
@@ -305,17 +303,24 @@ impl Oracle<'_> {
             Record::Snapshot(_) => law.latest = law.latest.max(super::world::BEGIN),
             other => panic!("{other:?} stands at {lane}:{offset}, no change"),
         }
-        Some(Taken { lane, offset, record, floor, late, requeued: None })
+        let place = if matches!(record, Record::Edit { .. }) { law.place } else { Place::default() };
+        Some(Taken { lane, offset, record, floor, late, requeued: None, place, joins: false })
     }
 
-    /// A change that is said again, whenever it was made: it stands behind all that was taken of its database and of it.
-    fn take_again(&self, (lane, offset, until): (usize, i64, i64), settled: Option<Micros>, behind: Micros) -> Taken {
+    /// A change that is said again, whenever it was made: nothing that is settled changes by it. Where nobody has heard of its
+    /// run, it stands with the last of its lane.
+    fn take_again(&self, law: &mut LaneLaw, (lane, offset, until): (usize, i64, i64), heard: &Heard) -> Taken {
         let record = self.lanes()[lane].records[offset as usize];
-        let Record::Edit { transaction, edit, .. } = record else { panic!("{record:?} was requeued") };
-        let (_, change) = self.edit(lane, transaction, edit);
-        let settled = settled.map_or(Micros::MIN, |settled| settled + 1);
-        let floor = settled.max(behind).max(change.time);
-        Taken { lane, offset, record, floor, late: change.time < settled, requeued: Some(until) }
+        let Record::Edit { transaction, edit, run } = record else { panic!("{record:?} was requeued") };
+        let (own, change) = self.edit(lane, transaction, edit);
+        let joins = !heard.runs.contains(&run) || own < law.place;
+        if !joins {
+            law.place = own;
+            law.taken.insert((transaction, edit));
+        }
+        let floor = heard.settled.map_or(Micros::MIN, |settled| settled + 1);
+        let late = change.time < floor;
+        Taken { lane, offset, record, floor, late, requeued: Some(until), place: law.place, joins }
     }
 
     /// The next transaction in commit order, if its place on the timeline is settled.
@@ -326,21 +331,19 @@ impl Oracle<'_> {
         reached: Micros,
         settled: Micros,
     ) -> Option<(Micros, Vec<Taken>)> {
-        let place = |taken: &Taken| match taken.record {
-            Record::Edit { transaction, edit, .. } => self.edit(taken.lane, transaction, edit).0,
-            _ => Place::default(),
-        };
         let whole = |taken: &Taken| match taken.record {
-            Record::Edit { transaction, .. } => Some(transaction),
+            Record::Edit { transaction, .. } if !taken.joins => Some(transaction),
             _ => None,
         };
-        waiting.sort_by_key(|taken| (place(taken), taken.lane, taken.offset));
-        let first = waiting.first()?;
-        let (first_place, transaction) = (place(first), whole(first));
-        let count = match transaction {
-            None => 1,
-            some => waiting.iter().take_while(|taken| whole(taken) == some).count(),
+        // Of one lane, what came first stands first.
+        waiting.sort_by_key(|taken| (taken.place, taken.lane));
+        let transaction = whole(waiting.first()?);
+        let of_it = |(index, taken): &(usize, &Taken)| {
+            let is_behind = waiting[..*index].iter().any(|before| before.lane == taken.lane);
+            *index == 0 || transaction.is_some() && (taken.joins && is_behind || whole(taken) == transaction)
         };
+        let count = waiting.iter().enumerate().take_while(of_it).count();
+        let first_place = waiting[..count].iter().find(|taken| taken.requeued.is_none()).map(|taken| taken.place);
         let mut at = reached;
         for taken in &waiting[..count] {
             let time = match taken.record {
@@ -350,7 +353,7 @@ impl Oracle<'_> {
             at = at.max(time).max(taken.floor);
         }
         for (proof, from) in proofs {
-            if *proof <= first_place {
+            if first_place.is_some_and(|first| *proof <= first) {
                 at = at.max(*from);
             }
         }

@@ -2,9 +2,10 @@
 //! that give them their share. What the processes do is the product's own code.
 
 use std::cell::{Ref, RefMut};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use evenkeel::domain::change::{Block, TopicPartition};
+use evenkeel::domain::change::{Block, Key, TopicPartition};
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::routing::partition_of;
 use evenkeel::domain::rule::Plan;
@@ -13,13 +14,14 @@ use evenkeel::task::reconcile::Limits;
 use evenkeel::task::wire::block;
 use evenkeel::task::worker::{Bounds, Tenure};
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Lane, Record};
 use super::operator::Operator;
 use super::oracle::Line;
 use super::outside::{Group, Happened, Hazards, Log, Logged, Outlet, Outside, Shared, shared};
 use super::process::{Counted, Process};
+use super::published;
 use super::seat::Fault;
-use super::world::{BEGIN, Micros, SECOND, World};
+use super::world::{BEGIN, Cell, Cells, Micros, SECOND, World};
 use crate::support::dice::Dice;
 
 pub const SLACK: Micros = 2 * SECOND;
@@ -66,6 +68,8 @@ pub struct Product {
     /// How many partitions were added.
     pub grown: u64,
     operators: Vec<Operator>,
+    /// For each lane, below which offset all is requeued that was in quarantine, and since when.
+    requeued: Vec<(usize, Micros)>,
 }
 
 impl Product {
@@ -119,6 +123,7 @@ impl Product {
             disturbances: 0,
             grown: 0,
             operators: Vec::new(),
+            requeued: vec![(0, Micros::MIN); lanes],
         };
         for lane in (0..lanes).filter(|lane| product.joined[*lane]) {
             product.assign(lane, lane % PROCESSES);
@@ -330,7 +335,56 @@ impl Product {
             let lane = dice.below(self.joined.len() as u64 - 2) as usize;
             self.operators.extend(Operator::begin(outside, lane));
         }
-        self.operators.retain_mut(|operator| !dice.once_in(2) || !operator.step(outside));
+        let requeued = &mut self.requeued;
+        self.operators.retain_mut(|operator| {
+            let is_done = dice.once_in(2) && operator.step(outside);
+            if is_done {
+                requeued[operator.lane] = (operator.wants_to, outside.now);
+            }
+            !is_done
+        });
+    }
+
+    /// Whatever can be requeued and is not, somebody begins to requeue. True where nothing is left, and all of it is settled.
+    pub fn requeue_all(&mut self) -> bool {
+        let mut is_done = self.operators.is_empty();
+        let outside = &*self.outside.borrow();
+        let mut last = Micros::MIN;
+        for (lane, (below, at)) in self.requeued.iter().enumerate() {
+            let delivery = outside.delivery.borrow();
+            let Lane { source, records, start, .. } = &delivery.lanes[lane];
+            let is_poisonous = |record: &Record| delivery.is_poisonous(lane, *record);
+            if source.is_none() || *start > 0 || !records.iter().skip(*below).any(is_poisonous) {
+                last = last.max(*at);
+                continue;
+            }
+            is_done = false;
+            drop(delivery);
+            if self.operators.iter().all(|operator| operator.lane != lane) {
+                self.operators.extend(Operator::begin(outside, lane));
+            }
+        }
+        is_done && self.has_settled(last + SECOND)
+    }
+
+    /// The rows that are known, each with its order.
+    pub fn rows(&self) -> BTreeMap<(usize, i64), (i64, Cells)> {
+        let orders = self.outside().world.borrow().orders;
+        let mut rows = BTreeMap::new();
+        for key in 0..=orders + 1 {
+            let partition = Product::partition_of(key);
+            let worker = self.processes[self.seats[partition]].worker(partition).expect("it is worked on");
+            let state = worker.task().look(&Key(key.to_string().into())).expect("a store that does not fail");
+            for (table, known) in state.into_iter().flat_map(|state| state.rows.into_iter().enumerate()) {
+                for row in known {
+                    let cells = published::cells(&row.columns);
+                    let Cell::Int(id) = cells[0] else { panic!("{cells:?} has no primary key") };
+                    let other = rows.insert((table, id), (key, cells));
+                    assert_eq!(other, None, "a row is of one order: {table} {id} {key}");
+                }
+            }
+        }
+        rows
     }
 
     /// The group gives a partition of the changes log to the other process.

@@ -83,7 +83,7 @@ fn number(key: &Key) -> i64 {
     key.0.parse().expect("orders have numbers")
 }
 
-fn cells(values: &[Value]) -> Cells {
+pub fn cells(values: &[Value]) -> Cells {
     let cell = |value: &Value| match value {
         Value::Unknown => Cell::Unknown,
         Value::Null => Cell::Null,

@@ -142,8 +142,10 @@ fn transaction(number: u64, commit: Micros, begin: (u64, u64)) -> Transaction {
 
 pub struct World {
     pub databases: [Database; 2],
-    rows: BTreeMap<(usize, i64), Cells>,
-    orders: i64,
+    /// The rows that there are now.
+    pub rows: BTreeMap<(usize, i64), Cells>,
+    /// There are no other orders than up to this one, and the next.
+    pub orders: i64,
     next_id: i64,
     /// Commits are so far apart, or a multiple. A coarse grain makes instants meet: changes, promises, deadlines.
     grain: Micros,
