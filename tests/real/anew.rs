@@ -89,7 +89,7 @@ fn created_anew_under_the_reader() -> Result {
     let stack = super::stack();
     let folder = tempfile::tempdir()?;
     let (shop, pay, shipped, binary, mut watch) = begin(&stack, "anewer", folder.path())?;
-    make_anew(&stack, &shop, || binary.wait_logged("reading the sources was disturbed"))?;
+    make_anew(&stack, &shop, || binary.wait_logged("a topic does not exist"))?;
     acknowledge(&stack, (&shop, &shipped, &binary), &mut watch, "source_gap orders recreated")?;
     end(&stack, &binary, [&shop, &pay])
 }

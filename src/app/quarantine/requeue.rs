@@ -6,7 +6,7 @@
 //! While this looks, ingest goes on. So after writing it looks at what came meanwhile; where that speaks of such a row, it
 //! waits until ingest has written that, and says all of it again. What reconcile knows from further on, it leaves alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant as Moment};
 
@@ -46,7 +46,7 @@ pub enum Outcome {
     /// It is as little understood as it was.
     Refused { reason: String, detail: String },
     /// It cannot be requeued, for this reason.
-    Not(&'static str),
+    Not(String),
 }
 
 const NO_SOURCE: &str = "the configuration has no such source any more";
@@ -61,6 +61,10 @@ const EARLY: &str = "ingest has not committed so far: run it, or run this again 
 
 const BEHIND_ITS_TOPIC: &str =
     "ingest has not committed what was said of its row since: run it, or run this again when it has";
+
+fn not(why: &str) -> Outcome {
+    Outcome::Not(why.to_owned())
+}
 
 /// What became of each record, by where it came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,14 +121,16 @@ impl fmt::Display for Requeued {
 pub fn requeue(settings: &Settings, wants: impl Fn(&Rejected) -> bool, dry: bool) -> Result<Requeued, StageError> {
     let mut outcomes = Requeued::default();
     let mut found: BTreeMap<(SourceIndex, TopicPartition), BTreeMap<i64, Rejected>> = BTreeMap::new();
+    let mut quarantined: BTreeMap<TopicPartition, BTreeSet<i64>> = BTreeMap::new();
     each(settings, |rejected| {
+        let id = TopicPartition { topic: rejected.topic.as_str().into(), partition: rejected.partition };
+        quarantined.entry(id.clone()).or_default().insert(rejected.offset);
         if wants(&rejected) {
-            let id = TopicPartition { topic: rejected.topic.as_str().into(), partition: rejected.partition };
             match settings.sources.iter().position(|source| source.name == rejected.source) {
                 Some(source) => drop(found.entry((source, id)).or_default().insert(rejected.offset, rejected)),
                 None => {
                     let place = (rejected.topic, rejected.partition, rejected.offset);
-                    outcomes.0.insert(place, Outcome::Not(NO_SOURCE));
+                    outcomes.0.insert(place, not(NO_SOURCE));
                 }
             }
         }
@@ -134,12 +140,24 @@ pub fn requeue(settings: &Settings, wants: impl Fn(&Rejected) -> bool, dry: bool
     }
     let mut hand = ByHand::open(settings)?;
     for ((source, id), records) in found {
-        let is_single = hand.present.get(&*id.topic) == Some(&1);
-        let told = Lane::begin(settings, source, &id, records, is_single)?.requeue(&mut hand, dry)?;
+        let mut lane = Lane::begin(settings, source, &id, records)?;
+        lane.is_single = hand.present.get(&*id.topic) == Some(&1);
+        lane.quarantined = quarantined.remove(&id).unwrap_or_default();
+        let told = lane.requeue(&mut hand, dry)?;
         let place = |offset| (id.topic.to_string(), id.partition, offset);
         outcomes.0.extend(told.into_iter().map(|(offset, outcome)| (place(offset), outcome)));
     }
     Ok(outcomes)
+}
+
+/// What was seen of a stretch.
+enum Look {
+    /// Nothing of the rows that are to be said again.
+    Clear,
+    /// The last offset that speaks of such a row.
+    Said(i64),
+    /// A record cannot be read that could when it came.
+    Blind(String),
 }
 
 /// Records of one topic-partition.
@@ -149,6 +167,8 @@ struct Lane<'s> {
     id: &'s TopicPartition,
     /// True where its topic has no other partition.
     is_single: bool,
+    /// The offsets of all records that it has in quarantine, wanted or not.
+    quarantined: BTreeSet<i64>,
     properties: Properties,
     offsets: Offsets,
     decoder: Decoder,
@@ -163,21 +183,33 @@ impl<'s> Lane<'s> {
         source: SourceIndex,
         id: &'s TopicPartition,
         records: BTreeMap<i64, Rejected>,
-        is_single: bool,
     ) -> Result<Lane<'s>, StageError> {
         let properties = Properties::new(settings.kafka.clone());
         let offsets = Offsets::new(&properties, &settings.topics.ingest_group)?;
         let requeue = Requeue::new(&settings.plan, source, id);
         let decoder = Decoder::new(registry(settings)?);
-        let outcomes = BTreeMap::new();
-        Ok(Lane { settings, source, id, is_single, properties, offsets, decoder, requeue, records, outcomes })
+        Ok(Lane {
+            settings,
+            source,
+            id,
+            is_single: false,
+            quarantined: BTreeSet::new(),
+            properties,
+            offsets,
+            decoder,
+            requeue,
+            records,
+            outcomes: BTreeMap::new(),
+        })
     }
 
     fn requeue(mut self, hand: &mut ByHand<'_>, dry: bool) -> Result<BTreeMap<i64, Outcome>, StageError> {
         let mut until = self.committed()?;
-        self.look(self.begins()?, Some(until))?;
+        if let Look::Blind(why) = self.look(self.begins()?, Some(until))? {
+            return Ok(self.give_up(&why));
+        }
         for offset in self.records.keys() {
-            let outcome = if *offset < until { Outcome::Not(GONE) } else { Outcome::Not(EARLY) };
+            let outcome = not(if *offset < until { GONE } else { EARLY });
             self.outcomes.entry(*offset).or_insert(outcome);
         }
         if dry {
@@ -186,11 +218,13 @@ impl<'s> Lane<'s> {
         loop {
             self.write(hand, until)?;
             // What came meanwhile may have been written before or behind.
-            let Some(last) = self.look(until, None)? else { return Ok(self.outcomes) };
+            let last = match self.look(until, None)? {
+                Look::Clear => return Ok(self.outcomes),
+                Look::Blind(why) => return Ok(self.give_up(&why)),
+                Look::Said(last) => last,
+            };
             if !self.wait_for(last + 1)? {
-                let requeued = self.outcomes.values_mut().filter(|one| matches!(one, Outcome::Requeued(_)));
-                requeued.for_each(|outcome| *outcome = Outcome::Not(BEHIND_ITS_TOPIC));
-                return Ok(self.outcomes);
+                return Ok(self.give_up(BEHIND_ITS_TOPIC));
             }
             until = last + 1;
         }
@@ -221,48 +255,60 @@ impl<'s> Lane<'s> {
         Ok(true)
     }
 
-    /// Looks through the topic-partition from an offset on, up to another or its end now. Gives the last offset that speaks of
-    /// a row that is to be said again.
-    fn look(&mut self, from: i64, until: Option<i64>) -> Result<Option<i64>, StageError> {
+    /// Nothing that was or is to be requeued can be relied on.
+    fn give_up(self, why: &str) -> BTreeMap<i64, Outcome> {
+        let records = self.records.into_keys().map(|offset| (offset, not(why)));
+        let known = self.outcomes.into_iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Requeued(_)));
+        records.chain(known).collect()
+    }
+
+    /// Looks through the topic-partition from an offset on, up to another or its end now.
+    fn look(&mut self, from: i64, until: Option<i64>) -> Result<Look, StageError> {
         let mut stretch = Stretch::open(&self.properties, &self.id.topic, self.id.partition, FETCH)?;
         let (start, end) = stretch.bounds();
         let until = until.map_or(end, |until| until.min(end));
         stretch.seek(from.max(start));
-        let mut last = None;
+        let first = self.records.keys().next().copied();
+        let follows = |offset| first.is_some_and(|first| offset > first);
+        let mut look = Look::Clear;
         while let Some(message) = stretch.message()?.filter(|message| message.offset() < until) {
             let offset = message.offset();
             let shape = &self.settings.sources[self.source].shape;
             let decoder = &mut self.decoder;
             let decoded = with_record(&message, |record| decoder.decode_in(shape, record, PATIENCE));
-            let obstacle = self.records.get(&offset).map(|rejected| match &decoded {
-                _ if !is_same(rejected, &message) => Some(Outcome::Not(ANOTHER)),
-                Err(Refusal { reason, detail }) => {
-                    Some(Outcome::Refused { reason: (*reason).to_owned(), detail: detail.clone() })
-                }
-                Ok(Event::Nothing) => Some(Outcome::Not(NO_ROW)),
+            let wanted = self.records.get(&offset);
+            let obstacle = wanted.map(|rejected| match obstacle(rejected, &message, &decoded) {
                 // Of a single partition there is no other.
-                Ok(Event::Change(_)) if self.is_single => None,
-                Ok(Event::Change(_)) => {
-                    let is_keyed = with_record(&message, |record| decoder.is_keyed(shape, record));
-                    (!is_keyed).then_some(Outcome::Not(ASIDE))
+                None if !self.is_single && !with_record(&message, |record| decoder.is_keyed(shape, record)) => {
+                    Some(not(ASIDE))
                 }
+                known => known,
             });
-            if let Ok(Event::Change(decoded)) = &decoded {
-                let seen = self.requeue.see(offset, decoded, obstacle == Some(None));
-                last = last.max((seen == Seen::Said).then_some(offset));
-                if obstacle == Some(None) {
-                    let outcome = match seen {
-                        Seen::Replayed => Outcome::Not(REPLAYED),
-                        Seen::Aside | Seen::Said => Outcome::Requeued(tell(shape, decoded)),
+            match (&decoded, obstacle) {
+                (Ok(Event::Change(decoded)), obstacle) => {
+                    let seen = self.requeue.see(offset, decoded, obstacle == Some(None));
+                    if seen == Seen::Said {
+                        look = Look::Said(offset);
+                    }
+                    let outcome = match (obstacle, seen) {
+                        (None, _) => continue,
+                        (Some(Some(obstacle)), _) => obstacle,
+                        (Some(None), Seen::Replayed) => not(REPLAYED),
+                        (Some(None), _) => Outcome::Requeued(tell(shape, decoded)),
                     };
                     self.outcomes.insert(offset, outcome);
                 }
-            }
-            if let Some(Some(obstacle)) = obstacle {
-                self.outcomes.insert(offset, obstacle);
+                (_, Some(Some(obstacle))) => drop(self.outcomes.insert(offset, obstacle)),
+                // It was understood when it came, and may be about a row that is to be said again.
+                (Err(Refusal { reason, detail }), _) if follows(offset) && !self.quarantined.contains(&offset) => {
+                    return Ok(Look::Blind(format!(
+                        "offset {offset}, which follows, is not understood now: {reason}: {detail}"
+                    )));
+                }
+                _ => {}
             }
         }
-        Ok(last)
+        Ok(look)
     }
 
     /// Says every row again, up to an offset.
@@ -275,6 +321,18 @@ impl<'s> Lane<'s> {
             hand.write(router.take(), now())?;
         }
         Ok(())
+    }
+}
+
+/// Why a record that is wanted cannot be requeued; `None` where it can.
+fn obstacle(rejected: &Rejected, message: &BorrowedMessage<'_>, decoded: &Result<Event, Refusal>) -> Option<Outcome> {
+    match decoded {
+        _ if !is_same(rejected, message) => Some(not(ANOTHER)),
+        Err(Refusal { reason, detail }) => {
+            Some(Outcome::Refused { reason: (*reason).to_owned(), detail: detail.clone() })
+        }
+        Ok(Event::Nothing) => Some(not(NO_ROW)),
+        Ok(Event::Change(_)) => None,
     }
 }
 
