@@ -28,6 +28,11 @@ impl SourceTable {
     pub fn identifies(&self, column: usize) -> bool {
         column == self.key || self.primary_key.contains(&column)
     }
+
+    /// The primary key's values of a row, in declared order: which row it is.
+    pub fn row_id(&self, columns: &[Value]) -> Box<[Value]> {
+        self.primary_key.iter().map(|column| columns[*column].clone()).collect()
+    }
 }
 
 /// A small constant table from the configuration. May be joined on any column.

@@ -3,8 +3,12 @@
 //! record been understood when it came.
 //!
 //! Must not know: where records come from, who writes.
+//!
+//! Ingest goes on meanwhile. So what came until after the writing is shown as well; where that speaks of such a row, all is
+//! written again, once ingest has written that.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::ingest::Decoded;
 use crate::domain::change::{Operation, SourceIndex, TopicPartition};
@@ -12,9 +16,6 @@ use crate::domain::instant::Instant;
 use crate::domain::rule::Plan;
 use crate::domain::timeline::{Admission, LaneIndex, Timeline};
 use crate::domain::value::Value;
-
-/// A row, by its primary key's values.
-type RowId = Box<[Value]>;
 
 /// What a change is to whoever says rows again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,50 +31,54 @@ pub enum Seen {
 /// The rows of one topic-partition that are to be said again. It is to be shown the topic-partition's changes from so far
 /// before the first of the records on that what was sent again is known for that.
 pub struct Requeue {
+    plan: Arc<Plan>,
+    source: SourceIndex,
     /// Tells what was sent again, by the law by which reconcile does.
     timeline: Timeline,
     lane: LaneIndex,
-    primary_key: Vec<usize>,
-    said: BTreeMap<RowId, Vec<Decoded>>,
+    /// By the row's primary key.
+    said: BTreeMap<Box<[Value]>, Vec<Decoded>>,
+    /// Behind the last of these.
+    end: i64,
+    until: i64,
 }
 
 impl Requeue {
-    pub fn new(plan: &Plan, source: SourceIndex, of: &TopicPartition) -> Requeue {
+    /// Ingest has written everything below `committed`, which is to be shown first.
+    pub fn new(plan: Arc<Plan>, source: SourceIndex, of: &TopicPartition, committed: i64) -> Requeue {
         let mut timeline = Timeline::new(&plan.sources);
         let lane = timeline.lane(source, of);
-        let primary_key = plan.catalog.sources[source].primary_key.clone();
-        Requeue { timeline, lane, primary_key, said: BTreeMap::new() }
+        Requeue { plan, source, timeline, lane, said: BTreeMap::new(), end: 0, until: committed }
+    }
+
+    /// How far ingest must have written before this may be.
+    pub fn until(&self) -> i64 {
+        self.until
     }
 
     /// Shows the change at an offset, each once, in order; with one that is wanted its row begins to be said again.
-    pub fn see(&mut self, offset: i64, decoded: &Decoded, is_wanted: bool) -> Seen {
-        let mut change = decoded.change.clone();
+    pub fn see(&mut self, offset: i64, decoded: Decoded, is_wanted: bool) -> Seen {
+        let Decoded { mut change, origin, streamed, incremental, incomplete } = decoded;
         change.offset = offset;
         match self.timeline.admit(self.lane, change, Instant::MAX) {
             Admission::Replayed | Admission::Repeated | Admission::Foreign => return Seen::Replayed,
             Admission::Taken | Admission::Late | Admission::NewEpoch | Admission::Ahead | Admission::Requeued => {}
         }
-        let taken = self.timeline.waiting[self.lane].pop().expect("what was taken waits");
-        let row = self.row_of(&taken.change.operation);
+        let change = self.timeline.waiting[self.lane].pop().expect("what was taken waits").change;
+        let row = match &change.operation {
+            Operation::Delete { row } => row.clone(),
+            Operation::Upsert { columns, .. } => self.plan.catalog.sources[self.source].row_id(columns),
+        };
         if !is_wanted && !self.said.contains_key(&row) {
             return Seen::Aside;
         }
-        self.said.entry(row).or_default().push(Decoded { change: taken.change, ..decoded.clone() });
+        self.end = offset + 1;
+        self.said.entry(row).or_default().push(Decoded { change, origin, streamed, incremental, incomplete });
         Seen::Said
     }
 
-    fn row_of(&self, operation: &Operation) -> RowId {
-        match operation {
-            Operation::Delete { row } => row.clone(),
-            Operation::Upsert { columns, .. } => {
-                self.primary_key.iter().map(|column| columns[*column].clone()).collect()
-            }
-        }
-    }
-
-    /// What is to be said, in order, no row of it torn: for so many changes at a time, or more. Everything below `until` was
-    /// shown.
-    pub fn parts(&self, until: i64, size: usize) -> Vec<Vec<Decoded>> {
+    /// What is to be written, in order, no row of it torn: for so many changes at a time, or more.
+    pub fn parts(&self, size: usize) -> Vec<Vec<Decoded>> {
         let mut parts: Vec<Vec<Decoded>> = Vec::new();
         for row in self.said.values() {
             if parts.last().is_none_or(|last| last.len() >= size) {
@@ -84,8 +89,16 @@ impl Requeue {
         }
         for part in &mut parts {
             part.sort_by_key(|decoded| decoded.change.offset);
-            part.iter_mut().for_each(|decoded| decoded.change.requeued = Some(until));
+            part.iter_mut().for_each(|decoded| decoded.change.requeued = Some(self.until));
         }
         parts
+    }
+
+    /// To be asked once it was written, and shown what came until then. True where nothing of that speaks of its rows; else
+    /// all is to be written again.
+    pub fn is_done(&mut self) -> bool {
+        let written = self.until;
+        self.until = self.until.max(self.end);
+        self.until == written
     }
 }

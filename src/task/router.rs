@@ -85,10 +85,7 @@ impl Router {
     fn row_before(&self, source: SourceIndex, change: &Change) -> Box<[Value]> {
         match &change.operation {
             Operation::Delete { row } | Operation::Upsert { row_before: Some(row), .. } => row.clone(),
-            Operation::Upsert { columns, .. } => {
-                let primary_key = &self.plan.catalog.sources[source].primary_key;
-                primary_key.iter().map(|column| columns[*column].clone()).collect()
-            }
+            Operation::Upsert { columns, .. } => self.plan.catalog.sources[source].row_id(columns),
         }
     }
 

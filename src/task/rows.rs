@@ -40,13 +40,11 @@ impl RowIndex {
             lane,
             offset: change.offset,
         };
-        let row_of = |columns: &[Value]| -> Box<[Value]> {
-            plan.catalog.sources[source].primary_key.iter().map(|column| columns[*column].clone()).collect()
-        };
+        let table = &plan.catalog.sources[source];
         let find = plan.sources[source].find_rows;
         let row_before = match &change.operation {
             Operation::Delete { row } | Operation::Upsert { row_before: Some(row), .. } => row.clone(),
-            Operation::Upsert { columns, .. } if find || change.key_before.is_some() => row_of(columns),
+            Operation::Upsert { columns, .. } if find || change.key_before.is_some() => table.row_id(columns),
             Operation::Upsert { .. } => Box::default(),
         };
         let is_delete = matches!(change.operation, Operation::Delete { .. });
@@ -59,7 +57,7 @@ impl RowIndex {
         if find {
             self.learn(source, &row_before, None);
             if let (Some(key), Operation::Upsert { columns, .. }) = (&key_after, &change.operation) {
-                self.learn(source, &row_of(columns), Some(key.clone()));
+                self.learn(source, &table.row_id(columns), Some(key.clone()));
             }
         }
         let requeued = change.requeued;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use evenkeel::domain::change::Block;
 use evenkeel::domain::instant::Instant;
 use evenkeel::task::ingest::Reading;
-use evenkeel::task::requeue::{Requeue, Seen};
+use evenkeel::task::requeue::Requeue;
 use evenkeel::task::router::Router;
 use evenkeel::task::wire::block;
 
@@ -23,15 +23,14 @@ pub struct Operator {
     pub wants_to: usize,
     /// What is below was shown to them.
     seen: usize,
-    /// They write when ingest has committed so far; what was shown of their rows lies below.
-    until: usize,
 }
 
 impl Operator {
     /// Begins with what is in quarantine now; `None` where that is nothing, or nobody could say what has followed.
     pub fn begin(outside: &Outside, lane: usize) -> Option<Operator> {
         let delivery = outside.delivery.borrow();
-        let until = outside.group.committed[lane]? as usize;
+        let committed = outside.group.committed[lane]?;
+        let until = committed as usize;
         let records = delivery.lanes[lane].records.iter().take(until).enumerate();
         let poisonous = records.filter(|(_, record)| delivery.is_poisonous(lane, **record));
         let wanted: BTreeSet<usize> = poisonous.map(|(offset, _)| offset).collect();
@@ -39,8 +38,8 @@ impl Operator {
             return None;
         }
         let (source, id) = &outside.group.topics[lane];
-        let requeue = Requeue::new(&outside.plans[0], (*source)?, id);
-        let mut operator = Operator { lane, requeue, wanted, wants_to: until, seen: 0, until };
+        let requeue = Requeue::new(outside.plans[0].clone(), (*source)?, id, committed);
+        let mut operator = Operator { lane, requeue, wanted, wants_to: until, seen: 0 };
         drop(delivery);
         operator.look(outside, until);
         Some(operator)
@@ -52,33 +51,25 @@ impl Operator {
             // Retention was faster: the row has to be read anew.
             return true;
         }
-        if outside.group.committed[self.lane].is_none_or(|committed| (committed as usize) < self.until) {
+        if outside.group.committed[self.lane].is_none_or(|committed| committed < self.requeue.until()) {
             return false;
         }
         self.write(outside);
         let end = outside.delivery.borrow().lanes[self.lane].records.len();
-        match self.look(outside, end) {
-            Some(last) => self.until = last + 1,
-            None => return true,
-        }
-        false
+        self.look(outside, end);
+        self.requeue.is_done()
     }
 
-    /// Looks on up to an offset; gives the last one that speaks of a row of theirs.
-    fn look(&mut self, outside: &Outside, until: usize) -> Option<usize> {
+    /// Looks on up to an offset.
+    fn look(&mut self, outside: &Outside, until: usize) {
         let (world, delivery) = (outside.world.borrow(), outside.delivery.borrow());
-        let mut last = None;
         for offset in self.seen..until {
             let record = delivery.lanes[self.lane].records[offset];
             if let Reading::Change(decoded) = understand(&world, &delivery, self.lane, record, offset as i64) {
-                let is_wanted = self.wanted.contains(&offset);
-                if self.requeue.see(offset as i64, &decoded, is_wanted) == Seen::Said {
-                    last = Some(offset);
-                }
+                self.requeue.see(offset as i64, decoded, self.wanted.contains(&offset));
             }
         }
         self.seen = until;
-        last
     }
 
     fn write(&self, outside: &mut Outside) {
@@ -87,7 +78,7 @@ impl Operator {
         let (source, id) = outside.group.topics[self.lane].clone();
         let mut router = Router::new(plan.clone(), outside.log.len() as i32, vec![true, false, false]);
         let source = source.expect("it is no heartbeats' lane");
-        for part in self.requeue.parts(self.until as i64, 2) {
+        for part in self.requeue.parts(2) {
             part.into_iter().for_each(|decoded| router.route(source, &id, decoded));
             for (partition, block) in router.take() {
                 let block = Block { written_at: Instant(outside.now), ..block };

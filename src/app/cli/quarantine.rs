@@ -138,7 +138,14 @@ fn requeue_verb(args: &RequeueArgs) -> ExitCode {
         Ok(requeued) => {
             match args.json {
                 true => println!("{}", requeued.json()),
-                false => print!("{requeued}"),
+                false => {
+                    print!("{requeued}");
+                    match (requeued.count(), args.dry_run) {
+                        ((_, 0), _) => {}
+                        ((count, all), true) => println!("{count} of {all} would be requeued"),
+                        ((count, all), false) => println!("{count} of {all} requeued"),
+                    }
+                }
             }
             let missing: Vec<&str> = places.into_iter().filter(|place| requeued.of(place).is_none()).collect();
             missing.iter().for_each(|place| eprintln!("error: {place} is not in quarantine"));

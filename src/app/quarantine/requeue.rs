@@ -1,10 +1,7 @@
 //! Takes records out of quarantine that are understood by now: each is read again where it came from, with whatever its
-//! topic-partition says of its row since, and all of that goes to the changes log at once.
+//! topic-partition says of its row since, and all of that goes to the changes log at once (`task::requeue`).
 //!
 //! Must not know: why a record was refused, what becomes of its row.
-//!
-//! While this looks, ingest goes on. So after writing it looks at what came meanwhile; where that speaks of such a row, it
-//! waits until ingest has written that, and says all of it again. What reconcile knows from further on, it leaves alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -59,6 +56,8 @@ const ASIDE: &str = "its key does not name its row, so another partition may hol
     read the row again, by an incremental snapshot";
 const EARLY: &str = "ingest has not committed so far: run it, or run this again when it has";
 
+const OVERTAKEN: &str = "retention deleted what may have been said of its row while this looked: run it again";
+
 const BEHIND_ITS_TOPIC: &str =
     "ingest has not committed what was said of its row since: run it, or run this again when it has";
 
@@ -73,7 +72,8 @@ pub struct Requeued(BTreeMap<(String, i32, i64), Outcome>);
 impl Requeued {
     /// True where every record was requeued, and there was one.
     pub fn is_all(&self) -> bool {
-        !self.0.is_empty() && self.0.values().all(|outcome| matches!(outcome, Outcome::Requeued(_)))
+        let (requeued, all) = self.count();
+        all > 0 && requeued == all
     }
 
     /// What became of a record that came from such a place; `None` where none was wanted.
@@ -83,8 +83,10 @@ impl Requeued {
         self.0.iter().find(|(known, _)| is_it(known)).map(|(_, outcome)| outcome)
     }
 
-    fn count(&self) -> usize {
-        self.0.values().filter(|outcome| matches!(outcome, Outcome::Requeued(_))).count()
+    /// How many were requeued, and of how many.
+    pub fn count(&self) -> (usize, usize) {
+        let requeued = self.0.values().filter(|outcome| matches!(outcome, Outcome::Requeued(_)));
+        (requeued.count(), self.0.len())
     }
 
     pub fn json(&self) -> Json {
@@ -110,10 +112,7 @@ impl fmt::Display for Requeued {
                 Outcome::Not(why) => writeln!(f, "{place}  not requeued: {why}")?,
             }
         }
-        match (self.0.len(), self.count()) {
-            (0, _) => writeln!(f, "nothing of that is in quarantine"),
-            (all, count) => writeln!(f, "{count} requeued of {all}"),
-        }
+        if self.0.is_empty() { writeln!(f, "nothing of that is in quarantine") } else { Ok(()) }
     }
 }
 
@@ -150,15 +149,8 @@ pub fn requeue(settings: &Settings, wants: impl Fn(&Rejected) -> bool, dry: bool
     Ok(outcomes)
 }
 
-/// What was seen of a stretch.
-enum Look {
-    /// Nothing of the rows that are to be said again.
-    Clear,
-    /// The last offset that speaks of such a row.
-    Said(i64),
-    /// A record cannot be read that could when it came.
-    Blind(String),
-}
+/// Why nobody can say what has followed on a record.
+type Blind = String;
 
 /// Records of one topic-partition.
 struct Lane<'s> {
@@ -173,6 +165,8 @@ struct Lane<'s> {
     offsets: Offsets,
     decoder: Decoder,
     requeue: Requeue,
+    /// What is below was shown to it; `None` before the first look.
+    looked: Option<i64>,
     records: BTreeMap<i64, Rejected>,
     outcomes: BTreeMap<i64, Outcome>,
 }
@@ -186,7 +180,8 @@ impl<'s> Lane<'s> {
     ) -> Result<Lane<'s>, StageError> {
         let properties = Properties::new(settings.kafka.clone());
         let offsets = Offsets::new(&properties, &settings.topics.ingest_group)?;
-        let requeue = Requeue::new(&settings.plan, source, id);
+        let committed = committed(&offsets, id)?;
+        let requeue = Requeue::new(settings.plan.clone(), source, id, committed);
         let decoder = Decoder::new(registry(settings)?);
         Ok(Lane {
             settings,
@@ -198,42 +193,33 @@ impl<'s> Lane<'s> {
             offsets,
             decoder,
             requeue,
+            looked: None,
             records,
             outcomes: BTreeMap::new(),
         })
     }
 
     fn requeue(mut self, hand: &mut ByHand<'_>, dry: bool) -> Result<BTreeMap<i64, Outcome>, StageError> {
-        let mut until = self.committed()?;
-        if let Look::Blind(why) = self.look(self.begins()?, Some(until))? {
-            return Ok(self.give_up(&why));
+        let committed = self.requeue.until();
+        if let Err(blind) = self.look(Some(committed))? {
+            return Ok(self.give_up(&blind));
         }
         for offset in self.records.keys() {
-            let outcome = not(if *offset < until { GONE } else { EARLY });
+            let outcome = not(if *offset < committed { GONE } else { EARLY });
             self.outcomes.entry(*offset).or_insert(outcome);
         }
-        if dry {
-            return Ok(self.outcomes);
-        }
-        loop {
-            self.write(hand, until)?;
-            // What came meanwhile may have been written before or behind.
-            let last = match self.look(until, None)? {
-                Look::Clear => return Ok(self.outcomes),
-                Look::Blind(why) => return Ok(self.give_up(&why)),
-                Look::Said(last) => last,
-            };
-            if !self.wait_for(last + 1)? {
+        let mut is_done = dry;
+        while !is_done {
+            if !self.wait_for(self.requeue.until())? {
                 return Ok(self.give_up(BEHIND_ITS_TOPIC));
             }
-            until = last + 1;
+            self.write(hand)?;
+            if let Err(blind) = self.look(None)? {
+                return Ok(self.give_up(&blind));
+            }
+            is_done = self.requeue.is_done();
         }
-    }
-
-    /// How far ingest has written the topic-partition; 0 where it has committed nothing.
-    fn committed(&self) -> Result<i64, StageError> {
-        let committed = self.offsets.committed(&[(self.id.topic.to_string(), self.id.partition)])?;
-        Ok(committed.first().map_or(0, |commit| commit.offset))
+        Ok(self.outcomes)
     }
 
     /// The offset from which on it is known what was sent again.
@@ -244,9 +230,10 @@ impl<'s> Lane<'s> {
         Ok(since.map_or(*offset, |since| since.min(*offset)))
     }
 
+    /// True once ingest has written so far; false where that takes too long.
     fn wait_for(&self, offset: i64) -> Result<bool, StageError> {
         let deadline = Moment::now() + BEHIND;
-        while self.committed()? < offset {
+        while committed(&self.offsets, self.id)? < offset {
             if Moment::now() >= deadline {
                 return Ok(false);
             }
@@ -262,15 +249,18 @@ impl<'s> Lane<'s> {
         records.chain(known).collect()
     }
 
-    /// Looks through the topic-partition from an offset on, up to another or its end now.
-    fn look(&mut self, from: i64, until: Option<i64>) -> Result<Look, StageError> {
+    /// Looks on through the topic-partition, up to an offset or its end now.
+    fn look(&mut self, until: Option<i64>) -> Result<Result<(), Blind>, StageError> {
         let mut stretch = Stretch::open(&self.properties, &self.id.topic, self.id.partition, FETCH)?;
         let (start, end) = stretch.bounds();
         let until = until.map_or(end, |until| until.min(end));
-        stretch.seek(from.max(start));
+        match self.looked.replace(until) {
+            Some(looked) if looked < start => return Ok(Err(OVERTAKEN.to_owned())),
+            Some(looked) => stretch.seek(looked),
+            None => stretch.seek(self.begins()?.max(start)),
+        }
         let first = self.records.keys().next().copied();
         let follows = |offset| first.is_some_and(|first| offset > first);
-        let mut look = Look::Clear;
         while let Some(message) = stretch.message()?.filter(|message| message.offset() < until) {
             let offset = message.offset();
             let shape = &self.settings.sources[self.source].shape;
@@ -284,44 +274,46 @@ impl<'s> Lane<'s> {
                 }
                 known => known,
             });
-            match (&decoded, obstacle) {
-                (Ok(Event::Change(decoded)), obstacle) => {
-                    let seen = self.requeue.see(offset, decoded, obstacle == Some(None));
-                    if seen == Seen::Said {
-                        look = Look::Said(offset);
-                    }
-                    let outcome = match (obstacle, seen) {
-                        (None, _) => continue,
-                        (Some(Some(obstacle)), _) => obstacle,
-                        (Some(None), Seen::Replayed) => not(REPLAYED),
-                        (Some(None), _) => Outcome::Requeued(tell(shape, decoded)),
+            let is_wanted = obstacle == Some(None);
+            let mut outcome = obstacle.flatten();
+            match decoded {
+                Ok(Event::Nothing) => {}
+                Ok(Event::Change(decoded)) => {
+                    let told = is_wanted.then(|| Outcome::Requeued(tell(shape, &decoded)));
+                    outcome = match self.requeue.see(offset, decoded, is_wanted) {
+                        Seen::Replayed if is_wanted => Some(not(REPLAYED)),
+                        _ => told.or(outcome),
                     };
-                    self.outcomes.insert(offset, outcome);
                 }
-                (_, Some(Some(obstacle))) => drop(self.outcomes.insert(offset, obstacle)),
                 // It was understood when it came, and may be about a row that is to be said again.
-                (Err(Refusal { reason, detail }), _) if follows(offset) && !self.quarantined.contains(&offset) => {
-                    return Ok(Look::Blind(format!(
-                        "offset {offset}, which follows, is not understood now: {reason}: {detail}"
-                    )));
+                Err(Refusal { reason, detail }) if follows(offset) && !self.quarantined.contains(&offset) => {
+                    let blind = format!("offset {offset}, which follows, is not understood now: {reason}: {detail}");
+                    return Ok(Err(blind));
                 }
-                _ => {}
+                Err(_) => {}
             }
+            self.outcomes.extend(outcome.map(|outcome| (offset, outcome)));
         }
-        Ok(look)
+        Ok(Ok(()))
     }
 
-    /// Says every row again, up to an offset.
-    fn write(&self, hand: &mut ByHand<'_>, until: i64) -> Result<(), StageError> {
+    /// Says every row again.
+    fn write(&self, hand: &mut ByHand<'_>) -> Result<(), StageError> {
         let key_may_change = self.settings.sources.iter().map(|source| source.key_may_change).collect();
         let partitions = self.settings.topics.partitions;
         let mut router = Router::new(self.settings.plan.clone(), partitions, key_may_change);
-        for part in self.requeue.parts(until, BLOCK) {
+        for part in self.requeue.parts(BLOCK) {
             part.into_iter().for_each(|decoded| router.route(self.source, self.id, decoded));
             hand.write(router.take(), now())?;
         }
         Ok(())
     }
+}
+
+/// How far ingest has written a topic-partition; 0 where it has committed nothing.
+fn committed(offsets: &Offsets, id: &TopicPartition) -> Result<i64, StageError> {
+    let committed = offsets.committed(&[(id.topic.to_string(), id.partition)])?;
+    Ok(committed.first().map_or(0, |commit| commit.offset))
 }
 
 /// Why a record that is wanted cannot be requeued; `None` where it can.

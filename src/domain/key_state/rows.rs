@@ -37,27 +37,29 @@ pub struct Effect {
 }
 
 impl Effect {
-    /// True where it is requeued, and the row is known from further on than where all that followed on it was looked for.
+    /// True where it is requeued, and its row is known from further on than where all that followed on it was looked for.
     /// Another topic-partition's offsets tell nothing; source times do.
-    fn is_overtaken_by(&self, row: &Row, primary_key: &[usize]) -> bool {
+    fn is_overtaken(&self, rows: &[Row], primary_key: &[usize]) -> bool {
         let Some(until) = self.requeued else { return false };
-        let is_later = match row.provenance.lane == self.provenance.lane {
-            true => row.provenance.offset >= until,
-            false => row.provenance.source_time > self.provenance.source_time,
-        };
-        is_later && {
-            let known = primary_key.iter().map(|column| &row.columns[*column]);
-            match &self.operation {
-                Operation::Delete { row } => known.eq(row.iter()),
-                Operation::Upsert { columns, .. } => known.eq(primary_key.iter().map(|column| &columns[*column])),
+        let place = match &self.operation {
+            Operation::Delete { row } => find(rows, primary_key, row.iter()),
+            Operation::Upsert { columns, .. } => {
+                find(rows, primary_key, primary_key.iter().map(|column| &columns[*column]))
             }
-        }
+        };
+        place.is_ok_and(|index| {
+            let known = rows[index].provenance;
+            match known.lane == self.provenance.lane {
+                true => known.offset >= until,
+                false => known.source_time > self.provenance.source_time,
+            }
+        })
     }
 }
 
 /// Does to a source's rows, which stand in order of primary key, what a change does.
 pub fn apply(rows: &mut Vec<Row>, primary_key: &[usize], effect: Effect) {
-    if rows.iter().any(|row| effect.is_overtaken_by(row, primary_key)) {
+    if effect.is_overtaken(rows, primary_key) {
         return;
     }
     match effect.operation {

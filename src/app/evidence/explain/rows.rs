@@ -13,20 +13,20 @@ pub type Row = Box<[Value]>;
 
 /// By source and primary key.
 #[derive(Clone, Debug, Default)]
-pub struct Rows(BTreeMap<(SourceIndex, Vec<Value>), Row>);
+pub struct Rows(BTreeMap<(SourceIndex, Row), Row>);
 
 impl Rows {
     pub fn put(&mut self, plan: &Plan, source: SourceIndex, row: Row) {
-        self.0.insert((source, primary_key(plan, source, &row)), row);
+        self.0.insert((source, plan.catalog.sources[source].row_id(&row)), row);
     }
 
     /// Does to the rows what an operation does to an order's; gives the row as it was and as it is.
     pub fn apply(&mut self, plan: &Plan, source: SourceIndex, operation: Operation) -> (Option<Row>, Option<Row>) {
         match operation {
-            Operation::Delete { row } => (self.0.remove(&(source, row.to_vec())), None),
+            Operation::Delete { row } => (self.0.remove(&(source, row)), None),
             Operation::Upsert { mut columns, unchanged, row_before } => {
-                let moved = row_before.and_then(|row| self.0.remove(&(source, row.to_vec())));
-                let place = (source, primary_key(plan, source, &columns));
+                let moved = row_before.and_then(|row| self.0.remove(&(source, row)));
+                let place = (source, plan.catalog.sources[source].row_id(&columns));
                 let before = self.0.remove(&place).or(moved);
                 for column in unchanged {
                     let column = usize::from(column);
@@ -37,10 +37,6 @@ impl Rows {
             }
         }
     }
-}
-
-fn primary_key(plan: &Plan, source: SourceIndex, row: &[Value]) -> Vec<Value> {
-    plan.catalog.sources[source].primary_key.iter().map(|column| row[*column].clone()).collect()
 }
 
 /// The names of the columns that are others than before.
