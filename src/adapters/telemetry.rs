@@ -71,6 +71,8 @@ metrics! {
         "Times that a connector's positions began anew: a failover or a restore"
     QUARANTINED "evenkeel_quarantined_records_total" Counter ["source", "reason"]
         "Source records that could not be understood"
+    HELD "evenkeel_waiting_partitions" Gauge ["reason"]
+        "Source topic-partitions whose next record cannot be taken yet, for want of its schema (schema), or because more records are refused than limits.quarantine lets pass (quarantine)"
     HEARTBEATS_REFUSED "evenkeel_refused_heartbeats_total" Counter ["connector", "reason"]
         "Rows of a heartbeat table that could not be understood: they promise nothing"
     REGISTRY_ERRORS "evenkeel_registry_errors_total" Counter ["reason"]

@@ -60,6 +60,9 @@ impl IngestStage {
         for source in self.intake.sources().take_incomplete() {
             tracing::warn!(source = self.settings.sources[source].name, "{NO_BEFORE}");
         }
+        for (reason, partitions) in ["schema", "quarantine"].into_iter().zip(self.intake.sources().waiting()) {
+            gauge!(telemetry::HELD, "reason" => reason).set(partitions as f64);
+        }
         for (source, standing) in self.intake.ingest().standing(now()) {
             let name = self.settings.sources[source].name.clone();
             gauge!(telemetry::FRONTIER_AGE, "source" => name.clone()).set(standing.frontier_age_us as f64 / 1e6);

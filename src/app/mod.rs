@@ -1,6 +1,7 @@
 //! The verbs of the command line, the configuration, and the wiring of everything below.
 
 mod acknowledge;
+mod allowance;
 mod by_hand;
 pub mod check;
 mod checkpointer;

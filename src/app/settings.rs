@@ -134,4 +134,6 @@ pub struct Limits {
     pub linger_ms: u64,
     /// The state is flushed to disk this often, milliseconds.
     pub flush_ms: u64,
+    /// What may be quarantined, bytes a second.
+    pub quarantine_bytes: usize,
 }

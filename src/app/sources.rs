@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Moment};
 
+use metrics::counter;
 use rdkafka::message::Message;
 
 use super::StageError;
+use super::allowance::Allowance;
 use super::heartbeats::HeartbeatReader;
 use super::selection::{claimed_twice, missing, named, select};
 use super::settings::{HeartbeatSettings, Settings, SourceSettings};
@@ -24,6 +26,7 @@ use crate::adapters::kafka::reader::Reader;
 use crate::adapters::kafka::topics::Description;
 use crate::adapters::kafka::{KafkaFailure, Properties, TICK, insist};
 use crate::adapters::registry::RemoteRegistry;
+use crate::adapters::telemetry;
 use crate::domain::change::{Block, SourceIndex, SourceTopic, TopicPartition, Topology};
 use crate::domain::instant::Instant;
 use crate::domain::rule::ConnectorIndex;
@@ -42,8 +45,12 @@ pub struct KafkaSources {
     writer: ChangesWriter,
     registry: Arc<dyn Registry>,
     decoders: Vec<Decoder>,
-    /// Topic-partitions whose next record needs a schema that is not known yet, and that record's offset.
-    waiting: BTreeMap<(String, i32), (i64, SchemaId)>,
+    /// Topic-partitions whose next record cannot be taken yet, and that record's offset.
+    waiting: BTreeMap<(String, i32), (i64, Lack)>,
+    /// What may be quarantined.
+    allowance: Allowance,
+    /// Sources of which more was refused than may be quarantined, which was said.
+    flooded: BTreeSet<SourceIndex>,
     /// For each connector with a heartbeat table whose topic exists, who reads it.
     heartbeats: Vec<Option<HeartbeatReader>>,
     /// The topics read, each with its source.
@@ -56,6 +63,15 @@ pub struct KafkaSources {
     missing: BTreeMap<String, Vec<String>>,
     /// True from when topics could not be looked up, which was said, until they are.
     is_blind: bool,
+}
+
+/// What a record waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lack {
+    /// Its schema.
+    Schema(SchemaId),
+    /// It is refused, and no more may be quarantined now.
+    Allowance,
 }
 
 impl KafkaSources {
@@ -73,6 +89,8 @@ impl KafkaSources {
             decoders: settings.sources.iter().map(|_| Decoder::new(Arc::clone(&registry))).collect(),
             registry,
             waiting: BTreeMap::new(),
+            allowance: Allowance::new(settings.limits.quarantine_bytes),
+            flooded: BTreeSet::new(),
             heartbeats: settings.connectors.iter().map(|_| None).collect(),
             topics: BTreeMap::new(),
             incomplete: BTreeSet::new(),
@@ -110,15 +128,36 @@ impl KafkaSources {
         Ok(())
     }
 
-    /// Goes on with what waited for a schema about which there is news.
+    /// How many topic-partitions wait with a record: for its schema; for what may be quarantined.
+    pub fn waiting(&self) -> [usize; 2] {
+        let schema = self.waiting.values().filter(|(_, lack)| *lack != Lack::Allowance).count();
+        [schema, self.waiting.len() - schema]
+    }
+
+    /// Goes on with what waited for something that is there now.
     fn resume(&mut self) -> Result<(), KafkaFailure> {
         if self.waiting.is_empty() {
             return Ok(());
         }
+        let may_go_on = self.allowance.may_go_on(clock_us(self.began));
         let registry = &self.registry;
-        let ready = self.waiting.extract_if(.., |_, (_, id)| registry.find(id) != Found::Asked);
+        let ready = self.waiting.extract_if(.., |_, (_, lack)| match lack {
+            Lack::Schema(id) => registry.find(id) != Found::Asked,
+            Lack::Allowance => may_go_on,
+        });
         let from: Vec<_> = ready.map(|((topic, partition), (offset, _))| (topic, partition, offset)).collect();
         if from.is_empty() { Ok(()) } else { self.reader.go_on(&from) }
+    }
+
+    fn say_flood(&mut self, source: SourceIndex) {
+        if self.flooded.insert(source) {
+            tracing::error!(
+                source = self.settings.sources[source].name,
+                "more records are refused than limits.quarantine lets pass: their topic-partitions wait, and go on slowly; \
+                 `evenkeel quarantine list` says why they are refused. With a mended configuration they go on from where \
+                 they are"
+            );
+        }
     }
 
     /// What a look at the topics comes to that failed. A right that is missing does not pass by itself.
@@ -163,7 +202,7 @@ impl Sources for KafkaSources {
     type Error = StageError;
 
     fn clock_us(&mut self) -> i64 {
-        i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX)
+        clock_us(self.began)
     }
 
     fn now(&mut self) -> Instant {
@@ -204,21 +243,34 @@ impl Sources for KafkaSources {
     fn read(&mut self, wait_us: i64) -> Result<Option<Taken>, StageError> {
         self.resume()?;
         // The message borrows the reader, so the rest is borrowed beside it.
-        let KafkaSources { reader, decoders, settings, topics, incomplete, missing_columns, .. } = self;
+        let KafkaSources { reader, decoders, settings, topics, incomplete, missing_columns, allowance, .. } = self;
         let Some(message) = reader.poll(Duration::from_micros(wait_us.unsigned_abs()))? else { return Ok(None) };
         let known = topics.get_key_value(message.topic());
         let (topic, source) = known.expect("nothing is read of a topic that is not known");
         let reading = match understand(&settings.sources[*source], &mut decoders[*source], &message) {
+            Ok(Read::Reject(_)) if !allowance.has_room(clock_us(self.began)) => Err(Lack::Allowance),
+            Ok(reading) => Ok(reading),
+            Err(id) => Err(Lack::Schema(id)),
+        };
+        let reading = match reading {
             Ok(reading) => reading,
-            Err(id) => {
-                let stand = (message.topic().to_owned(), message.partition());
+            Err(lack) => {
+                let (stand, source) = ((message.topic().to_owned(), message.partition()), *source);
                 let offset = message.offset();
                 drop(message);
                 self.reader.leave(std::slice::from_ref(&stand))?;
-                self.waiting.insert(stand, (offset, id));
+                if lack == Lack::Allowance {
+                    self.say_flood(source);
+                }
+                self.waiting.insert(stand, (offset, lack));
                 return Ok(None);
             }
         };
+        if let Read::Reject(reject) = &reading {
+            let name = settings.sources[*source].name.clone();
+            counter!(telemetry::QUARANTINED, "source" => name, "reason" => reject.reason.to_string()).increment(1);
+            allowance.take(reject.bytes());
+        }
         if let Some([before, now]) = decoders[*source].went_over() {
             let source = &settings.sources[*source].name;
             tracing::warn!(source, topic = &**topic, "records are {now} from here on, not {before}; both are read");
@@ -368,6 +420,11 @@ impl Sources for KafkaSources {
     fn commit_first(&mut self, begin: &[Committed]) -> Result<bool, StageError> {
         Ok(self.member.commit_now(&begin.iter().map(commit).collect::<Vec<_>>())?)
     }
+}
+
+/// Microseconds.
+fn clock_us(began: Moment) -> i64 {
+    i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The registry that the configuration names, or none.

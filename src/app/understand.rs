@@ -50,7 +50,6 @@ pub fn understand(
 }
 
 fn reject(source: &SourceSettings, message: &BorrowedMessage<'_>, Refusal { reason, detail }: Refusal) -> Reject {
-    counter!(telemetry::QUARANTINED, "source" => source.name.clone(), "reason" => reason).increment(1);
     let bytes = |bytes: Option<&[u8]>| match bytes {
         Some(bytes) => match blot(&source.shape, bytes) {
             Some(blotted) => (Some(blotted.into_boxed_slice()), true),

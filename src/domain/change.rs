@@ -238,6 +238,16 @@ pub struct Reject {
     pub detail: Box<str>,
 }
 
+impl Reject {
+    /// Of the record, in bytes.
+    pub fn bytes(&self) -> usize {
+        let halves = [&self.key, &self.value].into_iter().flatten().map(|half| half.len());
+        let headers =
+            self.headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, |v| v.len()));
+        halves.chain(headers).sum()
+    }
+}
+
 /// The topics of a source: its frontier needs a mark of each of their partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {

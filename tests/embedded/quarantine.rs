@@ -1,10 +1,12 @@
 //! The way out of quarantine: what was refused is understood by a mended configuration, and comes to be as if it always had.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evenkeel::app::demo::settings::{FILE, settings_of};
 use evenkeel::app::demo::world::{Logged, Order, Payment};
+use evenkeel::app::demo::connector::PAYMENTS;
 use evenkeel::app::quarantine::{Outcome, requeue};
+use rdkafka::producer::BaseRecord;
 
 use crate::support::product::Product;
 use crate::support::theatre::{TOPICS, Theatre, cluster};
@@ -65,5 +67,38 @@ fn embedded_what_was_in_quarantine_is_requeued_behind_nothing_newer() {
     // What its topic does not have any more is not guessed.
     let gone = requeue(&mended, |one| one.offset == 99, false).expect("it can be looked at");
     assert!(!gone.is_all() && gone.to_string() == "nothing of that is in quarantine\n", "{gone}");
+    product.stop().expect("it stops cleanly");
+}
+
+/// Where every record is refused, the disks of the brokers are not filled: what is beyond a burst waits in its own topic, the
+/// source is said to stand still, and no order is accused meanwhile. Nothing of it is lost.
+#[test]
+fn embedded_a_flood_of_poison_slows_down_and_is_said() {
+    const POISON: &str = "{\"op\":\"c\"}";
+    const FLOOD: usize = 400;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cluster = cluster(&TOPICS);
+    let mut theatre = Theatre::new(&cluster.bootstrap_servers(), &[]);
+    let mut narrow = theatre.settings(folder.path());
+    narrow.limits.quarantine_bytes = 1;
+    let began = Instant::now();
+    let product = Product::start(narrow);
+    for _ in 0..FLOOD {
+        let poison = BaseRecord::<str, str>::to(PAYMENTS).partition(1).payload(POISON);
+        theatre.producer.send(poison).map_err(|(error, _)| error).expect("sent");
+    }
+    theatre.commit(&paid(1));
+    let burst = 1024 / POISON.len();
+    theatre.play(false, LIMIT, |theatre| theatre.quarantined.len() >= burst && theatre.judge.stalls_reported > 0);
+    let most = (1024 + began.elapsed().as_secs() as usize + 1) / POISON.len() + 1;
+    assert!(theatre.quarantined.len() <= most, "{} in quarantine, {most} at most", theatre.quarantined.len());
+    assert_eq!(theatre.judge.seen.len(), 0, "a payment may stand behind the flood");
+    product.stop().expect("it stops cleanly");
+
+    let product = theatre.product(folder.path());
+    theatre.play(false, LIMIT, |theatre| theatre.quarantined.len() >= FLOOD && theatre.judge.seen.len() == 1);
+    let mut offsets: Vec<i64> = theatre.quarantined.iter().filter_map(|body| body["offset"].as_i64()).collect();
+    offsets.sort_unstable();
+    assert!(offsets.iter().copied().eq(0..FLOOD as i64), "each is there once: {offsets:?}");
     product.stop().expect("it stops cleanly");
 }

@@ -437,6 +437,12 @@ pub static LIMITS: SectionDoc = SectionDoc {
         with_default("block", "size", "512KiB", "A block of the changes log is closed at this size, 1KiB to 900KiB."),
         with_default("linger", "duration", "100ms", "A block of the changes log is closed after this time."),
         with_default("flush", "duration", "1s", "How often the state is written to disk."),
+        with_default(
+            "quarantine",
+            "size",
+            "64KiB",
+            "Refused records that are quarantined a second, and 1024 times as much at once. Beyond that their topic-partitions wait, so that a flood of them slows down and fills no disks.",
+        ),
     ],
 };
 

@@ -123,6 +123,7 @@ const DEFAULT_LIMITS: Limits = Limits {
     block_bytes: 512 << 10,
     linger_ms: 100,
     flush_ms: 1000,
+    quarantine_bytes: 64 << 10,
 };
 
 pub fn limits(root: &Section<'_>) -> Option<Limits> {
@@ -153,6 +154,7 @@ pub fn limits(root: &Section<'_>) -> Option<Limits> {
     let rocksdb_bytes = within("rocksdb", 16 << 20, usize::MAX);
     let fetch_bytes = within("fetch", 1 << 20, usize::MAX);
     let block_bytes = within("block", 1 << 10, 900 << 10);
+    let quarantine_bytes = within("quarantine", 1 << 10, usize::MAX);
     let (linger_ms, flush_ms) = (millis("linger"), millis("flush"));
     Some(Limits {
         cache_bytes: cache_bytes?,
@@ -161,6 +163,7 @@ pub fn limits(root: &Section<'_>) -> Option<Limits> {
         block_bytes: block_bytes?,
         linger_ms: linger_ms?,
         flush_ms: flush_ms?,
+        quarantine_bytes: quarantine_bytes?,
     })
 }
 
@@ -328,6 +331,7 @@ mod tests {
             block_bytes: size("block"),
             linger_ms: millis("linger"),
             flush_ms: millis("flush"),
+            quarantine_bytes: size("quarantine"),
         };
         assert_eq!(reference, DEFAULT_LIMITS);
     }
