@@ -306,6 +306,11 @@ fn source_notice(plan: &Plan, notice: &SourceNotice) -> (Json, String) {
         SourceNews::Widened { topic, before, after } => {
             json!({"topic": &**topic, "partitions_before": before, "partitions": after})
         }
+        SourceNews::Incomplete { transactions, missing, first } => {
+            json!({"transactions": transactions, "missing": missing, "topic": &*first.table.1,
+                "transaction": &*first.id, "ended_at": first.time.to_string(), "sent": first.sent,
+                "arrived": first.arrived})
+        }
     };
     let mut body = json!({
         "type": kind,

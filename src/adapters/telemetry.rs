@@ -61,6 +61,10 @@ metrics! {
         "Changes that a promise already given had excluded"
     REPLAYED "evenkeel_replayed_changes_total" Counter ["partition"]
         "Changes dropped because their connector had sent them before"
+    TRANSACTIONS "evenkeel_checked_transactions_total" Counter ["partition"]
+        "Source transactions of which all events were counted that their connector says to have sent"
+    INCOMPLETE_TRANSACTIONS "evenkeel_incomplete_transactions_total" Counter ["partition"]
+        "Of these, such as lack events of a source (one for each topic)"
     REPEATED "evenkeel_repeated_changes_total" Counter ["partition"]
         "Changes dropped because ingest had written them before"
     REQUEUED "evenkeel_requeued_changes_total" Counter ["partition"]
@@ -75,6 +79,8 @@ metrics! {
         "Source topic-partitions whose next record cannot be taken yet, for want of its schema (schema), or because more records are refused than limits.quarantine lets pass (quarantine)"
     HEARTBEATS_REFUSED "evenkeel_refused_heartbeats_total" Counter ["connector", "reason"]
         "Rows of a heartbeat table that could not be understood: they promise nothing"
+    TRANSACTIONS_REFUSED "evenkeel_refused_transactions_total" Counter ["connector", "reason"]
+        "Records of a connector's transaction topic that could not be understood: these transactions are not checked"
     REGISTRY_ERRORS "evenkeel_registry_errors_total" Counter ["reason"]
         "Times that the schema registry gave no answer of use; it is asked again, and records that need its schemas wait"
     UNASSIGNED "evenkeel_unassigned_changes_total" Counter ["source"]

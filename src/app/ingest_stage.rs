@@ -34,7 +34,10 @@ impl IngestStage {
         let key_may_change = settings.sources.iter().map(|source| source.key_may_change).collect();
         let partitions = settings.topics.partitions;
         let plan = Arc::clone(&settings.plan);
-        let ingest = Ingest::new(plan, partitions, key_may_change, settings.patience);
+        let counted =
+            settings.connectors.iter().enumerate().filter(|(_, connector)| connector.transactions.is_some());
+        let counted = counted.map(|(connector, _)| connector).collect();
+        let ingest = Ingest::new(plan, partitions, key_may_change, settings.patience).counting(counted);
         let sources = KafkaSources::join(&settings, stop)?;
         let has_history = sources.has_history()?;
         let linger_us = i64::try_from(settings.limits.linger_ms * 1000).unwrap_or(i64::MAX);

@@ -27,7 +27,11 @@ pub fn missing(
         let topic = connector.heartbeat.as_ref()?.topic.clone();
         Some((format!("heartbeat of connector {}", connector.name), vec![topic]))
     });
-    let all = sources.chain(heartbeats).map(|(of, mut topics)| {
+    let transactions = settings.connectors.iter().filter_map(|connector| {
+        let topic = connector.transactions.as_ref()?.topic.clone();
+        Some((format!("transactions of connector {}", connector.name), vec![topic]))
+    });
+    let all = sources.chain(heartbeats).chain(transactions).map(|(of, mut topics)| {
         topics.retain(|topic| !present.contains_key(topic));
         (of, topics)
     });
@@ -43,8 +47,16 @@ pub fn named(settings: &Settings) -> Option<Vec<&str>> {
             TopicSelection::Pattern(_) => return None,
         }
     }
-    named.extend(settings.connectors.iter().filter_map(|one| Some(one.heartbeat.as_ref()?.topic.as_str())));
+    named.extend(asides(settings));
     Some(named)
+}
+
+/// The topics that connectors write beside those of tables.
+pub fn asides(settings: &Settings) -> impl Iterator<Item = &str> {
+    settings.connectors.iter().flat_map(|one| {
+        let heartbeat = one.heartbeat.as_ref().map(|heartbeat| heartbeat.topic.as_str());
+        heartbeat.into_iter().chain(one.transactions.as_ref().map(|transactions| transactions.topic.as_str()))
+    })
 }
 
 /// A topic that two sources select, and the two.

@@ -13,6 +13,7 @@ use crate::adapters::connect::ConnectSettings;
 use crate::adapters::databases::DatabaseUrl;
 use crate::adapters::debezium::shape::{ConnectorShape, SourceShape};
 use crate::adapters::registry::RegistrySettings;
+use crate::domain::change::SourceIndex;
 use crate::domain::rule::Plan;
 use crate::task::ingest::Patience;
 
@@ -48,6 +49,11 @@ impl Settings {
         self.state_dir.join(&*self.plan.reconciliation).join(partition.to_string())
     }
 
+    /// True where a source's events are counted by transaction.
+    pub fn is_counted(&self, source: SourceIndex) -> bool {
+        self.connectors[self.plan.sources[source].connector].transactions.is_some()
+    }
+
     /// Where the registry's schemas are kept.
     pub fn schemas_folder(&self) -> PathBuf {
         self.state_dir.join(&*self.plan.reconciliation).join("schemas")
@@ -71,6 +77,7 @@ pub struct ConnectorSettings {
     /// True where source times are the moment of the commit (PostgreSQL; MySQL with GTIDs).
     pub commit_time: bool,
     pub heartbeat: Option<HeartbeatSettings>,
+    pub transactions: Option<TransactionSettings>,
     pub shape: ConnectorShape,
     /// What Kafka Connect calls it.
     pub name_in_connect: String,
@@ -83,6 +90,14 @@ pub struct ConnectorSettings {
 pub struct HeartbeatSettings {
     pub topic: String,
     /// How its rows decode: the one kept column is the instant on the database's clock.
+    pub shape: Arc<SourceShape>,
+}
+
+/// Where a connector tells of its transactions.
+#[derive(Clone, Debug)]
+pub struct TransactionSettings {
+    pub topic: String,
+    /// Of no columns: its records are the connector's own.
     pub shape: Arc<SourceShape>,
 }
 

@@ -13,9 +13,9 @@ use rdkafka::message::Message;
 use super::StageError;
 use super::allowance::Allowance;
 use super::heartbeats::HeartbeatReader;
-use super::selection::{claimed_twice, missing, named, select};
-use super::settings::{HeartbeatSettings, Settings, SourceSettings};
-use super::understand::understand;
+use super::selection::{asides, claimed_twice, missing, named, select};
+use super::settings::{ConnectorSettings, HeartbeatSettings, Settings, SourceSettings, TransactionSettings};
+use super::understand::{understand, understand_end};
 use crate::adapters::clock::now;
 use crate::adapters::debezium::frame::SchemaId;
 use crate::adapters::debezium::{Decoder, Found, NO_COLUMN, NoRegistry, Registry};
@@ -30,8 +30,8 @@ use crate::adapters::telemetry;
 use crate::domain::change::{Block, SourceIndex, SourceTopic, TopicPartition, Topology};
 use crate::domain::instant::Instant;
 use crate::domain::rule::ConnectorIndex;
-use crate::task::ingest::Reading as Read;
-use crate::task::intake::{Beat, Committed, Movement, Sources, Taken};
+use crate::task::ingest::{Feed, Reading as Read};
+use crate::task::intake::{self, Beat, Committed, Movement, Sources, Taken};
 use crate::task::wire::block;
 
 pub struct KafkaSources {
@@ -53,8 +53,10 @@ pub struct KafkaSources {
     flooded: BTreeSet<SourceIndex>,
     /// For each connector with a heartbeat table whose topic exists, who reads it.
     heartbeats: Vec<Option<HeartbeatReader>>,
-    /// The topics read, each with its source.
-    topics: BTreeMap<Arc<str>, SourceIndex>,
+    /// For each connector, who decodes what it says of its transactions.
+    transaction_decoders: Vec<Decoder>,
+    /// The topics read, each with what for.
+    topics: BTreeMap<Arc<str>, Feed>,
     /// Sources of which updates came without their before images since this was last asked.
     incomplete: BTreeSet<SourceIndex>,
     /// Kept columns that an event did not have, which was said.
@@ -87,6 +89,7 @@ impl KafkaSources {
             offsets: Offsets::new(&properties, group)?,
             writer: ChangesWriter::new(&properties, &settings.topics.changes)?,
             decoders: settings.sources.iter().map(|_| Decoder::new(Arc::clone(&registry))).collect(),
+            transaction_decoders: settings.connectors.iter().map(|_| Decoder::new(Arc::clone(&registry))).collect(),
             registry,
             waiting: BTreeMap::new(),
             allowance: Allowance::new(settings.limits.quarantine_bytes),
@@ -149,6 +152,43 @@ impl KafkaSources {
         if from.is_empty() { Ok(()) } else { self.reader.go_on(&from) }
     }
 
+    /// Leaves a topic-partition until what its next record lacks is there.
+    fn put_off(&mut self, feed: Feed, id: TopicPartition, offset: i64, lack: Lack) -> Result<(), KafkaFailure> {
+        if let (Lack::Allowance, Feed::Source(source)) = (&lack, feed) {
+            self.say_flood(source);
+        }
+        let stand = (id.topic.to_string(), id.partition);
+        self.reader.leave(std::slice::from_ref(&stand))?;
+        self.waiting.insert(stand, (offset, lack));
+        Ok(())
+    }
+
+    /// Says what is to be said of a record that was read.
+    fn see(&mut self, source: SourceIndex, id: &TopicPartition, offset: i64, reading: &Read) {
+        let SourceSettings { name, shape, .. } = &self.settings.sources[source];
+        if let Some([before, now]) = self.decoders[source].went_over() {
+            tracing::warn!(source = name, topic = %id.topic, "records are {now} from here on, not {before}; both are read");
+        }
+        match reading {
+            Read::Reject(reject) => {
+                let labels = [("source", name.clone()), ("reason", reject.reason.to_string())];
+                counter!(telemetry::QUARANTINED, &labels).increment(1);
+                self.allowance.take(reject.bytes());
+            }
+            Read::Change(decoded) => {
+                if decoded.incomplete {
+                    self.incomplete.insert(source);
+                }
+                let missing = decoded.change.operation.missing();
+                for column in missing.filter(|column| self.missing_columns.insert((source, *column))) {
+                    let column = &shape.columns[column].name;
+                    tracing::warn!(source = name, column, offset, "{NO_COLUMN}");
+                }
+            }
+            Read::Ended(_) | Read::Nothing => {}
+        }
+    }
+
     fn say_flood(&mut self, source: SourceIndex) {
         if self.flooded.insert(source) {
             tracing::error!(
@@ -161,7 +201,7 @@ impl KafkaSources {
     }
 
     /// What a look at the topics comes to that failed. A right that is missing does not pass by itself.
-    fn see_nothing(&mut self, failure: KafkaFailure) -> Result<Option<Vec<Topology>>, StageError> {
+    fn see_nothing(&mut self, failure: KafkaFailure) -> Result<Option<intake::Found>, StageError> {
         if failure.is_refused() {
             return Err(failure.into());
         }
@@ -179,9 +219,7 @@ impl KafkaSources {
                 let names = self.offsets.names()?;
                 let all = names.iter().map(|name| (name.clone(), 1)).collect();
                 let selected = select(&self.settings, &all).into_iter().flatten().map(|(topic, _)| topic);
-                let heartbeats =
-                    self.settings.connectors.iter().filter_map(|one| Some(one.heartbeat.as_ref()?.topic.clone()));
-                let wanted: BTreeSet<String> = selected.chain(heartbeats).collect();
+                let wanted: BTreeSet<String> = selected.chain(asides(&self.settings).map(str::to_owned)).collect();
                 self.offsets.describe(&wanted.iter().map(String::as_str).collect::<Vec<_>>())
             }
         }
@@ -242,58 +280,44 @@ impl Sources for KafkaSources {
 
     fn read(&mut self, wait_us: i64) -> Result<Option<Taken>, StageError> {
         self.resume()?;
+        let polled = self.reader.poll(Duration::from_micros(wait_us.unsigned_abs()))?;
+        let Some(message) = polled else { return Ok(None) };
+        let known = self.topics.get_key_value(message.topic());
+        let (topic, feed) = known.expect("nothing is read of a topic that is not known");
+        let stand = TopicPartition { topic: Arc::clone(topic), partition: message.partition() };
         // The message borrows the reader, so the rest is borrowed beside it.
-        let KafkaSources { reader, decoders, settings, topics, incomplete, missing_columns, allowance, .. } = self;
-        let Some(message) = reader.poll(Duration::from_micros(wait_us.unsigned_abs()))? else { return Ok(None) };
-        let known = topics.get_key_value(message.topic());
-        let (topic, source) = known.expect("nothing is read of a topic that is not known");
-        let reading = match understand(&settings.sources[*source], &mut decoders[*source], &message) {
-            Ok(Read::Reject(_)) if !allowance.has_room(clock_us(self.began)) => Err(Lack::Allowance),
-            Ok(reading) => Ok(reading),
-            Err(id) => Err(Lack::Schema(id)),
-        };
-        let reading = match reading {
-            Ok(reading) => reading,
-            Err(lack) => {
-                let (stand, source) = ((message.topic().to_owned(), message.partition()), *source);
-                let offset = message.offset();
-                drop(message);
-                self.reader.leave(std::slice::from_ref(&stand))?;
-                if lack == Lack::Allowance {
-                    self.say_flood(source);
+        let understood = match *feed {
+            Feed::Source(source) => {
+                let reading = understand(&self.settings.sources[source], &mut self.decoders[source], &message);
+                let counted = self.decoders[source].counted().filter(|_| self.settings.is_counted(source));
+                match reading {
+                    Ok(Read::Reject(_)) if !self.allowance.has_room(clock_us(self.began)) => Err(Lack::Allowance),
+                    Ok(reading) => Ok((reading, counted)),
+                    Err(id) => Err(Lack::Schema(id)),
                 }
-                self.waiting.insert(stand, (offset, lack));
-                return Ok(None);
+            }
+            Feed::Transactions(connector) => {
+                let ConnectorSettings { name, transactions, .. } = &self.settings.connectors[connector];
+                let transactions = transactions.as_ref().expect("its topic is read");
+                let decoder = &mut self.transaction_decoders[connector];
+                let end = understand_end((name, transactions), decoder, &message);
+                end.map(|reading| (reading, None)).map_err(Lack::Schema)
             }
         };
-        if let Read::Reject(reject) = &reading {
-            let name = settings.sources[*source].name.clone();
-            counter!(telemetry::QUARANTINED, "source" => name, "reason" => reject.reason.to_string()).increment(1);
-            allowance.take(reject.bytes());
-        }
-        if let Some([before, now]) = decoders[*source].went_over() {
-            let source = &settings.sources[*source].name;
-            tracing::warn!(source, topic = &**topic, "records are {now} from here on, not {before}; both are read");
-        }
-        if let Read::Change(decoded) = &reading {
-            if decoded.incomplete {
-                incomplete.insert(*source);
+        let (feed, offset, bytes) = (*feed, message.offset(), message.payload_len() + message.key_len());
+        drop(message);
+        match understood {
+            Ok((reading, counted)) => {
+                if let Feed::Source(source) = feed {
+                    self.see(source, &stand, offset, &reading);
+                }
+                Ok(Some(Taken { feed, topic_partition: stand, offset, reading, counted, bytes }))
             }
-            for column in
-                decoded.change.operation.missing().filter(|column| missing_columns.insert((*source, *column)))
-            {
-                let SourceSettings { name, shape, .. } = &settings.sources[*source];
-                let column = &shape.columns[column].name;
-                tracing::warn!(source = name, column, offset = message.offset(), "{NO_COLUMN}");
+            Err(lack) => {
+                self.put_off(feed, stand, offset, lack)?;
+                Ok(None)
             }
         }
-        Ok(Some(Taken {
-            source: *source,
-            topic_partition: TopicPartition { topic: Arc::clone(topic), partition: message.partition() },
-            offset: message.offset(),
-            reading,
-            bytes: message.payload_len() + message.key_len(),
-        }))
     }
 
     fn positions(&mut self) -> Result<Vec<(TopicPartition, i64)>, StageError> {
@@ -360,7 +384,7 @@ impl Sources for KafkaSources {
         }
     }
 
-    fn look_up(&mut self) -> Result<Option<Vec<Topology>>, StageError> {
+    fn look_up(&mut self) -> Result<Option<intake::Found>, StageError> {
         let described = match self.describe() {
             Ok(described) => described,
             Err(failure) => return self.see_nothing(failure),
@@ -377,22 +401,29 @@ impl Sources for KafkaSources {
         }
         let missing = missing(&self.settings, &present, &selected);
         for (of, topics) in missing.iter().filter(|(of, topics)| self.missing.get(*of) != Some(*topics)) {
-            tracing::warn!(?topics, "{of}: a topic does not exist; verdicts are held");
+            tracing::warn!(?topics, "{of}: a topic does not exist; what needs it waits");
         }
         self.missing = missing;
-        let mut topologies = Vec::new();
+        let mut found = intake::Found::default();
         for (source, selected) in selected.into_iter().enumerate() {
             let mut topics = Vec::new();
             for (name, partitions) in selected {
                 let id = described.get(&name).map_or(0, |description| description.id);
                 let name: Arc<str> = name.into();
-                self.topics.insert(Arc::clone(&name), source);
+                self.topics.insert(Arc::clone(&name), Feed::Source(source));
                 topics.push(SourceTopic { name, partitions, id });
             }
-            topologies.push(Topology { source, topics });
+            found.sources.push(Topology { source, topics });
+        }
+        for (connector, settings) in self.settings.connectors.iter().enumerate() {
+            let Some(TransactionSettings { topic, .. }) = &settings.transactions else { continue };
+            let Some(Description { partitions, id }) = described.get(topic).cloned() else { continue };
+            let name: Arc<str> = topic.as_str().into();
+            self.topics.insert(Arc::clone(&name), Feed::Transactions(connector));
+            found.transactions.push((connector, SourceTopic { name, partitions, id }));
         }
         self.member.subscribe(self.topics.keys().map(|topic| &**topic).collect())?;
-        Ok(Some(topologies))
+        Ok(Some(found))
     }
 
     fn write(&mut self, round: &[(i32, Block)]) -> Result<u64, StageError> {

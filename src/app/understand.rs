@@ -5,7 +5,7 @@
 use metrics::counter;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
-use super::settings::SourceSettings;
+use super::settings::{SourceSettings, TransactionSettings};
 use crate::adapters::debezium::frame::SchemaId;
 use crate::adapters::debezium::{Decoder, Event, Record, Refusal, Undecoded, blot};
 use crate::adapters::telemetry;
@@ -46,6 +46,25 @@ pub fn understand(
         }
         Err(Undecoded::Waits(id)) => Err(id),
         Err(Undecoded::Refused(refusal)) => Ok(Reading::Reject(Box::new(reject(source, message, refusal)))),
+    }
+}
+
+/// The end of a transaction, or nothing: what cannot be read of these is not checked, and said. The id of its schema where
+/// that is not known yet.
+pub fn understand_end(
+    (connector, transactions): (&str, &TransactionSettings),
+    decoder: &mut Decoder,
+    message: &BorrowedMessage<'_>,
+) -> Result<Reading, SchemaId> {
+    match with_record(message, |record| decoder.end(&transactions.shape, record)) {
+        Ok(end) => Ok(end.map_or(Reading::Nothing, Reading::Ended)),
+        Err(Undecoded::Waits(id)) => Err(id),
+        Err(Undecoded::Refused(Refusal { reason, detail })) => {
+            let labels = [("connector", connector.to_owned()), ("reason", reason.to_owned())];
+            counter!(telemetry::TRANSACTIONS_REFUSED, &labels).increment(1);
+            tracing::warn!(topic = transactions.topic, reason, detail, "a record of transactions was not understood");
+            Ok(Reading::Nothing)
+        }
     }
 }
 

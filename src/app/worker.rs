@@ -176,6 +176,8 @@ impl Bench {
         add(telemetry::REPEATED, counts.repeated, before.repeated);
         add(telemetry::REQUEUED, counts.requeued, before.requeued);
         add(telemetry::EPOCHS, counts.epochs, before.epochs);
+        add(telemetry::TRANSACTIONS, counts.transactions, before.transactions);
+        add(telemetry::INCOMPLETE_TRANSACTIONS, counts.incomplete, before.incomplete);
         for (rule, tally) in task.tallies() {
             let labels = [("rule", rule.to_string()), ("partition", partition.clone())];
             gauge!(telemetry::PENDING, &labels).set(tally.pending as f64);
@@ -235,6 +237,13 @@ fn tell_of_source(source: &str, news: &SourceNews) {
         }
         SourceNews::Widened { topic, before, after } => {
             tracing::info!(source, %topic, before, after, "the topic has more partitions than it had");
+        }
+        SourceNews::Incomplete { transactions, missing, first } => {
+            let (topic, transaction, sent, arrived) = (&first.table.1, &first.id, first.sent, first.arrived);
+            tracing::error!(
+                source, transactions, missing, %topic, transaction, sent, arrived,
+                "events of transactions have not come that the connector says to have sent. Re-snapshot the table"
+            );
         }
     }
 }

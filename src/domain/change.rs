@@ -8,6 +8,7 @@ use compact_str::CompactString;
 
 use super::hash::fnv1a;
 use super::instant::Instant;
+use super::numbers::Numbers;
 use super::rule::RuleSet;
 use super::value::Value;
 
@@ -212,6 +213,33 @@ pub struct Mark {
     pub topic_partition: usize,
     pub time: Instant,
     pub proof: Option<Proof>,
+    /// True where every event that it speaks of was also counted, for whom it was not counted before.
+    pub counted: bool,
+}
+
+/// What a connector says at the end of a transaction, of tables that are told apart by a `T`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End<T> {
+    /// The partition of the connector's transaction topic, along which ends stand in commit order.
+    pub partition: i32,
+    /// As the connector writes it.
+    pub id: Box<str>,
+    pub transaction: TransactionId,
+    /// The source time of its last event, at the end of the second or millisecond that it is told in.
+    pub time: Instant,
+    /// What is proved at or beyond it was committed after the transaction.
+    pub position: Position,
+    /// How many events of each table it had.
+    pub sent: Vec<(T, u32)>,
+}
+
+impl<T> End<T> {
+    /// The same of tables that are told apart by something else; those that `table` does not know are left out.
+    pub fn of<U>(self, table: impl Fn(T) -> Option<U>) -> End<U> {
+        let End { partition, id, transaction, time, position, sent } = self;
+        let sent = sent.into_iter().filter_map(|(one, count)| Some((table(one)?, count))).collect();
+        End { partition, id, transaction, time, position, sent }
+    }
 }
 
 /// A Kafka record's header.
@@ -356,6 +384,15 @@ pub enum Entry {
     },
     /// From here on these are the rules.
     Rules(RuleSet),
+    /// Events of a transaction that were read from a topic-partition, an index into the block's: their numbers among those
+    /// of their table.
+    Counted {
+        topic_partition: usize,
+        transaction: TransactionId,
+        numbers: Numbers,
+    },
+    /// The end of a transaction; tables are indexes into the block's topic-partitions, any of their topic.
+    Ended(End<usize>),
 }
 
 /// Many lines of the changes log for one partition: one Kafka record. What its lines share stands in front.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::change::{Gap, Header, Key, TopicPartition};
 use super::instant::Instant;
 use super::key_state::{Event, Evidence};
+use super::transactions::Short;
 use super::value::Value;
 
 /// Why a record was said: the `number`-th record that the changes-log offset caused. Rises along an output
@@ -104,11 +105,26 @@ pub enum SourceNews {
         before: i32,
         after: i32,
     },
+    /// Of transactions, not all that the connector says to have sent has come.
+    Incomplete {
+        /// How many, each table of one counted by itself.
+        transactions: u64,
+        /// How many of their events have not come.
+        missing: u64,
+        /// The first of them.
+        first: Short,
+    },
 }
 
 impl SourceNews {
-    pub const NAMES: [&str; 5] =
-        ["source_stalled", "source_recovered", "source_gap", "source_gap_acknowledged", "source_widened"];
+    pub const NAMES: [&str; 6] = [
+        "source_stalled",
+        "source_recovered",
+        "source_gap",
+        "source_gap_acknowledged",
+        "source_widened",
+        "source_incomplete",
+    ];
 
     /// The `type` of its record.
     pub fn name(&self) -> &'static str {
@@ -118,6 +134,7 @@ impl SourceNews {
             SourceNews::Gap { .. } => 2,
             SourceNews::Acknowledged { .. } => 3,
             SourceNews::Widened { .. } => 4,
+            SourceNews::Incomplete { .. } => 5,
         };
         SourceNews::NAMES[index]
     }

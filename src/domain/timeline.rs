@@ -22,12 +22,14 @@ use std::sync::Arc;
 
 use self::merge::Merge;
 use super::change::{
-    Change, Gap, GapCause, Mark, RunId, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology, learn_topic,
+    Change, Gap, GapCause, Mark, Position, RunId, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology,
+    learn_topic,
 };
 use super::flow::{Around, Flow, Place, Told};
 use super::instant::Instant;
 use super::queue::{Queue, Waiting};
 use super::rule::{ConnectorIndex, SourcePlan};
+use super::transactions::{Past, Table};
 
 /// Index of a topic-partition in a timeline, in order of first sight.
 pub type LaneIndex = usize;
@@ -422,6 +424,22 @@ impl Timeline {
                 (source, id, lane.and_then(|lane| self.lanes[*lane].mark))
             })
         })
+    }
+
+    /// How far each topic of a source is known: everything committed by a time and before a position. `None` where a
+    /// partition of it has promised nothing, or its promises are not believed.
+    pub fn past(&self, source: SourceIndex) -> Vec<(Table, Past)> {
+        let past = |topic: &SourceTopic| {
+            let stand = |partition| {
+                let id = TopicPartition { topic: Arc::clone(&topic.name), partition };
+                let lane = &self.lanes[*self.lane_of.get(&(source, id))?];
+                Some((lane.mark.filter(|_| lane.halted.is_none())?, lane.proved.position))
+            };
+            let stands: Option<Vec<(Instant, Position)>> = (0..topic.partitions).map(stand).collect();
+            let stands = stands.unwrap_or_default().into_iter();
+            stands.reduce(|one, other| (one.0.min(other.0), one.1.min(other.1)))
+        };
+        self.topologies[source].iter().map(|topic| ((source, Arc::clone(&topic.name)), past(topic))).collect()
     }
 
     /// Up to here history is complete and cannot change. Never falls.

@@ -20,13 +20,14 @@ mod lane;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use self::lane::{Lane, Seen, Target};
 use super::router::Router;
 use crate::domain::change::{
-    Block, Change, Entry, Gap, Origin, Position, Proof, Reject, SourceIndex, TopicPartition, Topology, learn_topic,
+    Block, Change, End, Entry, Gap, Origin, Position, Proof, Reject, SourceIndex, TopicPartition, Topology,
+    TransactionId, learn_topic,
 };
 use crate::domain::instant::Instant;
 use crate::domain::rule::{ConnectorIndex, Plan};
@@ -56,12 +57,23 @@ pub struct Decoded {
     pub incomplete: bool,
 }
 
-/// What was read from a source topic-partition.
+/// What a topic is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feed {
+    /// A source's changes.
+    Source(SourceIndex),
+    /// What a connector says of its transactions.
+    Transactions(ConnectorIndex),
+}
+
+/// What was read from a topic-partition.
 #[derive(Clone, Debug)]
 pub enum Reading {
     Change(Decoded),
     /// `reject.topic_partition` is set here.
     Reject(Box<Reject>),
+    /// The end of a transaction; tables are named as the connector names them. `partition` is set here.
+    Ended(End<Box<str>>),
     /// A record that says nothing about a row: a tombstone, a transaction marker.
     Nothing,
 }
@@ -108,6 +120,10 @@ pub struct Ingest {
     /// For each partition of the changes log and each source, the topology last written there.
     told: Vec<Vec<Option<Topology>>>,
     lanes: BTreeMap<(SourceIndex, TopicPartition), Lane>,
+    /// The connectors whose events are counted by transaction.
+    counts: BTreeSet<ConnectorIndex>,
+    /// How far the topic-partitions are read that promise nothing: those of transactions.
+    asides: BTreeMap<TopicPartition, i64>,
     beats: VecDeque<Beat>,
     /// For each connector of the plan, its last heartbeats, in the order in which they came.
     seen: Vec<VecDeque<Seen>>,
@@ -126,6 +142,8 @@ impl Ingest {
             topologies: vec![None; plan.sources.len()],
             told: vec![vec![None; plan.sources.len()]; partitions as usize],
             lanes: BTreeMap::new(),
+            counts: BTreeSet::new(),
+            asides: BTreeMap::new(),
             beats: VecDeque::new(),
             seen: vec![VecDeque::new(); plan.connectors()],
             router,
@@ -133,6 +151,11 @@ impl Ingest {
             plan,
             patience,
         }
+    }
+
+    /// The same, where events of these connectors are counted by transaction.
+    pub fn counting(self, counts: BTreeSet<ConnectorIndex>) -> Ingest {
+        Ingest { counts, ..self }
     }
 
     /// True where a promise waits for [`Ingest::learn`].
@@ -159,22 +182,33 @@ impl Ingest {
     }
 
     /// Begins to read a topic-partition at an offset.
-    pub fn assign(&mut self, source: SourceIndex, topic_partition: TopicPartition, offset: i64, now: Instant) {
-        let id = (source, topic_partition.clone());
-        let lane = Lane::begin(source, topic_partition, offset, now);
-        self.lanes.insert(id, lane);
+    pub fn assign(&mut self, feed: Feed, topic_partition: TopicPartition, offset: i64, now: Instant) {
+        match feed {
+            Feed::Source(source) => {
+                let id = (source, topic_partition.clone());
+                let lane = Lane::begin(source, topic_partition, offset, now);
+                let is_counted = self.counts.contains(&self.plan.sources[source].connector);
+                self.lanes.insert(id, if is_counted { lane.counted(now) } else { lane });
+            }
+            Feed::Transactions(_) => drop(self.asides.insert(topic_partition, offset)),
+        }
     }
 
     /// Stops reading a topic-partition. What was read of it may still be written: it is true.
-    pub fn revoke(&mut self, source: SourceIndex, topic_partition: &TopicPartition) {
-        self.lanes.remove(&(source, topic_partition.clone()));
+    pub fn revoke(&mut self, feed: Feed, topic_partition: &TopicPartition) {
+        match feed {
+            Feed::Source(source) => drop(self.lanes.remove(&(source, topic_partition.clone()))),
+            Feed::Transactions(_) => drop(self.asides.remove(topic_partition)),
+        }
     }
 
     /// Records of a topic-partition were lost; it is read on from where the gap ends. Nothing that was known of it before
-    /// proves anything for what comes.
-    pub fn lose(&mut self, source: SourceIndex, topic_partition: &TopicPartition, gap: Gap, now: Instant) {
-        self.router.tell_of(source, topic_partition, &Entry::Gap(gap));
-        self.assign(source, topic_partition.clone(), gap.found, now);
+    /// proves anything for what comes. Transactions whose end was lost are not checked.
+    pub fn lose(&mut self, feed: Feed, topic_partition: &TopicPartition, gap: Gap, now: Instant) {
+        if let Feed::Source(source) = feed {
+            self.router.tell_of(source, topic_partition, &Entry::Gap(gap));
+        }
+        self.assign(feed, topic_partition.clone(), gap.found, now);
     }
 
     /// How many connectors there are.
@@ -184,6 +218,43 @@ impl Ingest {
 
     /// Takes the next record of a topic-partition.
     pub fn take(
+        &mut self,
+        feed: Feed,
+        topic_partition: &TopicPartition,
+        (offset, reading): (i64, Reading),
+        now: Instant,
+    ) {
+        match feed {
+            Feed::Source(source) => self.take_of_source(source, topic_partition, (offset, reading), now),
+            Feed::Transactions(connector) => {
+                self.asides.insert(topic_partition.clone(), offset + 1);
+                if let Reading::Ended(end) = reading {
+                    self.end(connector, End { partition: topic_partition.partition, ..end });
+                }
+            }
+        }
+    }
+
+    /// Takes the number of an event among those of its transaction and table, whatever became of the event else.
+    pub fn count(&mut self, source: SourceIndex, topic_partition: &TopicPartition, event: (TransactionId, u32)) {
+        self.router.count(source, topic_partition, event);
+    }
+
+    /// A connector's names of tables end those of its topics, unless somebody has renamed these.
+    fn end(&mut self, connector: ConnectorIndex, end: End<Box<str>>) {
+        let sources = (0..).zip(&self.plan.sources).filter(|(_, source)| source.connector == connector);
+        let topics: Vec<(SourceIndex, Arc<str>)> = sources
+            .filter_map(|(source, _)| Some((source, self.topologies[source].as_ref()?)))
+            .flat_map(|(source, known)| known.topics.iter().map(move |topic| (source, Arc::clone(&topic.name))))
+            .collect();
+        let is_of = |topic: &str, table: &str| topic.strip_suffix(table).is_some_and(|prefix| prefix.ends_with('.'));
+        let end = end.of(|table| topics.iter().find(|(_, topic)| is_of(topic, &table)).cloned());
+        if !end.sent.is_empty() {
+            self.router.end(end);
+        }
+    }
+
+    fn take_of_source(
         &mut self,
         source: SourceIndex,
         topic_partition: &TopicPartition,
@@ -195,7 +266,7 @@ impl Ingest {
         lane.read_to = offset + 1;
         let commit_time = self.plan.sources[source].commit_time;
         match reading {
-            Reading::Nothing => {}
+            Reading::Nothing | Reading::Ended(_) => {}
             Reading::Reject(reject) => self.router.reject(source, topic_partition, *reject),
             Reading::Change(mut decoded) => {
                 let time = &mut decoded.change.source_time;
@@ -225,7 +296,11 @@ impl Ingest {
     }
 
     /// Everything of a topic-partition below `offset` has been read, whatever the last record's offset was.
-    pub fn reached_end(&mut self, source: SourceIndex, topic_partition: &TopicPartition, offset: i64) {
+    pub fn reached_end(&mut self, feed: Feed, topic_partition: &TopicPartition, offset: i64) {
+        let Feed::Source(source) = feed else {
+            self.asides.entry(topic_partition.clone()).and_modify(|read_to| *read_to = offset.max(*read_to));
+            return;
+        };
         if let Some(lane) = self.lanes.get_mut(&(source, topic_partition.clone())) {
             lane.read_to = lane.read_to.max(offset);
             lane.reach();
@@ -346,7 +421,9 @@ impl Ingest {
             block.topologies = sources.iter().filter_map(&mut news).collect();
             round.blocks.push((partition, block));
         }
-        round.read_to = self.lanes.values().map(|lane| (lane.topic_partition.clone(), lane.to_commit())).collect();
+        let read_to = self.lanes.values().map(|lane| (lane.topic_partition.clone(), lane.to_commit()));
+        let asides = self.asides.iter().map(|(id, read_to)| (id.clone(), *read_to));
+        round.read_to = read_to.chain(asides).collect();
         round
     }
 
@@ -363,7 +440,7 @@ impl Ingest {
 
     /// True where a topic-partition is assigned here.
     pub fn holds(&self, topic_partition: &TopicPartition) -> bool {
-        self.lanes.keys().any(|(_, id)| id == topic_partition)
+        self.asides.contains_key(topic_partition) || self.lanes.keys().any(|(_, id)| id == topic_partition)
     }
 
     /// How each source stands, by the topic-partitions assigned here.

@@ -10,9 +10,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::ingest::{Ingest, Reading};
+use super::ingest::{Feed, Ingest, Reading};
 use crate::domain::change::{
-    Block, Gap, GapCause, Proof, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology,
+    Block, Gap, GapCause, Proof, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology, TransactionId,
 };
 use crate::domain::instant::Instant;
 use crate::domain::rule::ConnectorIndex;
@@ -75,8 +75,8 @@ pub trait Sources {
     /// The offsets behind the last records; those that are not known now are left out.
     fn ends(&mut self, of: &[TopicPartition]) -> Vec<(TopicPartition, i64)>;
 
-    /// The sources' topics as the brokers tell of them now; `None` where they do not answer.
-    fn look_up(&mut self) -> Result<Option<Vec<Topology>>, Self::Error>;
+    /// The topics as the brokers tell of them now; `None` where they do not answer.
+    fn look_up(&mut self) -> Result<Option<Found>, Self::Error>;
 
     /// Hands a round of blocks, each with its partition, to whoever writes them; each partition's in order, none left out
     /// before a later one. Gives its number.
@@ -96,6 +96,14 @@ pub trait Sources {
     fn commit_first(&mut self, begin: &[Committed]) -> Result<bool, Self::Error>;
 }
 
+/// The topics that there are.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub sources: Vec<Topology>,
+    /// In which connectors tell of their transactions.
+    pub transactions: Vec<(ConnectorIndex, SourceTopic)>,
+}
+
 /// A topic-partition that came or went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Movement {
@@ -106,10 +114,12 @@ pub enum Movement {
 /// A record as it was read.
 #[derive(Debug)]
 pub struct Taken {
-    pub source: SourceIndex,
+    pub feed: Feed,
     pub topic_partition: TopicPartition,
     pub offset: i64,
     pub reading: Reading,
+    /// The event's transaction, and its number among those of its table, where it says so.
+    pub counted: Option<(TransactionId, u32)>,
     pub bytes: usize,
 }
 
@@ -157,7 +167,7 @@ pub struct Intake<S: Sources> {
     ingest: Ingest,
     rounds: Rounds,
     times: Times,
-    topics: BTreeMap<Arc<str>, (SourceIndex, SourceTopic)>,
+    topics: BTreeMap<Arc<str>, (Feed, SourceTopic)>,
     /// True where the changes log held something before this process wrote to it: the group has committed offsets then,
     /// since each member commits where it begins before it writes.
     has_history: bool,
@@ -253,7 +263,8 @@ impl<S: Sources> Intake<S> {
     fn read(&mut self, wait_us: i64) -> Result<(), S::Error> {
         let mut wait_us = wait_us;
         while self.bytes_taken < self.rounds.bytes {
-            let Some(Taken { source, topic_partition: id, offset, reading, bytes }) = self.sources.read(wait_us)?
+            let Some(Taken { feed, topic_partition: id, offset, reading, counted, bytes }) =
+                self.sources.read(wait_us)?
             else {
                 break;
             };
@@ -261,17 +272,20 @@ impl<S: Sources> Intake<S> {
             wait_us = 0;
             if self.follow(&id, offset)? {
                 let now = self.sources.now();
-                self.ingest.take(source, &id, (offset, reading), now);
+                if let (Feed::Source(source), Some(event)) = (feed, counted) {
+                    self.ingest.count(source, &id, event);
+                }
+                self.ingest.take(feed, &id, (offset, reading), now);
             }
         }
         Ok(())
     }
 
-    fn source_of(&self, id: &TopicPartition) -> SourceIndex {
+    fn feed_of(&self, id: &TopicPartition) -> Feed {
         self.topic_of(id).0
     }
 
-    fn topic_of(&self, id: &TopicPartition) -> &(SourceIndex, SourceTopic) {
+    fn topic_of(&self, id: &TopicPartition) -> &(Feed, SourceTopic) {
         self.topics.get(&id.topic).expect("nothing is read of a topic that is not known")
     }
 
@@ -293,7 +307,7 @@ impl<S: Sources> Intake<S> {
     }
 
     fn leave(&mut self, id: &TopicPartition) {
-        self.ingest.revoke(self.source_of(id), id);
+        self.ingest.revoke(self.feed_of(id), id);
         self.expected.remove(id);
     }
 
@@ -327,7 +341,10 @@ impl<S: Sources> Intake<S> {
         }
         for (id, start, end) in bounds {
             let topic_id = self.topic_of(&id).1.id;
+            // Of transactions that ended before anybody counted their end is of no use.
+            let is_aside = matches!(self.feed_of(&id), Feed::Transactions(_));
             let gap = match known(&id) {
+                None if is_aside => None,
                 Some(committed) => lost_since(committed, topic_id, (start, end)),
                 None if is_first && self.has_history && start > 0 => Some((GapCause::OffsetForgotten, -1)),
                 None if !is_first && start > 0 => Some((GapCause::Retention, 0)),
@@ -335,6 +352,7 @@ impl<S: Sources> Intake<S> {
             };
             let offset = match (gap, known(&id)) {
                 (None, Some(committed)) => committed.offset,
+                (_, None) if is_aside => end,
                 _ => start,
             };
             // Not before what was lost stands in the changes log: whoever dies until then finds it again.
@@ -352,7 +370,7 @@ impl<S: Sources> Intake<S> {
         for (id, offset) in &from {
             self.put_off.remove(id);
             let now = self.sources.now();
-            self.ingest.assign(self.source_of(id), id.clone(), *offset, now);
+            self.ingest.assign(self.feed_of(id), id.clone(), *offset, now);
             self.expected.insert(id.clone(), *offset);
         }
         for (id, cause, expected, found) in gaps {
@@ -363,10 +381,10 @@ impl<S: Sources> Intake<S> {
 
     /// Something of a topic-partition was lost. It is read on from `found`.
     fn lose(&mut self, id: &TopicPartition, cause: GapCause, expected: i64, found: i64) {
-        let (source, SourceTopic { id: topic_id, .. }) = *self.topic_of(id);
+        let (feed, SourceTopic { id: topic_id, .. }) = *self.topic_of(id);
         let gap = Gap { topic_partition: 0, cause, expected, found, topic_id };
         let now = self.sources.now();
-        self.ingest.lose(source, id, gap, now);
+        self.ingest.lose(feed, id, gap, now);
         self.expected.insert(id.clone(), found);
     }
 
@@ -421,7 +439,7 @@ impl<S: Sources> Intake<S> {
         for (id, position) in positions.into_iter().filter(|(id, _)| known.contains(id)) {
             let next = position.max(self.expected[&id]);
             self.expected.insert(id.clone(), next);
-            self.ingest.reached_end(self.source_of(&id), &id, position);
+            self.ingest.reached_end(self.feed_of(&id), &id, position);
         }
         Ok(())
     }
@@ -450,20 +468,22 @@ impl<S: Sources> Intake<S> {
         self.times.look_up_took = self.times.look_up - begun;
         let Some(found) = found else { return Ok(()) };
         let mut anew = Vec::new();
-        for Topology { source, topics } in &found {
-            for topic in topics {
-                let (_, known) =
-                    self.topics.entry(Arc::clone(&topic.name)).or_insert_with(|| (*source, topic.clone()));
-                if let Some(TopicNews::Another { .. }) = known.learn(topic) {
-                    anew.push(Arc::clone(&topic.name));
-                }
+        let of_source = |Topology { source, topics }: &Topology| {
+            let source = Feed::Source(*source);
+            topics.iter().map(move |topic| (source, topic.clone())).collect::<Vec<_>>()
+        };
+        let transactions = found.transactions.into_iter().map(|(of, topic)| (Feed::Transactions(of), topic));
+        for (feed, topic) in found.sources.iter().flat_map(of_source).chain(transactions) {
+            let (_, known) = self.topics.entry(Arc::clone(&topic.name)).or_insert_with(|| (feed, topic.clone()));
+            if let Some(TopicNews::Another { .. }) = known.learn(&topic) {
+                anew.push(topic.name);
             }
         }
         for topic in anew {
             self.begin_anew(&topic)?;
         }
         // Promises wait for this, so that none rests on a topic that is not the one it was.
-        self.ingest.learn(found);
+        self.ingest.learn(found.sources);
         Ok(())
     }
 

@@ -8,12 +8,14 @@ mod rules;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod transactions;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use self::audit::{Audit, Fault};
+use self::transactions::Counting;
 use self::watch::Watch;
 pub use self::watch::{Placed, Sight};
 use super::cache::{KeyCache, StateError};
@@ -44,6 +46,10 @@ pub struct Counts {
     pub epochs: u64,
     pub ahead: u64,
     pub rejects: u64,
+    /// Source transactions that were checked for all of them having come.
+    pub transactions: u64,
+    /// Tables of a transaction of which not all has come.
+    pub incomplete: u64,
     pub judged: u64,
 }
 
@@ -111,6 +117,7 @@ pub struct Task<S: Store> {
     /// The settled time up to which every key has lived.
     lived: Option<Instant>,
     heartbeat: Option<Instant>,
+    counting: Counting,
     counts: Counts,
     /// By rule id.
     tallies: BTreeMap<Box<str>, Tally>,
@@ -150,6 +157,7 @@ impl<S: Store> Task<S> {
             sweep: None,
             lived: None,
             heartbeat: None,
+            counting: Counting::default(),
             counts: Counts::default(),
             tallies: BTreeMap::new(),
             cannot_compare: BTreeMap::new(),
@@ -163,6 +171,7 @@ impl<S: Store> Task<S> {
         };
         if let Some(bytes) = memory {
             task.restore(decode_memory(&bytes)?)?;
+            task.restore_counting()?;
         }
         Ok(task)
     }
@@ -319,6 +328,7 @@ impl<S: Store> Task<S> {
                 Entry::Mark(mark) => {
                     let lane = lanes[mark.topic_partition];
                     self.counts.epochs += u64::from(self.timeline.mark(lane, &mark));
+                    self.see_mark(lane, &mark);
                     if let Some(after_us) = self.stalled[lane] {
                         self.set_stalled(lane, after_us, written_at, &mut out);
                     }
@@ -332,8 +342,15 @@ impl<S: Store> Task<S> {
                 }
                 Entry::Reject(reject) => self.reject(lanes[reject.topic_partition], reject, &mut out),
                 Entry::Rules(set) => self.take_rules(set),
+                Entry::Counted { topic_partition, transaction, numbers } => {
+                    self.count(lanes[topic_partition], transaction, &numbers, written_at);
+                }
+                Entry::Ended(end) => {
+                    self.end_transaction(end.of(|topic_partition| Some(lanes[topic_partition])), written_at);
+                }
             }
         }
+        self.check_transactions(written_at, &mut out);
         self.step(out)
     }
 
@@ -487,6 +504,7 @@ impl<S: Store> Task<S> {
         self.cache.flush(&mut batch, &self.layouts, &self.plan);
         self.rows.flush(&mut batch);
         self.waiting.flush(&self.timeline, &mut batch, &self.layouts);
+        self.flush_counting(&mut batch);
         let memory = TaskMemory {
             next_offset: self.next_offset,
             partitions: self.ownership.partitions,

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::ingest::Decoded;
 use crate::domain::change::{
-    Block, Change, Entry, Gap, Key, Mark, Operation, Origin, Reject, SourceIndex, TopicPartition,
+    Block, Change, End, Entry, Gap, Key, Mark, Operation, Origin, Reject, SourceIndex, TopicPartition, TransactionId,
 };
+use crate::domain::numbers::Numbers;
 use crate::domain::routing::partition_of;
 use crate::domain::rule::Plan;
+use crate::domain::transactions::Table;
 use crate::domain::value::Value;
 
 /// Blocks in the making, one for each partition of the changes log.
@@ -56,6 +58,32 @@ impl Router {
         builder.block.entries.push(Entry::Reject(Reject { topic_partition, ..reject }));
     }
 
+    /// All of a transaction is counted in one partition: an event by its number among those of its table.
+    pub fn count(
+        &mut self,
+        source: SourceIndex,
+        topic_partition: &TopicPartition,
+        (transaction, number): (TransactionId, u32),
+    ) {
+        let partition = partition_of(&transaction.to_le_bytes(), self.partitions());
+        let builder = &mut self.blocks[partition as usize];
+        let lane = builder.lane(source, topic_partition);
+        builder.counted.entry((lane, transaction)).or_default().insert(number);
+    }
+
+    /// And its end.
+    pub fn end(&mut self, end: End<Table>) {
+        let partition = partition_of(&end.transaction.to_le_bytes(), self.partitions());
+        let builder = &mut self.blocks[partition as usize];
+        let mut lanes = Vec::new();
+        for ((source, topic), _) in &end.sent {
+            lanes.push(builder.lane(*source, &TopicPartition { topic: Arc::clone(topic), partition: 0 }));
+        }
+        let sent = lanes.into_iter().zip(end.sent.iter().map(|(_, count)| *count)).collect();
+        let End { partition, id, transaction, time, position, .. } = end;
+        builder.block.entries.push(Entry::Ended(End { partition, id, transaction, time, position, sent }));
+    }
+
     /// A change goes where its key is, and where its row was before; everywhere, where that is not known.
     pub fn route(&mut self, source: SourceIndex, topic_partition: &TopicPartition, decoded: Decoded) {
         let partitions = self.partitions();
@@ -93,7 +121,7 @@ impl Router {
     /// topologies, is for the caller to say.
     pub fn take(&mut self) -> Vec<(i32, Block)> {
         let partitions = self.partitions();
-        let blocks = self.blocks.iter_mut().map(|builder| Block { partitions, ..std::mem::take(builder).block });
+        let blocks = self.blocks.iter_mut().map(|builder| Block { partitions, ..std::mem::take(builder).end() });
         (0..).zip(blocks).filter(|(_, block)| !block.entries.is_empty()).collect()
     }
 }
@@ -112,9 +140,19 @@ fn at_lane(entry: Entry, topic_partition: usize) -> Entry {
 struct Builder {
     block: Block,
     lanes: BTreeMap<(SourceIndex, TopicPartition), usize>,
+    /// Events that were counted, by topic-partition and transaction.
+    counted: BTreeMap<(usize, TransactionId), Numbers>,
 }
 
 impl Builder {
+    fn end(self) -> Block {
+        let Builder { mut block, counted, .. } = self;
+        let line =
+            |((topic_partition, transaction), numbers)| Entry::Counted { topic_partition, transaction, numbers };
+        block.entries.extend(counted.into_iter().map(line));
+        block
+    }
+
     fn lane(&mut self, source: SourceIndex, topic_partition: &TopicPartition) -> usize {
         let id = (source, topic_partition.clone());
         if let Some(index) = self.lanes.get(&id) {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use evenkeel::app::demo::connector::PAYMENTS;
 use evenkeel::app::demo::settings::{FILE, settings_of};
 use evenkeel::app::demo::world::{Logged, Order, Payment};
-use evenkeel::app::demo::connector::PAYMENTS;
 use evenkeel::app::quarantine::{Outcome, requeue};
 use rdkafka::producer::BaseRecord;
 

@@ -13,6 +13,7 @@ mod binary;
 mod chaos;
 mod conformance;
 mod connect;
+mod counted;
 mod doctor;
 mod error;
 mod jvm;

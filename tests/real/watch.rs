@@ -119,6 +119,10 @@ impl Watch {
             "source_gap" | "source_gap_acknowledged" | "source_widened" => {
                 self.notices.push(format!("{} {} {}", text("type"), text("source"), text("cause")).trim().to_owned());
             }
+            "source_incomplete" => {
+                let (sent, arrived) = (&body["sent"], &body["arrived"]);
+                self.notices.push(format!("source_incomplete {}, {arrived} of {sent} have come", text("source")));
+            }
             event => {
                 let id = format!("{}/{}", text("id"), body["revision"]);
                 assert!(self.ids.insert(id.clone()), "{id} was said twice");

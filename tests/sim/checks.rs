@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use evenkeel::domain::change::TopicPartition;
 use evenkeel::domain::instant::Instant;
-use evenkeel::domain::record::{Content, SourceNews};
+use evenkeel::domain::record::{Content, SourceNews, SourceNotice};
 
 use super::delivery::{Lane, Record};
 use super::outside::Outlet;
@@ -90,7 +90,11 @@ impl Product {
             let outside = self.outside();
             let speaks = |outlet: &&Outlet| {
                 let mut contents = outlet.visible.iter().map(|record| &record.content);
-                contents.any(|content| matches!(content, Content::Source(notice) if notice.source == source))
+                // Of transactions each speaks of its own.
+                contents.any(|content| {
+                    matches!(content, Content::Source(SourceNotice { source: of, news, .. })
+                        if *of == source && !matches!(news, SourceNews::Incomplete { .. }))
+                })
             };
             assert!(outside.outlets.iter().filter(speaks).count() <= 1, "one partition speaks for source {source}");
             let is_disturbed = self.disturbances + outside.happened.stuck > 0;

@@ -22,11 +22,15 @@ pub enum Record {
         run: u64,
     },
     Tombstone,
+    /// The end of a transaction, in its connector's transaction topic.
+    End {
+        transaction: usize,
+    },
     /// Something that nobody understands.
     Garbage,
 }
 
-/// A topic-partition. Heartbeat tables have a lane each, of no source.
+/// A topic-partition. Heartbeat tables have a lane each, of no source, and so have connectors' transactions.
 #[derive(Debug)]
 pub struct Lane {
     pub database: usize,
@@ -65,6 +69,10 @@ pub struct Trouble {
     pub without_snapshot: [bool; 3],
     /// Once in so many edits nobody understands what tells of it, whenever it is sent; 0 is never.
     pub poison: u64,
+    /// True where connectors tell of their transactions.
+    pub counts: bool,
+    /// Once in so many edits what tells of it is lost between the connector, which counts it, and its topic; 0 is never.
+    pub drops: u64,
 }
 
 pub struct Connector {
@@ -101,6 +109,10 @@ pub struct Delivery {
 /// Partitions of the topics of lines, orders and payments, those included that may be added.
 pub const PARTITIONS: [i32; 3] = [3, 2, 4];
 
+/// The first lane of heartbeats, and the first of transactions; those of sources stand before.
+pub const HEARTBEATS: usize = (PARTITIONS[0] + PARTITIONS[1] + PARTITIONS[2]) as usize;
+pub const TRANSACTIONS: usize = HEARTBEATS + 2;
+
 /// How many may be added: where ids rise, so that no row goes from one partition to another.
 const ADDED: [i32; 3] = [1, 0, 1];
 
@@ -113,8 +125,8 @@ impl Delivery {
                 lanes.push(Lane { exists, ..lane(DATABASE[source], Some(source), partition) });
             }
         }
-        lanes.push(lane(0, None, 0));
-        lanes.push(lane(1, None, 0));
+        // Of heartbeats, then of transactions.
+        lanes.extend((0..4).map(|number| lane(number % 2, None, 0)));
         let mut connector = |database| Connector {
             database,
             run: 1000 * (database as u64 + 1),
@@ -153,13 +165,20 @@ impl Delivery {
 
     /// True for an edit that is not understood for now.
     pub fn is_poisoned(&self, edit: (usize, usize, usize)) -> bool {
-        let mixed = [edit.0, edit.1, edit.2]
-            .iter()
-            .fold(7_u64, |sum, part| (sum ^ *part as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        self.trouble.poison > 0 && (mixed >> 33).is_multiple_of(self.trouble.poison)
+        self.trouble.poison > 0 && mixed(7, edit).is_multiple_of(self.trouble.poison)
     }
 
-    /// True for a record of such an edit.
+    /// True for an edit of which no topic ever hears.
+    pub fn is_dropped(&self, edit: (usize, usize, usize)) -> bool {
+        self.trouble.drops > 0 && mixed(11, edit).is_multiple_of(self.trouble.drops)
+    }
+
+    /// True for an edit that nobody hears of for now, though no gap says so.
+    pub fn is_kept_back(&self, edit: (usize, usize, usize)) -> bool {
+        self.is_poisoned(edit) || self.is_dropped(edit)
+    }
+
+    /// True for a record of an edit that is not understood.
     pub fn is_poisonous(&self, lane: usize, record: Record) -> bool {
         let Record::Edit { transaction, edit, .. } = record else { return false };
         self.is_poisoned((self.lanes[lane].database, transaction, edit))
@@ -181,7 +200,7 @@ impl Delivery {
     }
 
     pub fn heartbeats(&self, database: usize) -> &Lane {
-        &self.lanes[self.lanes.len() - 2 + database]
+        &self.lanes[HEARTBEATS + database]
     }
 
     /// Lets both connectors and the brokers work up to an instant.
@@ -231,11 +250,9 @@ impl Delivery {
             }
             budget -= 1;
             let (lane, record, tombstone) = match transaction.heartbeat {
-                Some(_) => (
-                    self.lanes.len() - 2 + database,
-                    Record::Heartbeat { transaction: index, run: connector.run },
-                    false,
-                ),
+                Some(_) => {
+                    (HEARTBEATS + database, Record::Heartbeat { transaction: index, run: connector.run }, false)
+                }
                 None => {
                     let change = &transaction.edits[edit];
                     let record = Record::Edit { transaction: index, edit, run: connector.run };
@@ -245,10 +262,23 @@ impl Delivery {
             let at = self.lanes[lane].visible.max(now + dice.between(0, self.trouble.delay));
             self.lanes[lane].visible = at;
             self.lanes[lane].exists = true;
+            let is_dropped = matches!(record, Record::Edit { .. }) && self.is_dropped((database, index, edit));
+            // When it can be read no dice tell, so that all else is as it would be without.
+            let told_at = now + (mixed(13, (database, index, 0)) as Micros % self.trouble.delay.max(1));
+            let is_last = self.trouble.counts && edit + 1 == transaction.edits.len();
             let connector = &mut self.connectors[database];
             connector.sent += 1;
-            connector.flying.push_back(Flight { number: connector.sent, lane, record, at });
-            if tombstone {
+            if !is_dropped {
+                connector.flying.push_back(Flight { number: connector.sent, lane, record, at });
+            }
+            if is_last {
+                let (number, record) = (connector.sent, Record::End { transaction: index });
+                let lane = TRANSACTIONS + database;
+                let at = self.lanes[lane].visible.max(told_at);
+                self.lanes[lane].visible = at;
+                connector.flying.push_back(Flight { number, lane, record, at });
+            }
+            if tombstone && !is_dropped {
                 connector.flying.push_back(Flight { number: connector.sent, lane, record: Record::Tombstone, at });
             }
             if dice.once_in(100) && self.lanes[lane].source.is_some() {
@@ -299,6 +329,10 @@ impl Delivery {
                 (false, _) => kept.push_back(flight),
                 (true, Record::Edit { transaction, edit, .. }) => resume = resume.min((transaction, edit)),
                 (true, Record::Heartbeat { transaction, .. }) => resume = resume.min((transaction, 0)),
+                (true, Record::End { transaction }) => {
+                    let edits = world.databases[database].log[transaction].edits.len();
+                    resume = resume.min((transaction, edits - 1));
+                }
                 (true, _) => {}
             }
         }
@@ -318,12 +352,18 @@ impl Delivery {
             let log = &world.databases[connector.database].log;
             let flying = connector.flying.iter().filter_map(|flight| match flight.record {
                 Record::Edit { transaction, .. } | Record::Heartbeat { transaction, .. } => Some(transaction),
-                Record::Snapshot(_) | Record::Tombstone | Record::Garbage => None,
+                Record::End { .. } | Record::Snapshot(_) | Record::Tombstone | Record::Garbage => None,
             });
             let mut left = flying.chain([connector.next.0]);
             left.all(|index| log.get(index).is_none_or(|transaction| transaction.commit > until))
         })
     }
+}
+
+/// A number that an edit always comes to.
+fn mixed(salt: u64, edit: (usize, usize, usize)) -> u64 {
+    let mix = |sum: u64, part: usize| (sum ^ part as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    [edit.0, edit.1, edit.2].into_iter().fold(salt, mix) >> 33
 }
 
 fn lane(database: usize, source: Option<usize>, partition: i32) -> Lane {

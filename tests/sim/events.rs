@@ -6,6 +6,7 @@ use evenkeel::domain::value::Value;
 use evenkeel::task::ingest::{Decoded, Reading};
 
 use super::delivery::{Delivery, Record};
+use super::transactions;
 use super::world::{BEGIN, Cell, Cells, Edit, LINES, Transaction, World};
 
 fn values(cells: &Cells) -> Box<[Value]> {
@@ -64,6 +65,7 @@ pub fn understand(world: &World, delivery: &Delivery, lane: usize, record: Recor
             })
         }
         Record::Tombstone | Record::Heartbeat { .. } => Reading::Nothing,
+        Record::End { transaction } => Reading::Ended(transactions::end(world, database, transaction)),
         Record::Garbage => Reading::Reject(Box::new(Reject {
             topic_partition: 0,
             offset,

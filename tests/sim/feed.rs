@@ -7,14 +7,16 @@ use std::sync::Arc;
 use evenkeel::domain::change::{Block, Entry, SourceIndex, SourceTopic, TopicPartition, Topology};
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::rule::ConnectorIndex;
-use evenkeel::task::intake::{Beat, Committed, Movement, Sources, Taken};
+use evenkeel::task::ingest::Feed;
+use evenkeel::task::intake::{Beat, Committed, Found, Movement, Sources, Taken};
 use evenkeel::task::wire::block;
 
-use super::delivery::Record;
+use super::delivery::{Record, TRANSACTIONS};
 use super::events::{proof, read, run_of};
 use super::oracle::{self, Line};
 use super::outside::{Crash, Fuse, Logged, Outside, Shared};
 use super::seat::Fault;
+use super::transactions;
 use super::world::{Micros, SECOND};
 
 /// A block on its way to the changes log.
@@ -60,6 +62,29 @@ impl SimSources {
     }
 }
 
+impl SimSources {
+    /// What a connector says of its transactions, now and then: no dice tell when, so that all else is as it would be without.
+    fn read_aside(&mut self) -> Option<Taken> {
+        let outside = self.outside.borrow();
+        let (world, delivery) = (outside.world.borrow(), outside.delivery.borrow());
+        let mut asides = self.reading.range_mut(TRANSACTIONS..);
+        let (lane, next) = asides.find(|(lane, next)| {
+            let left = delivery.lanes[**lane].records.len().saturating_sub(**next);
+            left > 0 && (outside.now / 1000 + **next as Micros) % 3 != 0
+        })?;
+        let (offset, record) = (*next as i64, delivery.lanes[*lane].records[*next]);
+        *next += 1;
+        Some(Taken {
+            feed: Feed::Transactions(lane - TRANSACTIONS),
+            topic_partition: outside.group.topics[*lane].1.clone(),
+            offset,
+            reading: read(&world, &delivery, *lane, record, offset),
+            counted: None,
+            bytes: 100,
+        })
+    }
+}
+
 impl Sources for SimSources {
     type Error = Fault;
 
@@ -96,12 +121,16 @@ impl Sources for SimSources {
     }
 
     fn read(&mut self, _: i64) -> Result<Option<Taken>, Fault> {
+        if let Some(taken) = self.read_aside() {
+            return Ok(self.fuse.call(|| Some(taken))?);
+        }
         let outside = &mut *self.outside.borrow_mut();
         let (world, delivery) = (outside.world.borrow(), outside.delivery.borrow());
         let has_more = |(lane, next): &(&usize, &mut usize)| {
             **next < delivery.lanes[**lane].records.len() && delivery.can_be_read(**lane, outside.now)
         };
-        let mut ready: Vec<_> = self.reading.iter_mut().filter(has_more).collect();
+        let of_sources = self.reading.range_mut(..TRANSACTIONS);
+        let mut ready: Vec<_> = of_sources.filter(has_more).collect();
         if ready.is_empty() || outside.dice.once_in(8) {
             return Ok(None);
         }
@@ -115,7 +144,9 @@ impl Sources for SimSources {
         let (source, id) = outside.group.topics[*lane].clone();
         let source = source.expect("nobody subscribes to heartbeats");
         let reading = read(&world, &delivery, *lane, record, offset as i64);
-        let taken = Taken { source, topic_partition: id, offset: offset as i64, reading, bytes: 100 };
+        let counted = transactions::counted(&world, &delivery, *lane, record);
+        let feed = Feed::Source(source);
+        let taken = Taken { feed, topic_partition: id, offset: offset as i64, reading, counted, bytes: 100 };
         Ok(self.fuse.call(|| Some(taken))?)
     }
 
@@ -157,7 +188,8 @@ impl Sources for SimSources {
         // Partitions without a leader are left out.
         let once_in = outside.hazards.brokers * 4;
         let mut known = of.to_vec();
-        known.retain(|_| once_in == 0 || !outside.dice.once_in(once_in));
+        let is_aside = |id: &TopicPartition| outside.group.lane(id) >= TRANSACTIONS;
+        known.retain(|id| once_in == 0 || is_aside(id) || !outside.dice.once_in(once_in));
         let bounds = known.into_iter().map(|id| {
             let lane = &delivery.lanes[outside.group.lane(&id)];
             (id, lane.start as i64, lane.records.len() as i64)
@@ -185,7 +217,7 @@ impl Sources for SimSources {
         ends
     }
 
-    fn look_up(&mut self) -> Result<Option<Vec<Topology>>, Fault> {
+    fn look_up(&mut self) -> Result<Option<Found>, Fault> {
         let outside = &mut *self.outside.borrow_mut();
         if outside.hazards.look_up > 0 && !outside.dice.once_in(outside.hazards.look_up) {
             return Ok(None);
@@ -198,9 +230,14 @@ impl Sources for SimSources {
             let topic = SourceTopic { name, partitions: partitions as i32, id: 1 };
             Topology { source, topics: vec![topic] }
         };
-        let topics = self.fuse.call(|| (0..3).map(topic).collect())?;
+        let aside = |connector: usize| {
+            let name = Arc::clone(&outside.group.topics[TRANSACTIONS + connector].1.topic);
+            (connector, SourceTopic { name, partitions: 1, id: 1 })
+        };
+        let transactions = (0..2).map(aside).collect();
+        let found = self.fuse.call(|| Found { sources: (0..3).map(topic).collect(), transactions })?;
         self.subscribed = true;
-        Ok(Some(topics))
+        Ok(Some(found))
     }
 
     fn write(&mut self, round: &[(i32, Block)]) -> Result<u64, Fault> {
@@ -309,7 +346,7 @@ pub fn lines(outside: &Outside, block: &Block) -> Vec<Line> {
         }
         Entry::Gap(gap) => Some(Line::Gap { lane: lane(gap.topic_partition), gap: (gap.expected, gap.found) }),
         Entry::Acknowledge { topic_partition } => Some(Line::Acknowledge { lane: lane(*topic_partition) }),
-        Entry::Stall { .. } | Entry::Reject(_) => None,
+        Entry::Stall { .. } | Entry::Reject(_) | Entry::Counted { .. } | Entry::Ended(_) => None,
     };
     let topics = block.topologies.iter().map(|Topology { source, topics }| {
         let partitions = topics.iter().map(|topic| topic.partitions).sum();

@@ -19,6 +19,7 @@ mod published;
 mod rules;
 mod search;
 mod seat;
+mod transactions;
 mod world;
 
 use std::collections::BTreeSet;
@@ -46,7 +47,7 @@ fn sim_says_what_the_oracle_says() {
     println!("{seeds} seeds: {sums:?}");
     // A simulation in which nothing happens proves nothing.
     let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, .. } = sums;
-    let Sums { epochs, held, grown, clocks, faults, .. } = sums;
+    let Sums { epochs, held, grown, clocks, incomplete, faults, .. } = sums;
     let Happened { crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck, requeued } =
         faults;
     let happened = [
@@ -64,6 +65,7 @@ fn sim_says_what_the_oracle_says() {
             held,
             grown,
             clocks,
+            incomplete,
         ]
         .as_slice(),
         &[crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck, requeued],
@@ -98,6 +100,8 @@ struct Sums {
     grown: u64,
     /// Clocks that were set.
     clocks: u64,
+    /// Transactions that were said to lack something.
+    incomplete: u64,
     faults: Happened,
 }
 
@@ -116,6 +120,7 @@ impl Sums {
         self.held += other.held;
         self.grown += other.grown;
         self.clocks += other.clocks;
+        self.incomplete += other.incomplete;
         self.faults.add(&other.faults);
     }
 }
@@ -174,6 +179,8 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
         // Without the orders' first rows their notes are unknown, and what rests on them.
         without_snapshot: [5, 2, 5].map(|often| dice.once_in(often)),
         poison: 0,
+        counts: false,
+        drops: 0,
     };
     // Mostly it is said where history is known in part only.
     let partial = trouble.without_snapshot.map(|lacks| lacks != dice.once_in(8));
@@ -195,6 +202,8 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
         trouble.poison = 0;
     }
     faults.requeues = operators.pick(&[10, 40]);
+    trouble.counts = operators.once_in(2);
+    trouble.drops = if trouble.counts { operators.pick(&[0, 0, 10, 40]) } else { 0 };
     let mut hazards = Hazards {
         brokers: dice.pick(&[0, 5, 30]),
         vault: dice.pick(&[0, 2, 10]),
@@ -254,7 +263,8 @@ fn is_told_whole(world: &World, delivery: &Delivery) -> bool {
     let without = delivery.trouble.without_snapshot.contains(&true);
     let is_restored = |database: &world::Database| database.failover.is_some() || database.clock_step.is_some();
     let is_restored = world.databases.iter().any(is_restored);
-    !without && !is_restored && !delivery.trouble.breaks_promises && delivery.lost.is_empty()
+    let Trouble { breaks_promises, drops, .. } = delivery.trouble;
+    !without && !is_restored && !breaks_promises && drops == 0 && delivery.lost.is_empty()
 }
 
 /// Two lives of an order, line by line: what was to be said and was not, what was said and should not have been.
@@ -344,5 +354,8 @@ fn compare(
     }
     product.check_notices(delivery.trouble.stall);
     product.check_quarantine();
+    if honest {
+        sums.incomplete = product.check_transactions(settled.iter().flatten().min().copied().unwrap_or(BEGIN));
+    }
     sums
 }

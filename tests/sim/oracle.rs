@@ -263,7 +263,7 @@ impl Oracle<'_> {
                 let lane = self.delivery.lane_of(edit.table, edit.id);
                 // What was lost is no more, though somebody must have said so.
                 let lost = self.delivery.lost.contains(&(database, index, number)) && lanes[lane].gap.is_some();
-                let lost = lost || self.delivery.is_poisoned((database, index, number));
+                let lost = lost || self.delivery.is_kept_back((database, index, number));
                 if mine && !lost && !lanes[lane].taken.contains(&(index, number)) {
                     lacking.push(format!("{to} is settled without {edit:?}, of {lane}"));
                 }
@@ -444,7 +444,7 @@ impl Oracle<'_> {
                 let mine = edit.keys().into_iter().flatten().any(|key| (self.partition_of)(key) == self.partition);
                 let here = self.delivery.lane_of(edit.table, edit.id) == lane;
                 let lost = self.delivery.lost.contains(&(database, index, number))
-                    || self.delivery.is_poisoned((database, index, number));
+                    || self.delivery.is_kept_back((database, index, number));
                 if transaction.stands <= time
                     && mine
                     && !lost

@@ -11,7 +11,7 @@ use evenkeel::domain::rule::Plan;
 use evenkeel::task::intake::Movement;
 use evenkeel::task::store::{Batch, MemoryStore, Pair, Space, Store};
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, TRANSACTIONS};
 use super::oracle::Line;
 use super::world::{Micros, World};
 use crate::support::dice::Dice;
@@ -110,6 +110,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// True for lanes that members share out: not for heartbeats, of which each reads all.
+    pub fn is_shared(&self, lane: usize) -> bool {
+        self.topics[lane].0.is_some() || lane >= TRANSACTIONS
+    }
+
     pub fn lane(&self, id: &TopicPartition) -> usize {
         self.topics.iter().position(|(_, known)| known == id).expect("it is a lane")
     }

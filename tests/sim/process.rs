@@ -181,6 +181,8 @@ impl Process {
         let patience = Patience { slack_us: SLACK, stall_after_us: STALL_AFTER };
         let plan = Arc::clone(&outside.plans[self.plan]);
         let ingest = Ingest::new(plan, outside.log.len() as i32, vec![true, false, false], patience);
+        let counts = outside.delivery.borrow().trouble.counts;
+        let ingest = if counts { ingest.counting([0, 1].into()) } else { ingest };
         let has_history = outside.log.iter().any(|log| !log.blocks.is_empty());
         drop(outside);
         Intake::begin(sources, ingest, Rounds { linger_us: SECOND / 20, bytes: 2000 }, has_history)

@@ -14,7 +14,7 @@ use evenkeel::task::reconcile::Limits;
 use evenkeel::task::wire::block;
 use evenkeel::task::worker::{Bounds, Tenure};
 
-use super::delivery::{Delivery, Lane, Record};
+use super::delivery::{Delivery, HEARTBEATS, Lane, Record, TRANSACTIONS};
 use super::operator::Operator;
 use super::oracle::Line;
 use super::outside::{Group, Happened, Hazards, Log, Logged, Outlet, Outside, Shared, shared};
@@ -88,6 +88,11 @@ impl Product {
                 let topic = lane.source.map_or("heartbeat", |source| names[source]).into();
                 (lane.source, TopicPartition { topic, partition: lane.partition })
             })
+            .take(TRANSACTIONS)
+            .chain(
+                ["shop.transaction", "pay.transaction"]
+                    .map(|topic| (None, TopicPartition { topic: topic.into(), partition: 0 })),
+            )
             .collect();
         let limits =
             Limits { memory_bytes: dice.pick(&[0, 1000, 20_000, 1 << 20]), step: dice.pick(&[1, 3, 20, 4096]) };
@@ -157,8 +162,8 @@ impl Product {
     /// The group gives a lane to a process. Whoever had it hears of that when it is awake.
     fn assign(&self, lane: usize, process: usize) {
         let mut group = self.group();
-        let (source, id) = group.topics[lane].clone();
-        if source.is_some() {
+        let id = group.topics[lane].1.clone();
+        if group.is_shared(lane) {
             group.owners[lane] = process;
             group.movements[process].push(Movement::Assigned(id));
         }
@@ -166,8 +171,8 @@ impl Product {
 
     fn move_lane(&mut self, lane: usize) {
         let mut group = self.group();
-        let (owner, (source, id)) = (group.owners[lane], group.topics[lane].clone());
-        if source.is_some() {
+        let (owner, id) = (group.owners[lane], group.topics[lane].1.clone());
+        if group.is_shared(lane) {
             group.movements[owner].push(Movement::Revoked(id));
         }
         drop(group);
@@ -270,7 +275,9 @@ impl Product {
             self.restart(dice, process, now);
         }
         if strikes(dice, self.faults.moves) {
-            let lane = dice.below(self.joined.len() as u64) as usize;
+            let lane = dice.below(TRANSACTIONS as u64) as usize;
+            // Those of heartbeats stand for those of transactions.
+            let lane = if lane < HEARTBEATS { lane } else { lane + 2 };
             if self.joined[lane] {
                 self.disturbances += 1;
                 self.move_lane(lane);
@@ -293,7 +300,7 @@ impl Product {
             outside.log[partition].start = start.max(safe);
         }
         if strikes(dice, self.faults.gaps) {
-            let lane = dice.below(self.joined.len() as u64 - 2) as usize;
+            let lane = dice.below(HEARTBEATS as u64) as usize;
             self.forget(dice, lane);
         }
         if self.faults.gaps > 0 && dice.once_in(30) {
@@ -332,7 +339,7 @@ impl Product {
     pub fn requeue(&mut self, dice: &mut Dice) {
         let outside = &mut *self.outside.borrow_mut();
         if self.faults.requeues > 0 && dice.once_in(self.faults.requeues) {
-            let lane = dice.below(self.joined.len() as u64 - 2) as usize;
+            let lane = dice.below(HEARTBEATS as u64) as usize;
             self.operators.extend(Operator::begin(outside, lane));
         }
         let requeued = &mut self.requeued;
@@ -442,8 +449,8 @@ impl Product {
         for lane in 0..self.joined.len() {
             if self.joined[lane] && self.outside().group.owners[lane] == process {
                 // A member that comes back soon keeps what it had.
-                let next = if dice.once_in(2) { process } else { 1 - process };
-                self.assign(lane, next);
+                let keeps = if lane < TRANSACTIONS { dice.once_in(2) } else { now % 2 == 0 };
+                self.assign(lane, if keeps { process } else { 1 - process });
             }
         }
         self.overslept.retain(|(sleeper, _)| *sleeper != process);

@@ -23,7 +23,7 @@ pub struct Scenario<'s> {
 type Cut = (&'static str, fn(&mut Scenario<'_>));
 
 /// What may be left out of a scenario.
-const CUTS: [Cut; 19] = [
+const CUTS: [Cut; 21] = [
     ("late-half", |scenario| scenario.world.quiet_from -= (scenario.world.quiet_from - BEGIN) / 2),
     ("late-quarter", |scenario| scenario.world.quiet_from -= (scenario.world.quiet_from - BEGIN) / 4),
     ("orders", |scenario| scenario.world.have_orders(1)),
@@ -39,6 +39,8 @@ const CUTS: [Cut; 19] = [
     ("rules", |scenario| scenario.faults.rules = 0),
     ("retention", |scenario| scenario.faults.retention = 0),
     ("poison", |scenario| scenario.trouble.poison = 0),
+    ("drops", |scenario| scenario.trouble.drops = 0),
+    ("counts", |scenario| (scenario.trouble.counts, scenario.trouble.drops) = (false, 0)),
     ("gaps", |scenario| scenario.faults.gaps = 0),
     ("brokers", |scenario| scenario.hazards.brokers = 0),
     ("vault", |scenario| (scenario.hazards.vault, scenario.hazards.damage) = (0, 0)),

@@ -18,7 +18,10 @@ use super::schema::{Encodings, SchemaCache};
 use super::shape::{ConnectorKind, Format, Part, SourceShape};
 use super::told::{Beside, event, gone};
 use super::value::Cell;
-use super::{Event, Found, Heartbeat, Record, Refusal, Registry, Undecoded, avro, frame, heartbeat, json, value};
+use super::{
+    Event, Found, Heartbeat, Record, Refusal, Registry, Undecoded, avro, frame, heartbeat, json, transaction, value,
+};
+use crate::domain::change::{End, TransactionId};
 use crate::domain::value::Value;
 
 /// A schema of the registry, ready to decode a source's records with.
@@ -40,6 +43,8 @@ pub struct Decoder {
     form: Option<Form>,
     /// The forms between which records went over, since this was last asked.
     went_over: Option<[Form; 2]>,
+    /// Of the last record: its transaction, and its number among those of its table.
+    counted: Option<(TransactionId, u32)>,
 }
 
 /// How a record is written.
@@ -68,11 +73,19 @@ impl std::fmt::Display for Form {
 
 impl Decoder {
     pub fn new(registry: Arc<dyn Registry>) -> Decoder {
-        Decoder { registry, schemas: Default::default(), compiled: BTreeMap::new(), form: None, went_over: None }
+        Decoder {
+            registry,
+            schemas: Default::default(),
+            compiled: BTreeMap::new(),
+            form: None,
+            went_over: None,
+            counted: None,
+        }
     }
 
     /// Decodes a record. `topic_partition`, `origin` and `offset` of the change are left for the caller.
     pub fn decode(&mut self, shape: &SourceShape, record: Record<'_>) -> Result<Event, Undecoded> {
+        self.counted = None;
         let Some(bytes) = record.value else { return self.tombstone(shape, record) };
         let identity = match shape.connector.kind {
             ConnectorKind::Mongodb => self.key_row(shape, record)?,
@@ -88,6 +101,7 @@ impl Decoder {
                     Compiled::Avro { writer, encodings } => match writer.event(shape, datum)? {
                         avro::Body::Change(envelope) => {
                             self.see(Form::Avro { header });
+                            self.counted = transaction::counted(shape.connector.kind, &envelope.source);
                             Ok(event(shape, envelope, Some(encodings), &beside)?)
                         }
                         avro::Body::Gone => self.tombstone(shape, record),
@@ -107,6 +121,24 @@ impl Decoder {
     /// The forms between which records went over since this was last asked: someone has changed the connector.
     pub fn went_over(&mut self) -> Option<[Form; 2]> {
         self.went_over.take()
+    }
+
+    /// The transaction of the last record, whatever became of it else, and its number among those of its table.
+    pub fn counted(&self) -> Option<(TransactionId, u32)> {
+        self.counted
+    }
+
+    /// Decodes a record of a connector's transaction topic; `None` for what is no end of one.
+    pub fn end(&mut self, shape: &SourceShape, record: Record<'_>) -> Result<Option<End<Box<str>>>, Undecoded> {
+        let Some(bytes) = record.value else { return Ok(None) };
+        let marker = match frame::of(shape.connector.format, Half::Value, bytes, record.headers)? {
+            Frame::Json(bytes) => json::own(bytes)?,
+            Frame::Schema(id, datum) => match &*self.compiled(shape, id)? {
+                Compiled::Json => json::own(datum)?,
+                Compiled::Avro { writer, .. } => writer.own(datum)?,
+            },
+        };
+        Ok(transaction::end(shape.connector.kind, marker)?)
     }
 
     /// Decodes a record, waiting for its schema for no longer than `patience`.
@@ -141,6 +173,7 @@ impl Decoder {
                     (false, Some(_)) => Form::JsonWithSchema,
                     (false, None) => Form::Json,
                 });
+                self.counted = transaction::counted(shape.connector.kind, &envelope.source);
                 let encodings = schema.map(|schema| self.schemas[0].get(schema, shape)).transpose()?;
                 Ok(event(shape, envelope, encodings, beside)?)
             }
@@ -169,6 +202,7 @@ impl Decoder {
         match &*self.compiled(shape, id)? {
             Compiled::Avro { writer, encodings } => {
                 let envelope = Envelope::within(source, writer.rows(shape, datum)?)?;
+                self.counted = transaction::counted(shape.connector.kind, &envelope.source);
                 Ok(event(shape, envelope, Some(encodings), beside)?)
             }
             Compiled::Json => Err(no_avro().into()),

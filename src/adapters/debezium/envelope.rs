@@ -27,7 +27,9 @@ impl<'a> Envelope<'a> {
             return Err(Refusal::new("not_debezium", NOT_DEBEZIUM));
         };
         let mut source = Source(source);
-        source.0[Field::TransactionId as usize] = parts.transaction;
+        let [id, order] = parts.transaction;
+        source.0[Field::TransactionId as usize] = id;
+        source.0[Field::CollectionOrder as usize] = order;
         Ok(Envelope { op, before: parts.before, after: parts.after, source })
     }
 
@@ -53,6 +55,8 @@ pub enum Field {
     /// Of flattened events: the text `true` where the row is gone.
     Deleted,
     TransactionId,
+    /// The event's number among those of its transaction and table.
+    CollectionOrder,
     TsMs,
     TsUs,
     Snapshot,
@@ -79,6 +83,7 @@ impl Field {
             Field::Op => "op",
             Field::Deleted => "__deleted",
             Field::TransactionId => "transaction.id",
+            Field::CollectionOrder => "transaction.data_collection_order",
             Field::TsMs => "source.ts_ms",
             Field::TsUs => "source.ts_us",
             Field::Snapshot => "source.snapshot",
@@ -134,6 +139,7 @@ impl Field {
             "op" => Field::Op,
             // Not to be mistaken for txId, which is PostgreSQL's.
             "txid" => Field::TransactionId,
+            "txdatacollectionorder" => Field::CollectionOrder,
             "tsms" => Field::TsMs,
             "tsus" => Field::TsUs,
             "commitlsn" => Field::CommitLsn,
@@ -150,6 +156,7 @@ impl Field {
         match name {
             "op" => Some(Field::Op),
             "transaction.id" | "id" => Some(Field::TransactionId),
+            "transaction.data_collection_order" | "data_collection_order" => Some(Field::CollectionOrder),
             "ts_ms" | "ts_us" => None,
             name => Field::of_source(name.strip_prefix("source.").unwrap_or(name)),
         }
@@ -231,8 +238,8 @@ pub struct Parts<'a, N> {
     pub before: Option<Atoms<'a>>,
     pub after: Option<Atoms<'a>>,
     pub source: Option<Atoms<'a>>,
-    /// The transaction's id.
-    pub transaction: Option<Atom<'a>>,
+    /// The transaction's id, and the event's number among those of its table.
+    pub transaction: [Option<Atom<'a>>; 2],
     pub is_cloud_event: bool,
     /// A CloudEvent's extensions.
     pub attributes: Atoms<'a>,
@@ -248,7 +255,7 @@ impl<N> Default for Parts<'_, N> {
             before: None,
             after: None,
             source: None,
-            transaction: None,
+            transaction: [None, None],
             is_cloud_event: false,
             attributes: Vec::new(),
             data: None,
@@ -335,9 +342,10 @@ impl<'de, F: Format<'de>> Visitor<'de> for PartsSeed<'_, F> {
                     parts.source = map.next_value_seed(Source::fields::<F>(&field).if_text(IfText::Nothing))?;
                 }
                 Place::Transaction => {
-                    let id = |name: &str| (name == "id").then_some(0);
-                    let found = map.next_value_seed(Fields::<F>::new(1, &id))?;
-                    parts.transaction = found.and_then(|mut found| found[0].take());
+                    let place = |name: &str| ["id", "data_collection_order"].iter().position(|known| *known == name);
+                    if let Some(mut found) = map.next_value_seed(Fields::<F>::new(2, &place))? {
+                        parts.transaction = [found[0].take(), found[1].take()];
+                    }
                 }
                 Place::SpecVersion => {
                     map.next_value::<IgnoredAny>()?;

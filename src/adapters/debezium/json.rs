@@ -82,6 +82,12 @@ fn not_debezium(error: &serde_json::Error, quote: bool) -> Refusal {
     Refusal::new(reason, told(error, quote))
 }
 
+/// A record of a connector's own: nothing of it is masked.
+pub fn own<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
+    let (_, own) = unwrapped(text(bytes)?);
+    serde_json::from_str(own).map_err(|error| not_debezium(&error, true))
+}
+
 /// What stands beside its schema, where that is all there is.
 fn unwrapped(text: &str) -> (Option<&RawValue>, &str) {
     #[derive(Deserialize)]

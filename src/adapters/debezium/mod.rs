@@ -23,6 +23,7 @@ mod temporal;
 #[cfg(test)]
 mod tests;
 mod told;
+pub mod transaction;
 mod value;
 mod weight;
 

@@ -78,15 +78,25 @@ fn postgresql(source: &Source<'_>) -> Result<Stand, Refusal> {
     Ok(Stand { position, origin: if lsn.is_some() { Origin::Lsn } else { Origin::None }, transaction })
 }
 
+/// A GTID without its number, and that.
+pub fn gtid(gtid: &str) -> Option<(&str, u64)> {
+    let (prefix, number) = gtid.split_at(gtid.rfind([':', '-'])? + 1);
+    Some((prefix, number.parse().ok()?))
+}
+
+/// A binlog file's name without its number, and that.
+pub fn binlog_file(file: &str) -> Option<(&str, u64)> {
+    let (prefix, number) = file.split_at(file.rfind('.')? + 1);
+    Some((prefix, number.parse().ok()?))
+}
+
 /// A GTID is `domain-server-number` (MariaDB) or `uuid:number`, `uuid:tag:number` (MySQL). Without one, only Debezium's
 /// transaction metadata tells which rows were committed together.
 fn binlog(source: &Source<'_>) -> Result<Stand, Refusal> {
     let pos = source.number::<u64>(Field::Pos)?;
     if let Some(gtid) = source.text(Field::Gtid) {
-        let split = gtid.rfind([':', '-']).map(|at| gtid.split_at(at + 1));
-        let parts = split.and_then(|(prefix, number)| Some((prefix, number.parse::<u64>().ok()?)));
-        let (prefix, number) =
-            parts.ok_or_else(|| Refusal::new("bad_position", format!("source.gtid \"{gtid}\" is no GTID")))?;
+        let (prefix, number) = self::gtid(&gtid)
+            .ok_or_else(|| Refusal::new("bad_position", format!("source.gtid \"{gtid}\" is no GTID")))?;
         return Ok(Stand {
             position: Some(Position { transaction: number.into(), row: 0 }),
             origin: Origin::Gtid(prefix.into()),
@@ -94,10 +104,8 @@ fn binlog(source: &Source<'_>) -> Result<Stand, Refusal> {
         });
     }
     let (Some(file), Some(pos)) = (source.text(Field::File), pos) else { return Ok(NOWHERE) };
-    let split = file.rfind('.').map(|at| file.split_at(at + 1));
-    let parts = split.and_then(|(prefix, number)| Some((prefix, number.parse::<u64>().ok()?)));
-    let (prefix, number) =
-        parts.ok_or_else(|| Refusal::new("bad_position", format!("source.file \"{file}\" has no number")))?;
+    let (prefix, number) = binlog_file(&file)
+        .ok_or_else(|| Refusal::new("bad_position", format!("source.file \"{file}\" has no number")))?;
     Ok(Stand {
         position: Some(Position { transaction: number.into(), row: pos.into() }),
         origin: Origin::Binlog(prefix.into()),
@@ -105,19 +113,21 @@ fn binlog(source: &Source<'_>) -> Result<Stand, Refusal> {
     })
 }
 
-/// LSNs are written `virtual log file:block:slot`, in hexadecimal. `event_serial_no` tells apart what shares one.
+/// LSNs are written `virtual log file:block:slot`, in hexadecimal.
+pub fn sqlserver_lsn(text: &str) -> Option<u128> {
+    let mut parts = text.split(':');
+    let mut part = |bits: u32| {
+        let part = u128::from_str_radix(parts.next()?, 16).ok()?;
+        (part >> bits == 0).then_some(part)
+    };
+    let ((file, block), slot) = part(32).zip(part(32)).zip(part(16))?;
+    parts.next().is_none().then_some(file << 48 | block << 16 | slot)
+}
+
+/// `event_serial_no` tells apart what shares an LSN.
 fn sqlserver(source: &Source<'_>) -> Result<Stand, Refusal> {
     let lsn = |field, name| {
-        let lsn = |text: std::borrow::Cow<'_, str>| {
-            let mut parts = text.split(':');
-            let mut part = |bits: u32| {
-                let part = u128::from_str_radix(parts.next()?, 16).ok()?;
-                (part >> bits == 0).then_some(part)
-            };
-            let lsn =
-                part(32).zip(part(32)).zip(part(16)).map(|((file, block), slot)| file << 48 | block << 16 | slot);
-            lsn.filter(|_| parts.next().is_none()).ok_or_else(|| bad(name, &text))
-        };
+        let lsn = |text: std::borrow::Cow<'_, str>| sqlserver_lsn(&text).ok_or_else(|| bad(name, &text));
         source.text(field).map(lsn).transpose()
     };
     let (Some(commit), Some(change)) = (lsn(Field::CommitLsn, "commit_lsn")?, lsn(Field::ChangeLsn, "change_lsn")?)

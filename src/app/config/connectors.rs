@@ -16,8 +16,9 @@ use crate::adapters::debezium::position::lacking;
 use crate::adapters::debezium::shape::{
     BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Flattened, Format, Mask, SourceShape,
 };
+use crate::adapters::debezium::transaction::can_be_counted;
 use crate::app::diagnostic::Kind;
-use crate::app::settings::{ConnectorSettings, HeartbeatSettings};
+use crate::app::settings::{ConnectorSettings, HeartbeatSettings, TransactionSettings};
 use crate::domain::catalog::Column;
 use crate::domain::value::Type;
 
@@ -86,6 +87,7 @@ fn connector<'n>(context: &'n Context<'n>, name: &str, node: &'n Node) -> Option
         placeholder: placeholder?,
     };
     let heartbeat = heartbeat(&section, &shape);
+    let transactions = transactions(&section, &shape);
     let commit_time = kind == ConnectorKind::Postgresql || (kind == ConnectorKind::Mysql && gtids?);
     if !commit_time && section.get("heartbeat").is_none() {
         let message = format!("{} has no heartbeat, and its change events alone prove no progress", section.what);
@@ -97,8 +99,15 @@ fn connector<'n>(context: &'n Context<'n>, name: &str, node: &'n Node) -> Option
     let name_in_connect = section.text("name_in_connect").unwrap_or_else(|| name.to_owned());
     let database = database(&section, kind);
     let name = name.to_owned();
-    let settings =
-        ConnectorSettings { name, commit_time, heartbeat, shape: shape.clone(), name_in_connect, database };
+    let settings = ConnectorSettings {
+        name,
+        commit_time,
+        heartbeat,
+        transactions,
+        shape: shape.clone(),
+        name_in_connect,
+        database,
+    };
     Some(Connector { shape, settings })
 }
 
@@ -196,6 +205,31 @@ pub fn added(list: &str, prefix: &str) -> BTreeMap<String, Field> {
         Some((format!("{prefix}{given}"), Field::of_add_fields(name)?))
     };
     list.split(',').map(str::trim).filter(|item| !item.is_empty()).filter_map(one).collect()
+}
+
+fn transactions(section: &Section<'_>, connector: &ConnectorShape) -> Option<TransactionSettings> {
+    let node = section.get("transactions")?;
+    let topic = section.read("transactions", super::topics::topic_name)?;
+    if !can_be_counted(connector.kind) {
+        let fault =
+            node.fault(Kind::Conflict, format!("{} is not for oracle and mongodb", section.path("transactions")));
+        section.context.report(
+            fault.hint(
+                "Remove it: their transactions' ids tell no position, so nobody knows when all of one has come.",
+            ),
+        );
+        return None;
+    }
+    let shape = SourceShape {
+        connector: connector.clone(),
+        columns: Vec::new(),
+        masks: Vec::new(),
+        primary_key: Vec::new(),
+        key: 0,
+        precisions: Vec::new(),
+        full_before: false,
+    };
+    Some(TransactionSettings { topic, shape: Arc::new(shape) })
 }
 
 fn heartbeat(section: &Section<'_>, connector: &ConnectorShape) -> Option<HeartbeatSettings> {

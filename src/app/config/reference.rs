@@ -128,6 +128,11 @@ pub static CONNECTOR: SectionDoc = SectionDoc {
             "The captured heartbeat table, which proves how far the connector has read. Required for all but postgresql and mysql with gtids: other change events do not carry the moment of the commit, and prove nothing.",
         ),
         optional(
+            "transactions",
+            "topic",
+            "Where the connector tells of its transactions (`provide.transaction.metadata=true`), `<topic.prefix>.transaction` by its default. With it each transaction's events are counted and compared with what the connector says to have sent. Not for a connector with a Filter transform, which drops what was counted; not for oracle and mongodb.",
+        ),
+        optional(
             "decimal_handling_mode",
             "`precise`, `string`, `double`",
             "The connector's decimal.handling.mode. Needed where numeric columns are kept and events carry no schema.",

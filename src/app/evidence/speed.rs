@@ -22,7 +22,9 @@ fn many(lines: i64) -> Deployment {
         let mut entries: Vec<Entry> =
             (from..from + BLOCK).map(|line| Entry::Change(Box::new(one(change, line, lines / 2)))).collect();
         let time = change.source_time.plus((from + BLOCK - 1) * 100);
-        entries.extend((0..2).map(|topic_partition| Entry::Mark(Mark { topic_partition, time, proof: None })));
+        entries.extend(
+            (0..2).map(|topic_partition| Entry::Mark(Mark { topic_partition, time, proof: None, counted: false })),
+        );
         blocks.push(Block { entries, ..template.clone() });
     }
     Deployment::new(story.settings.clone(), blocks)

@@ -93,7 +93,7 @@ impl<'s> Driver<'s> {
             block.entries.push(Entry::Change(Box::new(change)));
         }
         for topic_partition in 0..sources {
-            block.entries.push(Entry::Mark(Mark { topic_partition, time: start, proof: None }));
+            block.entries.push(Entry::Mark(Mark { topic_partition, time: start, proof: None, counted: false }));
         }
         driver.apply(block);
         Ok(driver)
@@ -114,7 +114,12 @@ impl<'s> Driver<'s> {
             self.complete[*source] = *time;
             let connector = self.plan.sources[*source].connector;
             let proof = Proof { position: self.next_position(connector), run: RunId::default() };
-            block.entries.push(Entry::Mark(Mark { topic_partition: *source, time: *time, proof: Some(proof) }));
+            block.entries.push(Entry::Mark(Mark {
+                topic_partition: *source,
+                time: *time,
+                proof: Some(proof),
+                counted: false,
+            }));
         }
         let replayed = self.task.counts().replayed;
         self.apply(block);

@@ -55,7 +55,7 @@ fn admit(timeline: &mut Timeline, changes: &[(i64, i64, Option<u64>, u64)]) -> V
 }
 
 fn mark(timeline: &mut Timeline, lane: usize, time: i64) {
-    timeline.mark(lane, &Mark { topic_partition: lane, time: Instant(time), proof: None });
+    timeline.mark(lane, &Mark { topic_partition: lane, time: Instant(time), proof: None, counted: false });
 }
 
 /// `(until, at of each change)` of every stride.

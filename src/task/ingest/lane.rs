@@ -49,7 +49,12 @@ pub struct Lane {
     pub moved_at: Instant,
     /// True where it was said to stand still.
     pub stalled: bool,
+    /// Where its events are counted: what was committed by then may have been read before, by somebody who did not count.
+    counted_from: Option<Instant>,
 }
+
+/// Databases' clocks are no further ahead of the machine's, microseconds, when it is said from when on events are counted.
+const AHEAD_US: i64 = 10_000_000;
 
 impl Lane {
     /// Begins to be read at an offset.
@@ -68,7 +73,13 @@ impl Lane {
             answering_since: None,
             moved_at: now,
             stalled: false,
+            counted_from: None,
         }
+    }
+
+    /// The same, its events counted from `now` on.
+    pub fn counted(self, now: Instant) -> Lane {
+        Lane { counted_from: Some(now.plus(AHEAD_US)), ..self }
     }
 
     /// True where the promise is not known to be about all topic-partitions that there are.
@@ -131,8 +142,10 @@ impl Lane {
         let news = self.confirmed.filter(|(time, _)| self.promised.is_none_or(|known| *time > known));
         if let Some((time, proof)) = news {
             self.moved_at = now;
-            self.promised = Some(time);
-            entries.push(Entry::Mark(Mark { topic_partition: 0, time, proof }));
+            let before = self.promised.replace(time);
+            // The first one of the kind says by its own time from when on.
+            let counted = self.counted_from.zip(before).is_some_and(|(from, before)| before > from);
+            entries.push(Entry::Mark(Mark { topic_partition: 0, time, proof, counted }));
         }
         let stands_still = now.since(self.moved_at) > stall_after_us;
         let is_recent = self.confirmed.is_some_and(|(time, _)| now.since(time) <= stall_after_us);

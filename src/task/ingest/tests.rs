@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Decoded, Ingest, Patience, Reading};
+use super::{Decoded, Feed, Ingest, Patience, Reading};
 use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{
     Change, Entry, Key, Operation, Origin, Position, Proof, RunId, SourceTopic, TopicPartition, Topology,
@@ -32,7 +32,7 @@ fn stage(commit_time: bool) -> Stage {
     let patience = Patience { slack_us: 2 * SECOND, stall_after_us: 60 * SECOND };
     let mut ingest = Ingest::new(Arc::new(plan), 1, vec![false], patience);
     let lane = TopicPartition { topic: "orders".into(), partition: 0 };
-    ingest.assign(0, lane.clone(), 0, Instant(0));
+    ingest.assign(Feed::Source(0), lane.clone(), 0, Instant(0));
     Stage { ingest, lane }
 }
 
@@ -72,7 +72,7 @@ impl Stage {
             incremental,
             incomplete: false,
         };
-        self.ingest.take(0, &self.lane, (offset, Reading::Change(decoded)), Instant(now));
+        self.ingest.take(Feed::Source(0), &self.lane, (offset, Reading::Change(decoded)), Instant(now));
     }
 
     fn learn(&mut self, partitions: i32) {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use super::{Beat, Committed, Intake, Movement, Rounds, Sources, Taken};
+use super::{Beat, Committed, Found, Intake, Movement, Rounds, Sources, Taken};
 use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{Block, Entry, GapCause, SourceTopic, TopicPartition, Topology};
 use crate::domain::instant::Instant;
 use crate::domain::rule::{ConnectorIndex, Plan, SourcePlan};
 use crate::domain::value::Type;
-use crate::task::ingest::{Ingest, Patience, Reading};
+use crate::task::ingest::{Feed, Ingest, Patience, Reading};
 
 /// Brokers with one topic, as a member sees them.
 #[derive(Default)]
@@ -66,7 +66,8 @@ impl Sources for Brokers {
     fn read(&mut self, _: i64) -> Result<Option<Taken>, Infallible> {
         let next = (!self.records.is_empty()).then(|| self.records.remove(0));
         let taken = |(partition, offset)| Taken {
-            source: 0,
+            feed: Feed::Source(0),
+            counted: None,
             topic_partition: id(partition),
             offset,
             reading: Reading::Nothing,
@@ -98,10 +99,11 @@ impl Sources for Brokers {
         Vec::new()
     }
 
-    fn look_up(&mut self) -> Result<Option<Vec<Topology>>, Infallible> {
+    fn look_up(&mut self) -> Result<Option<Found>, Infallible> {
         self.looks += 1;
         self.now += if self.looks == 1 { self.first_look_us } else { 0 };
-        Ok(Some(vec![Topology { source: 0, topics: self.topic.iter().cloned().collect() }]))
+        let sources = vec![Topology { source: 0, topics: self.topic.iter().cloned().collect() }];
+        Ok(Some(Found { sources, ..Found::default() }))
     }
 
     fn write(&mut self, round: &[(i32, Block)]) -> Result<u64, Infallible> {

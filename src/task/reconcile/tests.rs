@@ -71,7 +71,7 @@ pub fn block(entries: Vec<Entry>) -> Block {
 
 pub fn mark(topic_partition: usize, time: i64) -> Entry {
     let proof = Proof { position: Position { transaction: time as u128 + 1, row: 0 }, run: RunId::default() };
-    Entry::Mark(Mark { topic_partition, time: Instant(time), proof: Some(proof) })
+    Entry::Mark(Mark { topic_partition, time: Instant(time), proof: Some(proof), counted: false })
 }
 
 /// The number-th order: paid at that instant.

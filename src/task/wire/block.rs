@@ -7,6 +7,7 @@
 use std::mem::discriminant;
 
 use super::rules::{decode_rules, encode_rules, read_type, write_type};
+use super::transactions::{read_end, read_numbers, write_end, write_numbers};
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::change::{
@@ -31,6 +32,9 @@ const GAP: u8 = 7;
 const ACKNOWLEDGE: u8 = 8;
 const REQUEUED_UPSERT: u8 = 9;
 const REQUEUED_DELETE: u8 = 10;
+const COUNTED: u8 = 11;
+const ENDED: u8 = 12;
+const COUNTED_MARK: u8 = 13;
 
 /// Writes a block whose sources are those of `catalog`.
 pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
@@ -140,7 +144,7 @@ fn write_entry(writer: &mut Writer, entry: &Entry, last: &mut Last) {
     match entry {
         Entry::Change(change) => write_change(writer, change.topic_partition, change, last),
         Entry::Mark(mark) => {
-            writer.byte(MARK);
+            writer.byte(if mark.counted { COUNTED_MARK } else { MARK });
             writer.length(mark.topic_partition);
             write_time(writer, mark.time, last);
             writer.option(mark.proof, |writer, proof| write_proof(writer, proof, last));
@@ -178,6 +182,16 @@ fn write_entry(writer: &mut Writer, entry: &Entry, last: &mut Last) {
         Entry::Rules(set) => {
             writer.byte(RULES);
             writer.slice(&encode_rules(set));
+        }
+        Entry::Counted { topic_partition, transaction, numbers } => {
+            writer.byte(COUNTED);
+            writer.length(*topic_partition);
+            writer.fixed(*transaction);
+            write_numbers(writer, numbers);
+        }
+        Entry::Ended(end) => {
+            writer.byte(ENDED);
+            write_end(writer, end, last, |writer, topic_partition| writer.length(*topic_partition));
         }
     }
 }
@@ -223,7 +237,7 @@ fn write_offset(writer: &mut Writer, topic_partition: usize, offset: i64, last: 
     last.offsets[topic_partition] = offset;
 }
 
-fn write_time(writer: &mut Writer, time: Instant, last: &mut Last) {
+pub(super) fn write_time(writer: &mut Writer, time: Instant, last: &mut Last) {
     writer.signed(time.0.wrapping_sub(last.time));
     last.time = time.0;
 }
@@ -374,6 +388,15 @@ fn read_entry(
     if tag == RULES {
         return Ok(Some(Entry::Rules(decode_rules(reader.slice()?)?)));
     }
+    if tag == ENDED {
+        let lane = |reader: &mut Reader<'_>| {
+            let written: usize = reader.narrow()?;
+            let (_, lane) = *lanes.get(written).ok_or_else(|| reader.damaged("a topic-partition is not listed"))?;
+            Ok(lane)
+        };
+        let end = read_end(reader, last, lane)?.of(|lane| lane);
+        return Ok((!end.sent.is_empty()).then_some(Entry::Ended(end)));
+    }
     let written: usize = reader.narrow()?;
     let (local, lane) = *lanes.get(written).ok_or_else(|| reader.damaged("a topic-partition is not listed"))?;
     let entry = match tag {
@@ -385,14 +408,20 @@ fn read_entry(
             change.topic_partition = lane.unwrap_or(0);
             Entry::Change(Box::new(change))
         }
-        MARK => {
+        MARK | COUNTED_MARK => {
+            let counted = tag == COUNTED_MARK;
             let time = read_time(reader, last)?;
             let proof = reader.option(|reader| read_proof(reader, last))?;
-            Entry::Mark(Mark { topic_partition: lane.unwrap_or(0), time, proof })
+            Entry::Mark(Mark { topic_partition: lane.unwrap_or(0), time, proof, counted })
         }
         STALL => Entry::Stall { topic_partition: lane.unwrap_or(0), after_us: reader.signed()? },
         GAP => Entry::Gap(Gap { topic_partition: lane.unwrap_or(0), ..read_gap(reader)? }),
         ACKNOWLEDGE => Entry::Acknowledge { topic_partition: lane.unwrap_or(0) },
+        COUNTED => Entry::Counted {
+            topic_partition: lane.unwrap_or(0),
+            transaction: reader.fixed()?,
+            numbers: read_numbers(reader)?,
+        },
         REJECT => Entry::Reject(Reject {
             topic_partition: lane.unwrap_or(0),
             offset: read_offset(reader, written, last)?,
@@ -505,7 +534,7 @@ fn read_offset(reader: &mut Reader<'_>, topic_partition: usize, last: &mut Last)
     Ok(offset)
 }
 
-fn read_time(reader: &mut Reader<'_>, last: &mut Last) -> Result<Instant, WireError> {
+pub(super) fn read_time(reader: &mut Reader<'_>, last: &mut Last) -> Result<Instant, WireError> {
     last.time = last.time.wrapping_add(reader.signed()?);
     Ok(Instant(last.time))
 }

@@ -8,6 +8,7 @@ pub mod rules;
 pub mod state;
 #[cfg(test)]
 mod tests;
+pub mod transactions;
 
 use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;

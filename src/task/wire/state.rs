@@ -436,7 +436,7 @@ fn read_lane(reader: &mut Reader<'_>) -> Result<Lane, WireError> {
 fn read_withheld(reader: &mut Reader<'_>) -> Result<Mark, WireError> {
     let time = reader.instant()?;
     let proof = reader.option(|reader| read_proof(reader, &mut Last::new(0)))?;
-    Ok(Mark { topic_partition: 0, time, proof })
+    Ok(Mark { topic_partition: 0, time, proof, counted: false })
 }
 
 /// Writes consecutive waiting changes of one lane.

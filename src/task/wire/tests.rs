@@ -9,18 +9,21 @@ use super::rules::{decode_rules, encode_rules};
 use super::state::{
     Layouts, TaskMemory, decode_chunk, decode_key, decode_memory, encode_chunk, encode_key, encode_memory,
 };
+use super::transactions::{decode_ledgers, encode_ledgers};
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column, LookupTable, SourceTable};
 use crate::domain::change::{
-    Block, Change, Entry, Gap, GapCause, Header, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId,
+    Block, Change, End, Entry, Gap, GapCause, Header, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId,
     SourceTopic, TopicPartition, Topology,
 };
 use crate::domain::flow::{Flow, Place};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Reason, Row};
+use crate::domain::numbers::Numbers;
 use crate::domain::queue::Waiting;
 use crate::domain::rule::{Definition, Escalation, RuleSet};
 use crate::domain::timeline::Lane;
+use crate::domain::transactions::{Ledger, Ledgers, Table, Unchecked};
 use crate::domain::value::{Type, Value};
 
 fn catalog(columns: &[&str]) -> Catalog {
@@ -106,11 +109,12 @@ fn block() -> Block {
             Entry::Change(snapshot.into()),
             Entry::Change(change(10, upsert).into()),
             Entry::Change(change(12, Operation::Delete { row: [Value::Int(1)].into() }).into()),
-            Entry::Mark(Mark { topic_partition: 0, time: Instant(5), proof: None }),
+            Entry::Mark(Mark { topic_partition: 0, time: Instant(5), proof: None, counted: false }),
             Entry::Mark(Mark {
                 topic_partition: 1,
                 time: Instant(6),
                 proof: Some(Proof { position: Position { transaction: u128::MAX, row: 0 }, run: run(98) }),
+                counted: false,
             }),
             Entry::Gap(Gap { topic_partition: 0, cause: GapCause::Retention, expected: -1, found: 9, topic_id: 0 }),
             Entry::Acknowledge { topic_partition: 0 },
@@ -205,6 +209,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
                 topic_partition: 0,
                 time: Instant(5),
                 proof: Some(Proof { position: Position { transaction: 7, row: 0 }, run: run(3) }),
+                counted: false,
             })),
             source: 1,
             topic_partition: TopicPartition { topic: "pay.pay.payments".into(), partition: 2 },
@@ -261,6 +266,42 @@ fn requeued_changes_are_written_as_ever_and_read_back() {
     let bytes = encode(&requeued, &catalog);
     golden("block-1-requeued.bin", &bytes);
     assert_eq!(decode(&bytes, &catalog), Ok(requeued));
+}
+
+/// What is counted of transactions came later, too.
+#[test]
+fn counts_of_transactions_have_lines_and_a_memory_of_their_own() {
+    let names = columns();
+    let catalog = catalog(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut block = block();
+    let numbers = Numbers::of_words([(0, 0b110), (3, 1)]);
+    let end = |sent| End {
+        partition: 1,
+        id: "835:24689152".into(),
+        transaction: 7,
+        time: Instant(999),
+        position: Position { transaction: 24_689_152, row: 0 },
+        sent,
+    };
+    block.entries = vec![
+        Entry::Counted { topic_partition: 1, transaction: 7, numbers: numbers.clone() },
+        Entry::Mark(Mark { topic_partition: 0, time: Instant(5), proof: None, counted: true }),
+        Entry::Ended(end(vec![(0, 3), (1, 70)])),
+    ];
+    let bytes = encode(&block, &catalog);
+    assert_eq!(decode(&bytes, &catalog), Ok(block));
+    golden("block-1-transactions.bin", &bytes);
+
+    let table: Table = (1, "pay.pay.payments".into());
+    let end = end(vec![]).of(|_: usize| Some((0, "shop.shop.orders".into())));
+    let end = End { sent: vec![(table.clone(), 70)], ..end };
+    let one = Unchecked { since: Some(Instant(4)), arrived: [(table, numbers)].into(), end: Some(end) };
+    let last = [(1, (Instant(999), Position { transaction: 24_689_152, row: 9 }))].into();
+    let ledger = Ledger { from: Instant(3), last, unchecked: [(7, one), (8, Unchecked::default())].into() };
+    let ledgers = Ledgers::from([(1, ledger), (2, Ledger::default())]);
+    let bytes = encode_ledgers(12, &ledgers, &catalog);
+    assert_eq!(decode_ledgers(&bytes, &catalog), Ok((12, ledgers)));
+    golden("transactions-1.bin", &bytes);
 }
 
 fn ruled() -> Block {

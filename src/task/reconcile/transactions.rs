@@ -1,0 +1,155 @@
+//! Whether all of each source transaction has come, as far as this partition is told of them.
+//!
+//! Must not know: keys, rules, what a shortfall means. Which partition a transaction is counted in, its id says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Task;
+use crate::domain::change::{End, Mark, SourceIndex, TransactionId};
+use crate::domain::instant::Instant;
+use crate::domain::numbers::Numbers;
+use crate::domain::record::{Content, SourceNews, SourceNotice};
+use crate::domain::rule::ConnectorIndex;
+use crate::domain::timeline::LaneIndex;
+use crate::domain::transactions::{Ledger, Ledgers, Short, Table};
+use crate::task::cache::StateError;
+use crate::task::store::{Batch, LEDGERS_KEY, Space, Store};
+use crate::task::telling::Outbox;
+use crate::task::wire::transactions::{decode_ledgers, encode_ledgers};
+
+/// What is counted of transactions.
+#[derive(Debug, Default)]
+pub(super) struct Counting {
+    ledgers: Ledgers,
+    /// The offset behind the last block whose lines were counted: one that was applied in part is applied again.
+    next_offset: i64,
+    /// True where the store does not know all of it.
+    is_news: bool,
+    /// Of the block that is being applied: how far each connector was known before it.
+    reach: BTreeMap<ConnectorIndex, Option<Instant>>,
+}
+
+impl<S: Store> Task<S> {
+    pub(super) fn restore_counting(&mut self) -> Result<(), StateError<S::Error>> {
+        if let Some(bytes) = self.store.get(Space::Memory, LEDGERS_KEY).map_err(StateError::Store)? {
+            (self.counting.next_offset, self.counting.ledgers) = decode_ledgers(&bytes, &self.plan.catalog)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush_counting(&mut self, batch: &mut Batch) {
+        if std::mem::take(&mut self.counting.is_news) {
+            let Counting { ledgers, next_offset, .. } = &self.counting;
+            let bytes = encode_ledgers(*next_offset, ledgers, &self.plan.catalog);
+            batch.put(Space::Memory, LEDGERS_KEY.to_vec(), bytes);
+        }
+    }
+
+    /// What a promise speaks of that was not counted cannot be checked.
+    pub(super) fn see_mark(&mut self, lane: LaneIndex, mark: &Mark) {
+        let connector = self.plan.sources[self.timeline.lanes[lane].source].connector;
+        if let Some(ledger) = self.counting.ledgers.get_mut(&connector).filter(|_| !mark.counted) {
+            ledger.from = ledger.from.max(mark.time);
+            self.counting.is_news = true;
+        }
+    }
+
+    /// A connector's ledger; one that is begun now.
+    fn ledger(&mut self, connector: ConnectorIndex, now: Instant) -> &mut Ledger {
+        self.counting.ledgers.entry(connector).or_insert_with(|| {
+            let mut ledger = Ledger::default();
+            ledger.begin(now);
+            ledger
+        })
+    }
+
+    /// True where the lines of the block at hand were counted before.
+    fn is_counted(&self) -> bool {
+        self.next_offset < self.counting.next_offset
+    }
+
+    pub(super) fn count(&mut self, lane: LaneIndex, transaction: TransactionId, numbers: &Numbers, now: Instant) {
+        let lane = &self.timeline.lanes[lane];
+        let table = (lane.source, Arc::clone(&lane.topic_partition.topic));
+        let connector = self.plan.sources[lane.source].connector;
+        if !self.is_counted() {
+            let since = self.known_before(connector);
+            self.ledger(connector, now).read(table, transaction, numbers, since);
+        }
+    }
+
+    pub(super) fn end_transaction(&mut self, end: End<LaneIndex>, now: Instant) {
+        let table = |lane: LaneIndex| {
+            let lane = &self.timeline.lanes[lane];
+            Some((lane.source, Arc::clone(&lane.topic_partition.topic)))
+        };
+        let end: End<Table> = end.of(table);
+        let Some(((source, _), _)) = end.sent.first() else { return };
+        let connector = self.plan.sources[*source].connector;
+        if !self.is_counted() {
+            let since = self.known_before(connector);
+            self.ledger(connector, now).end(end, since);
+        }
+    }
+
+    /// How far a connector's history was known before the block at hand.
+    fn known_before(&mut self, connector: ConnectorIndex) -> Option<Instant> {
+        if let Some(known) = self.counting.reach.get(&connector) {
+            return *known;
+        }
+        let reach = self.reach_of(connector);
+        self.counting.reach.insert(connector, reach);
+        reach
+    }
+
+    fn reach_of(&self, connector: ConnectorIndex) -> Option<Instant> {
+        let frontiers: Option<Vec<Instant>> =
+            self.sources_of(connector).map(|source| self.timeline.frontier(source)).collect();
+        frontiers?.into_iter().min()
+    }
+
+    fn sources_of(&self, connector: ConnectorIndex) -> impl Iterator<Item = SourceIndex> {
+        let sources = self.plan.sources.iter().enumerate();
+        sources.filter(move |(_, source)| source.connector == connector).map(|(source, _)| source)
+    }
+
+    /// Checks what can be checked by now, at the end of a block's lines.
+    pub(super) fn check_transactions(&mut self, now: Instant, out: &mut Outbox) {
+        self.counting.reach.clear();
+        if self.is_counted() {
+            return;
+        }
+        self.counting.next_offset = self.next_offset + 1;
+        let connectors: Vec<ConnectorIndex> = self.counting.ledgers.keys().copied().collect();
+        for connector in connectors {
+            if self.counting.ledgers[&connector].unchecked.is_empty() {
+                continue;
+            }
+            self.counting.is_news = true;
+            let reach = self.reach_of(connector);
+            let past = self.sources_of(connector).flat_map(|source| self.timeline.past(source)).collect();
+            let (checked, short) = self.ledger(connector, now).check(now, reach, &past);
+            self.counts.transactions += checked;
+            self.tell_short(short, now, out);
+        }
+    }
+
+    /// A filter behind the connector's count drops something of every transaction: one record says all that is found at once.
+    fn tell_short(&mut self, short: Vec<Short>, decided_at: Instant, out: &mut Outbox) {
+        let mut by_source: BTreeMap<SourceIndex, Vec<Short>> = BTreeMap::new();
+        for one in short {
+            by_source.entry(one.table.0).or_default().push(one);
+        }
+        for (source, mut short) in by_source {
+            short.sort_by(|a, b| (a.time, &a.id, &a.table).cmp(&(b.time, &b.id, &b.table)));
+            self.counts.incomplete += short.len() as u64;
+            let missing = short.iter().map(|one| u64::from(one.sent - one.arrived)).sum();
+            let transactions = short.len() as u64;
+            let Some(first) = short.into_iter().next() else { continue };
+            let news = SourceNews::Incomplete { transactions, missing, first };
+            let frontier = self.timeline.frontier(source);
+            out.say(Content::Source(SourceNotice { source, news, frontier, decided_at }));
+        }
+    }
+}
