@@ -79,6 +79,7 @@ pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
         }
     }
     faults.extend(settings.connectors.iter().filter_map(|connector| live.heartbeat(connector, &registry)));
+    faults.extend(settings.connectors.iter().filter_map(|connector| live.transactions(connector, &registry)));
     faults.extend(live.written(settings));
     faults.extend(live.set_otherwise(settings));
     faults
@@ -154,6 +155,17 @@ impl Live {
         self.last_records(&of, topic, (topic, partitions), |record| {
             let event = decoder.decode_in(&heartbeat.shape, record, PATIENCE);
             event.and_then(|event| debezium::heartbeat(&heartbeat.shape, event)).err()
+        })
+    }
+
+    fn transactions(&self, connector: &ConnectorSettings, registry: &Arc<dyn Registry>) -> Option<Diagnostic> {
+        let transactions = connector.transactions.as_ref()?;
+        let of = format!("transactions of connector {}", connector.name);
+        let topic = transactions.topic.as_str();
+        let partitions = *self.present.get(topic)?;
+        let mut decoder = Decoder::new(Arc::clone(registry));
+        self.last_records(&of, topic, (topic, partitions), |record| {
+            decoder.end_in(&transactions.shape, record, PATIENCE).err()
         })
     }
 

@@ -187,20 +187,20 @@ mod tests {
         let mut ledger = ledger();
         let since = Some(Instant(100 * SECOND));
         ledger.read(table(0), 7, &numbers(&[1, 3]), since);
-        ledger.end(end(7, 101, 3), since);
+        ledger.end(end(7, 102, 3), since);
         ledger.read(table(0), 8, &numbers(&[1]), since);
         ledger.read(table(0), 8, &numbers(&[2]), since);
-        ledger.end(end(8, 101, 2), since);
+        ledger.end(end(8, 102, 2), since);
         assert_eq!(check(&mut ledger, 100, 20), (0, vec![]), "more may come");
-        assert_eq!(check(&mut ledger, 102, 7), (0, vec![]), "a statement's time lies before the commit");
-        assert_eq!(check(&mut ledger, 102, 9), (2, vec![(7, 3, 2)]));
+        assert_eq!(check(&mut ledger, 103, 7), (0, vec![]), "a statement's time lies before the commit");
+        assert_eq!(check(&mut ledger, 103, 9), (2, vec![(7, 3, 2)]));
         assert_eq!(check(&mut ledger, 103, 9), (0, vec![]), "it is told once");
         // A statement may begin before that of the transaction before.
-        ledger.end(end(9, 100, 1), since);
+        ledger.end(end(9, 101, 1), since);
         assert_eq!(check(&mut ledger, 104, 20), (1, vec![(9, 1, 0)]), "nothing of it has come");
         // A connector that crashed sends some of it again, and the ends.
         ledger.read(table(0), 7, &numbers(&[3]), since);
-        [(7, 101), (8, 101), (9, 100)].into_iter().for_each(|(of, second)| ledger.end(end(of, second, 3), since));
+        [(7, 102), (8, 102), (9, 101)].into_iter().for_each(|(of, second)| ledger.end(end(of, second, 3), since));
         assert_eq!(check(&mut ledger, 105, 20), (0, vec![]));
     }
 

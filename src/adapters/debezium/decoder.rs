@@ -148,10 +148,28 @@ impl Decoder {
         record: Record<'_>,
         patience: Duration,
     ) -> Result<Event, Refusal> {
+        self.wait_in(patience, |decoder| decoder.decode(shape, record))
+    }
+
+    /// The same of a record of a transaction topic.
+    pub fn end_in(
+        &mut self,
+        shape: &SourceShape,
+        record: Record<'_>,
+        patience: Duration,
+    ) -> Result<Option<End<Box<str>>>, Refusal> {
+        self.wait_in(patience, |decoder| decoder.end(shape, record))
+    }
+
+    fn wait_in<T>(
+        &mut self,
+        patience: Duration,
+        decode: impl Fn(&mut Decoder) -> Result<T, Undecoded>,
+    ) -> Result<T, Refusal> {
         let deadline = Moment::now() + patience;
         loop {
-            let id = match self.decode(shape, record) {
-                Ok(event) => return Ok(event),
+            let id = match decode(self) {
+                Ok(decoded) => return Ok(decoded),
                 Err(Undecoded::Refused(refusal)) => return Err(refusal),
                 Err(Undecoded::Waits(id)) => id,
             };

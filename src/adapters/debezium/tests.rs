@@ -4,6 +4,7 @@ mod forms;
 mod others;
 mod privacy;
 mod rows;
+mod transactions;
 mod values;
 
 use std::fmt::Write;

@@ -108,6 +108,7 @@ fn case<'s>(settings: &Settings, connector: &'s ConnectorSettings, told: Told, t
         commit_time: connector.commit_time,
         has_registry: settings.registry.is_some(),
         has_heartbeat: connector.heartbeat.is_some(),
+        transactions: connector.transactions.as_ref().map(|transactions| transactions.topic.as_str()),
         config: told.config,
         status: told.status,
         version: told.version,

@@ -45,6 +45,7 @@ pub fn case<'c>(name: &'c str, shape: &'c ConnectorShape, tables: Vec<Table>) ->
         commit_time: shape.kind == ConnectorKind::Postgresql,
         has_registry: false,
         has_heartbeat: true,
+        transactions: None,
         config: None,
         status: None,
         version: None,

@@ -179,6 +179,8 @@ pub struct Case<'a> {
     pub commit_time: bool,
     pub has_registry: bool,
     pub has_heartbeat: bool,
+    /// The topic in which it is said to tell of its transactions.
+    pub transactions: Option<&'a str>,
     /// `None` where Kafka Connect was not asked, or has no such connector.
     pub config: Option<Config>,
     pub status: Option<Status>,

@@ -68,15 +68,36 @@ fn transactions(case: &Case<'_>, config: &Config) -> Finding {
     const NAME: &str = "provide.transaction.metadata";
     setting(config, NAME, "false", |value| {
         let saw = shown(config, NAME, value);
-        match value.eq_ignore_ascii_case("true") {
-            true => Finding::pass(NAME, saw),
-            false if case.kind() == "mysql" && !case.commit_time => Finding::warn(NAME, saw)
+        match (value.eq_ignore_ascii_case("true"), case.transactions) {
+            (true, Some(topic)) => transaction_topic(config, topic).unwrap_or_else(|| Finding::pass(NAME, saw)),
+            (true, None) => Finding::pass(NAME, saw),
+            (false, Some(topic)) => Finding::fail(NAME, saw)
+                .why(format!("{topic} is to tell how many events a transaction has: nothing is written to it, and nothing is checked."))
+                .set(NAME, "true"),
+            (false, None) if case.kind() == "mysql" && !case.commit_time => Finding::warn(NAME, saw)
                 .why("Without GTIDs nothing else says which rows were committed together.")
                 .set(NAME, "true"),
-            false => Finding::note(NAME, saw)
-                .why("Evenkeel knows transactions by txId or GTID; total_order would tell rows of one LSN apart.")
+            (false, None) => Finding::note(NAME, saw)
+                .why("With it, and with transactions in its section of the configuration, each transaction is checked for events that were lost on the way.")
                 .set(NAME, "true"),
         }
+    })
+}
+
+/// A connector may be told of another name for its transactions' topic than the configuration has.
+fn transaction_topic(config: &Config, topic: &str) -> Option<Finding> {
+    const NAME: &str = "topic.transaction";
+    let (Said::Is(prefix), last) = (config.said("topic.prefix"), config.said(NAME)) else { return None };
+    let last = match last {
+        Said::Is(last) => last,
+        Said::Absent => "transaction",
+        Said::Hidden => return None,
+    };
+    let written = format!("{prefix}.{last}");
+    (written != topic).then(|| {
+        Finding::fail(NAME, format!("{written}, and transactions: {topic}"))
+            .why("Its transactions are told elsewhere: none is checked.")
+            .advice(format!("Write transactions: {written} into the configuration."))
     })
 }
 

@@ -170,6 +170,20 @@ fn settings_of_mysql_and_mariadb_are_judged() {
 }
 
 #[test]
+fn the_topic_of_transactions_is_judged() {
+    let told = |topic, settings: &[(&str, &str)]| {
+        let given = Given::postgres().with(|given| given.transactions = Some(topic));
+        settings.iter().fold(given, |given, (name, value)| given.set(name, value)).told()
+    };
+    assert_eq!(told("shop.transaction", &[]), "");
+    assert_eq!(told("shop.tx", &[("topic.transaction", "tx")]), "");
+    assert_eq!(told("shop.transaction", &[("topic.transaction", "tx")]), "FAIL topic.transaction");
+    assert_eq!(told("pay.transaction", &[]), "FAIL topic.transaction");
+    let off = ("provide.transaction.metadata", "false");
+    assert_eq!(told("shop.transaction", &[off]), "FAIL provide.transaction.metadata");
+}
+
+#[test]
 fn states_are_judged() {
     let told = |status: Option<Status>| Given::postgres().with(|given| given.status = status).told();
     assert_eq!(told(Some(running(&["RUNNING", "FAILED"]))), "FAIL task 1 state");
@@ -331,6 +345,8 @@ fn transforms_are_judged() {
     ] {
         assert_eq!(told(class, &[]), "WARN transforms.t", "{class}");
     }
+    let counted = |class| transformed(class, &[]).with(|given| given.transactions = Some("shop.transaction"));
+    assert_eq!(counted("io.debezium.transforms.Filter").told(), "FAIL transforms.t");
     let replace = "org.apache.kafka.connect.transforms.ReplaceField$Value";
     assert_eq!(told(replace, &[("exclude", "ts_ms")]), "");
     assert_eq!(told(replace, &[("exclude", "source")]), "FAIL transforms.t");

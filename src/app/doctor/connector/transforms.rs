@@ -42,6 +42,9 @@ fn transform(case: &Case<'_>, config: &Config, name: &str) -> Vec<Finding> {
     let has_predicate = config.said(&at("predicate")) != Said::Absent;
     vec![match short.split('$').next().unwrap_or(&short) {
         "ExtractNewRecordState" => return flattening(case, config, name),
+        "Filter" if case.transactions.is_some() => Finding::fail(check, short)
+            .why("What it drops was counted by the connector: each transaction of it is said to be incomplete.")
+            .advice("Take the transform away, or transactions out of the connector's section of the configuration."),
         "Filter" => Finding::warn(check, short)
             .why("What its condition does not let through never comes, and nothing tells.")
             .advice("Make sure that it drops no row of the compared tables, and none of the heartbeat table."),

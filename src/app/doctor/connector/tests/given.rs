@@ -75,6 +75,7 @@ pub struct Given {
     pub nullable_defaults: Option<Vec<String>>,
     pub has_registry: bool,
     pub has_heartbeat: bool,
+    pub transactions: Option<&'static str>,
     pub name: &'static str,
 }
 
@@ -98,6 +99,7 @@ impl Given {
             nullable_defaults: None,
             has_registry: false,
             has_heartbeat: true,
+            transactions: None,
             name: "shop",
         }
     }
@@ -134,6 +136,7 @@ impl Given {
             name_in_connect: "Shop",
             has_registry: self.has_registry,
             has_heartbeat: self.has_heartbeat,
+            transactions: self.transactions,
             config: Some(Config::of(&settings)),
             status: self.status.clone(),
             version: self.version.clone(),
