@@ -176,6 +176,9 @@ pub fn frame(input: &[u8]) {
 fn judge(index: usize, source: &SourceSettings, decoder: &mut Decoder, [key, value]: [Option<&[u8]>; 2]) {
     let shape = &source.shape;
     let record = Record { key, value, timestamp: NOW, headers: &|_| None };
+    if let Err(Undecoded::Refused(refusal)) = decoder.end(shape, record) {
+        assert!(refusal.detail.len() <= WORDS, "{}: words of {} bytes", refusal.reason, refusal.detail.len());
+    }
     match decoder.decode(shape, record) {
         Ok(Event::Nothing) => {}
         Ok(Event::Change(decoded)) => {

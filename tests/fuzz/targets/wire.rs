@@ -11,6 +11,7 @@ use evenkeel::task::wire::rules::{decode_rules, encode_rules};
 use evenkeel::task::wire::state::{
     Layouts, decode_chunk, decode_key, decode_memory, encode_chunk, encode_key, encode_memory,
 };
+use evenkeel::task::wire::transactions::{decode_ledgers, encode_ledgers};
 
 /// Two tables with the columns of the golden files, of every type, and fewer of them in the second.
 static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
@@ -57,7 +58,7 @@ pub fn block(input: &[u8]) {
 pub fn state(input: &[u8]) {
     let Some((chosen, bytes)) = input.split_first() else { return };
     let layouts = Layouts::new(Vec::new(), &CATALOG).expect("the catalog's own layout fits");
-    match chosen % 4 {
+    match chosen % 5 {
         0 => {
             let Ok((state, due)) = decode_key(bytes, &layouts) else { return };
             let again = encode_key(&state, due, &layouts);
@@ -72,6 +73,15 @@ pub fn state(input: &[u8]) {
             let Ok(waiting) = decode_chunk(bytes, 0, 1, &layouts) else { return };
             let again = encode_chunk(waiting.iter(), &layouts);
             assert_eq!(decode_chunk(&again, 0, 1, &layouts).as_ref(), Ok(&waiting));
+        }
+        3 => {
+            let Ok((counted, ledgers)) = decode_ledgers(bytes, &CATALOG) else { return };
+            let again = encode_ledgers(counted, &ledgers, &CATALOG);
+            assert_eq!(
+                decode_ledgers(&again, &CATALOG),
+                Ok((counted, ledgers)),
+                "counts are read as they were written"
+            );
         }
         _ => {
             let Ok(set) = decode_rules(bytes) else { return };
