@@ -162,8 +162,13 @@ impl Binary {
     }
 
     fn command(&self, verb: &str) -> Command {
+        self.command_of(&[verb])
+    }
+
+    /// Of a verb that has verbs of its own.
+    fn command_of(&self, verbs: &[&str]) -> Command {
         let mut command = User::OURS.command(Path::new(env!("CARGO_BIN_EXE_evenkeel")), "KILL");
-        command.arg(verb).arg("-c").arg(&self.config);
+        command.args(verbs).arg("-c").arg(&self.config);
         command.env("KAFKA_BOOTSTRAP_SERVERS", &self.bootstrap).env("EVENKEEL_STATE", &self.state);
         command
     }
@@ -271,6 +276,13 @@ impl Binary {
         let output = self.command("acknowledge").arg(source).output()?;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// `evenkeel quarantine requeue` with further flags: what it prints, and whether all of it could be requeued.
+    pub fn requeue(&self, flags: &[&str]) -> Result<(bool, String)> {
+        let output = self.command_of(&["quarantine", "requeue"]).args(flags).output()?;
+        let said = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
+        Ok((output.status.success(), said))
     }
 
     /// `evenkeel state --json`.

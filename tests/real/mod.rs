@@ -27,6 +27,7 @@ mod process;
 mod product;
 mod publishing;
 mod registry;
+mod requeued;
 mod selftest;
 mod shipped;
 mod source;

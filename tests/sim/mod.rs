@@ -197,10 +197,6 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
     // Dice of their own: what else a seed comes to does not depend on them.
     let mut operators = Dice::new(!seed);
     trouble.poison = operators.pick(&[0, 0, 5, 40]);
-    // Where records are lost for good, nobody can say what has followed.
-    if breaks_promises || faults.gaps > 0 {
-        trouble.poison = 0;
-    }
     faults.requeues = operators.pick(&[10, 40]);
     trouble.counts = operators.once_in(2);
     trouble.drops = if trouble.counts { operators.pick(&[0, 0, 10, 40]) } else { 0 };
