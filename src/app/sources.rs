@@ -59,6 +59,8 @@ pub struct KafkaSources {
     topics: BTreeMap<Arc<str>, Feed>,
     /// Sources of which updates came without their before images since this was last asked.
     incomplete: BTreeSet<SourceIndex>,
+    /// Sources of which an event did not say which of its transaction's it is, which was said.
+    uncounted: BTreeSet<SourceIndex>,
     /// Kept columns that an event did not have, which was said.
     missing_columns: BTreeSet<(SourceIndex, usize)>,
     /// The topics that the configuration names and that do not exist yet, by what waits for them.
@@ -97,6 +99,7 @@ impl KafkaSources {
             heartbeats: settings.connectors.iter().map(|_| None).collect(),
             topics: BTreeMap::new(),
             incomplete: BTreeSet::new(),
+            uncounted: BTreeSet::new(),
             missing_columns: BTreeSet::new(),
             missing: BTreeMap::new(),
             is_blind: false,
@@ -164,7 +167,7 @@ impl KafkaSources {
     }
 
     /// Says what is to be said of a record that was read.
-    fn see(&mut self, source: SourceIndex, id: &TopicPartition, offset: i64, reading: &Read) {
+    fn see(&mut self, source: SourceIndex, id: &TopicPartition, offset: i64, reading: &Read, is_counted: bool) {
         let SourceSettings { name, shape, .. } = &self.settings.sources[source];
         if let Some([before, now]) = self.decoders[source].went_over() {
             tracing::warn!(source = name, topic = %id.topic, "records are {now} from here on, not {before}; both are read");
@@ -176,6 +179,18 @@ impl KafkaSources {
                 self.allowance.take(reject.bytes());
             }
             Read::Change(decoded) => {
+                if decoded.streamed
+                    && !is_counted
+                    && self.settings.is_counted(source)
+                    && self.uncounted.insert(source)
+                {
+                    tracing::warn!(
+                        source = name,
+                        offset,
+                        "events do not say which of their transaction's they are: these are not checked. Set \
+                         provide.transaction.metadata=true, and let no transform take \"transaction\" away"
+                    );
+                }
                 if decoded.incomplete {
                     self.incomplete.insert(source);
                 }
@@ -309,7 +324,7 @@ impl Sources for KafkaSources {
         match understood {
             Ok((reading, counted)) => {
                 if let Feed::Source(source) = feed {
-                    self.see(source, &stand, offset, &reading);
+                    self.see(source, &stand, offset, &reading, counted.is_some());
                 }
                 Ok(Some(Taken { feed, topic_partition: stand, offset, reading, counted, bytes }))
             }

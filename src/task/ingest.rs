@@ -235,9 +235,24 @@ impl Ingest {
         }
     }
 
-    /// Takes the number of an event among those of its transaction and table, whatever became of the event else.
-    pub fn count(&mut self, source: SourceIndex, topic_partition: &TopicPartition, event: (TransactionId, u32)) {
-        self.router.count(source, topic_partition, event);
+    /// Takes the number of an event among those of its transaction and table, whatever became of the event else. Where it has
+    /// none, though it was streamed, what it belongs to cannot be checked.
+    pub fn count(
+        &mut self,
+        source: SourceIndex,
+        topic_partition: &TopicPartition,
+        (event, reading): (Option<(TransactionId, u32)>, &Reading),
+        now: Instant,
+    ) {
+        let is_streamed = matches!(reading, Reading::Change(decoded) if decoded.streamed);
+        match event {
+            Some(event) => self.router.count(source, topic_partition, event),
+            None if is_streamed => {
+                let lane = self.lanes.get_mut(&(source, topic_partition.clone()));
+                lane.expect("what comes is of a topic-partition that is assigned").leave_uncounted(now);
+            }
+            None => {}
+        }
     }
 
     /// A connector's names of tables end those of its topics, unless somebody has renamed these.

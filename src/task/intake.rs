@@ -272,8 +272,8 @@ impl<S: Sources> Intake<S> {
             wait_us = 0;
             if self.follow(&id, offset)? {
                 let now = self.sources.now();
-                if let (Feed::Source(source), Some(event)) = (feed, counted) {
-                    self.ingest.count(source, &id, event);
+                if let Feed::Source(source) = feed {
+                    self.ingest.count(source, &id, (counted, &reading), now);
                 }
                 self.ingest.take(feed, &id, (offset, reading), now);
             }

@@ -220,6 +220,19 @@ fn transactions(section: &Section<'_>, connector: &ConnectorShape) -> Option<Tra
         );
         return None;
     }
+    if let Some(Flattened { fields, headers, .. }) = &connector.flattened {
+        let is_added = |field| fields.values().chain(headers.values()).any(|added| *added == field);
+        let needed = [Field::TransactionId, Field::CollectionOrder];
+        let lacking: Vec<&str> = needed.iter().filter(|field| !is_added(**field)).map(|field| field.name()).collect();
+        if !lacking.is_empty() {
+            let message = format!("{}: add_fields lacks {}", section.path("transactions"), lacking.join(", "));
+            section.context.report(
+                node.fault(Kind::MissingField, message)
+                    .hint("Add it to the connector's add.fields and to add_fields: events are counted by it."),
+            );
+            return None;
+        }
+    }
     let shape = SourceShape {
         connector: connector.clone(),
         columns: Vec::new(),

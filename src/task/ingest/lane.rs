@@ -82,6 +82,11 @@ impl Lane {
         Lane { counted_from: Some(now.plus(AHEAD_US)), ..self }
     }
 
+    /// Not what came up to `now`.
+    pub fn leave_uncounted(&mut self, now: Instant) {
+        self.counted_from = self.counted_from.map(|_| now.plus(AHEAD_US));
+    }
+
     /// True where the promise is not known to be about all topic-partitions that there are.
     pub fn waits(&self) -> bool {
         self.promise != self.confirmed

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Decoded, Feed, Ingest, Patience, Reading};
 use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{
-    Change, Entry, Key, Operation, Origin, Position, Proof, RunId, SourceTopic, TopicPartition, Topology,
+    Change, End, Entry, Key, Operation, Origin, Position, Proof, RunId, SourceTopic, TopicPartition, Topology,
 };
 use crate::domain::instant::Instant;
 use crate::domain::rule::{Plan, SourcePlan};
@@ -50,6 +50,11 @@ impl Stage {
     }
 
     fn take(&mut self, offset: i64, source_time: i64, now: i64, incremental: bool) {
+        let reading = Stage::change(offset, source_time, incremental);
+        self.ingest.take(Feed::Source(0), &self.lane, (offset, reading), Instant(now));
+    }
+
+    fn change(offset: i64, source_time: i64, incremental: bool) -> Reading {
         let position = Position { transaction: source_time as u128, row: 1 };
         let change = Change {
             topic_partition: 0,
@@ -72,7 +77,7 @@ impl Stage {
             incremental,
             incomplete: false,
         };
-        self.ingest.take(Feed::Source(0), &self.lane, (offset, Reading::Change(decoded)), Instant(now));
+        Reading::Change(decoded)
     }
 
     fn learn(&mut self, partitions: i32) {
@@ -229,4 +234,71 @@ fn heartbeats_are_read_again_from_where_they_are_needed() {
     stage.ask(14 * SECOND, Some(0));
     assert_eq!(stage.round(14 * SECOND).0, [12 * SECOND]);
     assert_eq!(stage.ingest.heartbeats_from(0), [(0, 4), (2, 8)].into(), "the last one promised is kept");
+}
+
+/// What another has read, who did not count, nobody can check; nor what does not say which of its transaction's it is.
+#[test]
+fn a_promise_says_whether_all_that_it_speaks_of_was_counted() {
+    let mut stage = stage(true);
+    stage.ingest = stage.ingest.counting([0].into());
+    stage.ingest.assign(Feed::Source(0), stage.lane.clone(), 0, Instant(0));
+    let mut counted = |second: i64, event: Option<(u64, u32)>| {
+        let now = Instant(second * SECOND);
+        let reading = Stage::change(second, now.0, false);
+        stage.ingest.count(0, &stage.lane, (event, &reading), now);
+        stage.ingest.take(Feed::Source(0), &stage.lane, (second, reading), now);
+        stage.learn(1);
+        let mut told = (0, false);
+        for entry in stage.ingest.collect(now).blocks.remove(0).1.entries {
+            match entry {
+                Entry::Counted { numbers, .. } => told.0 += numbers.up_to(9),
+                Entry::Mark(mark) => told.1 = mark.counted,
+                _ => {}
+            }
+        }
+        told
+    };
+    let event = Some((7, 1));
+    assert_eq!(counted(1, event), (1, false));
+    assert_eq!(counted(11, event), (1, false), "the first beyond ten seconds says from when on");
+    assert_eq!(counted(12, event), (1, true));
+    assert_eq!(counted(13, None), (0, false));
+    assert_eq!([22, 23, 24, 25].map(|second| counted(second, event).1), [false, false, false, true]);
+}
+
+#[test]
+fn a_transaction_is_counted_and_ended_in_one_partition_by_the_topics_of_its_tables() {
+    let mut stage = stage(true);
+    let topics = ["shop.shop.orders", "shop.shop.reorders", "orders"].map(|name| name.into());
+    let topics = topics.map(|name| SourceTopic { name, partitions: 1, id: 0 }).to_vec();
+    stage.ingest.learn([Topology { source: 0, topics }]);
+    let id = TopicPartition { topic: "shop.transaction".into(), partition: 3 };
+    stage.ingest.assign(Feed::Transactions(0), id.clone(), 5, Instant(0));
+    let end = |sent: &[(&str, u32)]| End {
+        partition: 0,
+        id: "7:1".into(),
+        transaction: 7,
+        time: Instant(5),
+        position: Position::default(),
+        sent: sent.iter().map(|(table, count)| ((*table).into(), *count)).collect(),
+    };
+    let none = end(&[("shop.payments", 3)]);
+    let mut take = |offset, end| {
+        stage.ingest.take(Feed::Transactions(0), &id, (offset, Reading::Ended(end)), Instant(0));
+    };
+    take(5, end(&[("shop.orders", 2), ("shop.payments", 3)]));
+    take(6, none);
+    let round = stage.ingest.collect(Instant(0));
+    assert!(round.read_to.contains(&(id.clone(), 7)), "what is not ours is passed, too");
+    assert!(stage.ingest.holds(&id));
+    let block = &round.blocks[0].1;
+    let mut ends = block.entries.iter().filter_map(|entry| match entry {
+        Entry::Ended(end) => Some((end.partition, &end.sent[..])),
+        _ => None,
+    });
+    let (partition, sent) = ends.next().expect("it is told");
+    assert_eq!((partition, sent.len(), ends.next()), (3, 1, None));
+    assert_eq!(&*block.topic_partitions[sent[0].0].1.topic, "shop.shop.orders");
+    stage.ingest.revoke(Feed::Transactions(0), &id);
+    assert!(!stage.ingest.holds(&id));
 }
