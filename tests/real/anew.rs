@@ -144,7 +144,7 @@ fn real_retention_that_overtakes_the_reader_is_a_gap() {
     overtaken().expect("the stack works");
 }
 
-fn widen(stack: &Stack, topic: &str, partitions: usize) -> Result {
+pub fn widen(stack: &Stack, topic: &str, partitions: usize) -> Result {
     let more = [NewPartitions::new(topic, partitions)];
     tokio::runtime::Runtime::new()?.block_on(admin(stack)?.create_partitions(&more, &AdminOptions::new()))?;
     Ok(())

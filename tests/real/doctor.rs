@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use super::anew::widen;
 use super::binary::{Binary, Shipped};
 use super::product::{capture, pg_order};
 use super::shipped::sources;
@@ -95,6 +96,14 @@ fn sound(stack: &Stack) -> Result {
     has(&known, &passed);
     let (_, hints) = binary.doctor(&["--fix-hints"])?;
     assert!(!hints.contains(SECRET), "{hints}");
+    // Once it was read, what becomes of a topic is said.
+    binary.start()?;
+    let read = format!("{orders}: since it was read");
+    let limit = std::time::Duration::from_secs(60);
+    super::wait_until("it has committed", limit, || Ok(found(&binary, "pass")?.contains(&read).then_some(())))?;
+    binary.stop()?;
+    widen(stack, &orders, 5)?;
+    super::wait_until("more partitions", limit, || Ok(found(&binary, "warn")?.contains(&read).then_some(())))?;
     // What stands still is said.
     stack.stop_connector(&pay.prefix)?;
     has(&found(&binary, "fail")?, &["pay: connector state", "pay: task state"]);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::bytes::Bytes;
 use super::connector::HISTORY;
 use super::finding::Finding;
-use super::seen::{Case, Config, Said, Status, Table, Topic};
+use super::seen::{Case, Config, Known, Said, Status, Table, Topic};
 use super::{mysql, postgres};
 use crate::adapters::connect::{Connect, ConnectError};
 use crate::adapters::databases::{Database, DatabaseError, DatabaseUrl};
@@ -274,7 +274,7 @@ fn look(settings: &Settings, brokers: &Brokers, cases: &mut [Case<'_>], access: 
     let runtime = runtime.expect("the system can make a runtime");
     // Who may not ask how topics are set may still check the rest.
     let mut set = runtime.block_on(brokers.admin.settings(&present)).unwrap_or_default();
-    let lost = lost(settings, brokers, &present).unwrap_or_else(|failure| {
+    let mut known = known(settings, brokers, &present).unwrap_or_else(|failure| {
         access.push(Finding::unknown("committed offsets", failure.to_string()));
         BTreeMap::new()
     });
@@ -283,15 +283,15 @@ fn look(settings: &Settings, brokers: &Brokers, cases: &mut [Case<'_>], access: 
         .map(|name| {
             let (partitions, replicas) = brokers.present[*name];
             let settings = set.remove(*name).unwrap_or_default();
-            let lost = lost.get(*name).cloned().unwrap_or_default();
-            ((*name).to_owned(), Topic { partitions, replicas, settings, lost })
+            let known = known.remove(*name).unwrap_or_default();
+            ((*name).to_owned(), Topic { partitions, replicas, settings, known })
         })
         .collect();
     cases.iter_mut().for_each(|case| case.topics = all.clone());
 }
 
-/// Partitions whose first record lies beyond what was committed, by topic.
-fn lost(settings: &Settings, brokers: &Brokers, topics: &[&str]) -> Result<BTreeMap<String, Vec<i32>>, KafkaFailure> {
+/// What Evenkeel's group has committed of topics, held against what they are now.
+fn known(settings: &Settings, brokers: &Brokers, topics: &[&str]) -> Result<BTreeMap<String, Known>, KafkaFailure> {
     let offsets = Offsets::new(&brokers.properties, &settings.topics.ingest_group)?;
     let partitions: Vec<(String, i32)> = topics
         .iter()
@@ -300,15 +300,22 @@ fn lost(settings: &Settings, brokers: &Brokers, topics: &[&str]) -> Result<BTree
     if partitions.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let committed = offsets.committed(&partitions)?;
-    let mut lost: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-    for (topic, partition, start) in offsets.starts(&partitions)? {
-        let of = committed.iter().find(|one| one.topic == topic && one.partition == partition);
-        if of.is_some_and(|commit| commit.offset < start) {
-            lost.entry(topic).or_default().push(partition);
+    let (starts, described) = (offsets.starts(&partitions)?, offsets.describe(topics)?);
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+    for commit in offsets.committed(&partitions)? {
+        let of = known.entry(commit.topic.clone()).or_default();
+        of.partitions += 1;
+        let start =
+            starts.iter().find(|(topic, partition, _)| *topic == commit.topic && *partition == commit.partition);
+        if start.is_some_and(|(.., start)| commit.offset < *start) {
+            of.lost.push(commit.partition);
         }
+        // Ingest commits the topic's id with each offset; 0 where nobody says it.
+        let before = u64::from_str_radix(&commit.metadata, 16).unwrap_or(0);
+        let now = described.get(&commit.topic).map_or(0, |description| description.id);
+        of.is_another |= before != 0 && now != 0 && before != now;
     }
-    Ok(lost)
+    Ok(known)
 }
 
 /// Reads the last records of each topic of a connector.

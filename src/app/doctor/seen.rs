@@ -153,8 +153,19 @@ pub struct Topic {
     pub replicas: usize,
     /// What holds, defaults of the brokers included; empty where they may not be asked.
     pub settings: BTreeMap<String, String>,
-    /// Partitions whose first record that is left lies beyond what Evenkeel has committed.
+    /// What Evenkeel's group remembers of it.
+    pub known: Known,
+}
+
+/// What a consumer group's commits tell of a topic.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Partitions of which something is committed.
+    pub partitions: i32,
+    /// Partitions whose first record that is left lies beyond what is committed.
     pub lost: Vec<i32>,
+    /// True where another topic had the name when it was committed.
+    pub is_another: bool,
 }
 
 impl Topic {

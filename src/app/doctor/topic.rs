@@ -3,7 +3,7 @@
 //! Must not know: who was asked; what stands in the topic (`bytes`).
 
 use super::finding::Finding;
-use super::seen::Topic;
+use super::seen::{Known, Topic};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -15,6 +15,7 @@ pub fn judge(topic: Option<&Topic>, grace_ms: i64) -> Vec<Finding> {
         )];
     };
     let mut found = vec![Finding::pass("exists", format!("{} partitions", topic.partitions)), kept(topic)];
+    found.extend(is_the_same(topic));
     if topic.settings.is_empty() {
         let why = "The brokers do not let this user ask (DescribeConfigs on the topic).";
         found.push(Finding::unknown("settings", "not told").why(why));
@@ -33,11 +34,30 @@ pub fn judge(topic: Option<&Topic>, grace_ms: i64) -> Vec<Finding> {
 /// Nothing that Evenkeel has not read yet is gone.
 fn kept(topic: &Topic) -> Finding {
     const CHECK: &str = "log start";
-    match topic.lost.is_empty() {
+    match topic.known.lost.is_empty() {
         true => Finding::pass(CHECK, "not beyond what was read"),
-        false => Finding::fail(CHECK, format!("beyond what was read of partitions {:?}", topic.lost))
+        false => Finding::fail(CHECK, format!("beyond what was read of partitions {:?}", topic.known.lost))
             .why("Retention deleted records before they were read: a source_gap is said, and verdicts are held.")
             .advice("Re-snapshot the table, then: evenkeel acknowledge -c FILE SOURCE"),
+    }
+}
+
+/// Since Evenkeel last read it; nothing where it never did.
+fn is_the_same(topic: &Topic) -> Option<Finding> {
+    let Known { partitions, is_another, .. } = topic.known;
+    match (is_another, partitions) {
+        (true, _) => Some(
+            Finding::fail("since it was read", "created anew")
+                .why("What it had before is lost, read or not: a source_gap is said, and verdicts are held.")
+                .advice("Re-snapshot the table, then: evenkeel acknowledge -c FILE SOURCE"),
+        ),
+        (false, 0) => None,
+        (false, before) if before < topic.partitions => Some(
+            Finding::warn("since it was read", format!("{} partitions, {before} of them read", topic.partitions))
+                .why("Rows may go to another partition than before; Evenkeel orders them by their positions, other readers do not.")
+                .advice("Nothing, while it runs: a source_widened is said."),
+        ),
+        (false, _) => Some(Finding::pass("since it was read", "the same topic and partitions")),
     }
 }
 
@@ -124,7 +144,7 @@ mod tests {
 
     fn topic() -> Topic {
         let settings = SOUND.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Topic { partitions: 4, replicas: 3, settings, lost: Vec::new() }
+        Topic { partitions: 4, replicas: 3, settings, known: Known::default() }
     }
 
     fn told(topic: Option<&Topic>) -> String {
@@ -161,7 +181,11 @@ mod tests {
         }
         assert_eq!(told(None), "FAIL exists");
         assert_eq!(told(Some(&Topic { replicas: 1, ..topic() })), "WARN replicas, min.insync.replicas");
-        assert_eq!(told(Some(&Topic { lost: vec![2], ..topic() })), "FAIL log start");
+        let known = |known: Known| told(Some(&Topic { known, ..topic() }));
+        assert_eq!(known(Known { partitions: 4, lost: vec![2], is_another: false }), "FAIL log start");
+        assert_eq!(known(Known { partitions: 4, lost: vec![], is_another: true }), "FAIL since it was read");
+        assert_eq!(known(Known { partitions: 3, lost: vec![], is_another: false }), "WARN since it was read");
+        assert_eq!(known(Known { partitions: 4, lost: vec![], is_another: false }), "");
         assert_eq!(told(Some(&Topic { settings: Default::default(), ..topic() })), "UNKNOWN settings");
     }
 }
