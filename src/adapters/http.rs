@@ -1,6 +1,6 @@
-//! Reads over HTTP what servers beside Kafka tell: a schema registry, Kafka Connect.
+//! Speaks over HTTP with servers beside Kafka: a schema registry, Kafka Connect.
 //!
-//! Must not know: what is read. Nothing is ever written. Answers may hold secrets: they are never quoted in errors.
+//! Must not know: what is said. Answers may hold secrets: they are never quoted in errors.
 
 #[cfg(test)]
 pub mod served;
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ureq::Agent;
-use ureq::http::HeaderMap;
+use ureq::http::{HeaderMap, Response};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, RequestBuilder};
 use url::Url;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,6 +54,7 @@ pub struct Server {
 
 pub struct Answer {
     pub url: String,
+    pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
 }
@@ -83,26 +84,55 @@ impl Server {
         Ok(Server { agent, url: url.clone(), authorization })
     }
 
+    /// The same server by another URL.
+    pub fn at(&self, url: Url) -> Server {
+        Server { agent: self.agent.clone(), url, authorization: self.authorization.clone() }
+    }
+
     /// What is at a path below the server's URL, each segment by itself; `None` where there is no such thing.
     pub fn get(&self, path: &[&str]) -> Result<Option<Answer>, HttpError> {
+        let url = self.below(path);
+        let asked = self.signed(self.agent.get(&url)).call();
+        let answer = answer(url, asked)?;
+        match answer.status {
+            200 => Ok(Some(answer)),
+            404 => Ok(None),
+            status => Err(HttpError::Status { url: answer.url, status }),
+        }
+    }
+
+    /// Hands JSON to what is at a path, which answers with any status.
+    pub fn post(&self, path: &[&str], json: &serde_json::Value) -> Result<Answer, HttpError> {
+        let url = self.below(path);
+        let request = self.signed(self.agent.post(&url)).header("content-type", "application/json");
+        let asked = request.send(json.to_string());
+        answer(url, asked)
+    }
+
+    fn below(&self, path: &[&str]) -> String {
         let mut url = self.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        let url = url.to_string();
-        let away = |source| HttpError::Away { url: url.clone(), source };
-        let mut request = self.agent.get(&url);
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
+        url.to_string()
+    }
+
+    fn signed<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.authorization {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
         }
-        let mut response = request.call().map_err(away)?;
-        match response.status().as_u16() {
-            200 => {}
-            404 => return Ok(None),
-            status => return Err(HttpError::Status { url, status }),
-        }
-        let text = response.body_mut().with_config().limit(LARGEST).read_to_string().map_err(away)?;
-        Ok(Some(Answer { headers: response.headers().clone(), url, text }))
+    }
+}
+
+fn answer(url: String, asked: Result<Response<Body>, ureq::Error>) -> Result<Answer, HttpError> {
+    let read = asked.and_then(|mut response| {
+        let text = response.body_mut().with_config().limit(LARGEST).read_to_string()?;
+        Ok((response.status().as_u16(), response.headers().clone(), text))
+    });
+    match read {
+        Ok((status, headers, text)) => Ok(Answer { url, status, headers, text }),
+        Err(source) => Err(HttpError::Away { url, source }),
     }
 }
 

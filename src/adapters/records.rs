@@ -1,8 +1,9 @@
-//! Records as Kafka messages: JSON bodies with CloudEvents 1.0 headers in binary content mode.
+//! Records as Kafka messages: bodies in JSON or Avro with CloudEvents 1.0 headers in binary content mode.
 //!
-//! Must not know: Kafka's client, when a record is published. `schemas/` holds the JSON Schema of every body. The
+//! Must not know: Kafka's client, when a record is published. `schemas/` holds the schemas of every body. The
 //! headers are those of the Kafka protocol binding for CloudEvents, version 1.0.2, §3.2.
 
+pub mod avro;
 pub mod chain;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value as Json, json};
 use sha2::Sha256;
 
+use self::avro::{Form, Kind};
 use super::debezium::shape::Mask;
 use crate::domain::catalog::Column;
 use crate::domain::change::TopicPartition;
@@ -54,6 +56,7 @@ pub struct Renderer {
     /// For each rule, how each evidence column leaves the process: as the strictest of what it is made of.
     evidence_masks: Vec<Vec<Mask>>,
     mask_key: Box<[u8]>,
+    form: Form,
 }
 
 impl Renderer {
@@ -64,7 +67,12 @@ impl Renderer {
         };
         let of_rule = |rule: &Rule| rule.query.origins().into_iter().map(strictest).collect();
         let evidence_masks = plan.rules.iter().map(of_rule).collect();
-        Renderer { masks, evidence_masks, mask_key }
+        Renderer { masks, evidence_masks, mask_key, form: Form::Json }
+    }
+
+    /// Bodies in another form than JSON.
+    pub fn in_form(self, form: Form) -> Renderer {
+        Renderer { form, ..self }
     }
 
     /// The message of a record of one partition.
@@ -115,8 +123,10 @@ impl Renderer {
                 (Output::Quarantine, Some(place), Some(quarantine(plan, quarantined)), headers)
             }
         };
+        let kind = kind(&record.content);
+        headers.extend(self.form.headers(kind));
         headers.push((CAUSE_HEADER, format!("{}:{}", record.cause.offset, record.cause.number)));
-        let body = body.map(|body| body.to_string().into_bytes());
+        let body = body.map(|body| self.form.write(kind, &body));
         Message { output, key, body, headers }
     }
 
@@ -149,7 +159,7 @@ impl Renderer {
         put("flap_count", discrepancy.flap_count.into());
         put("lineage", episode_id(plan, discrepancy, discrepancy.lineage).into());
         for name in ["amount_at_risk", "currency"] {
-            if let Some(value) = evidence.named(name) {
+            if let Some(value) = evidence.named(name).filter(|value| !value.is_null()) {
                 put(name, value);
             }
         }
@@ -290,15 +300,29 @@ fn shown(columns: &[Column], row: &[Value], mask: impl Fn(usize, &Value) -> Opti
     values.filter_map(|(index, (column, value))| Some((column.name.clone(), mask(index, value)?))).collect()
 }
 
+/// What a body's Avro schema is; `None` of what is always JSON.
+fn kind(content: &Content) -> Option<Kind> {
+    match content {
+        Content::Discrepancy(_) => Some(Kind::Discrepancy),
+        Content::Open { .. } => Some(Kind::Open),
+        Content::Heartbeat { .. } => Some(Kind::Heartbeat),
+        Content::Source(_) => Some(Kind::SourceNotice),
+        Content::Quarantine(_) => None,
+    }
+}
+
 fn source_notice(plan: &Plan, notice: &SourceNotice) -> (Json, String) {
     let kind = notice.news.name();
     let details = match &notice.news {
         SourceNews::Stalled | SourceNews::Recovered => json!({}),
         SourceNews::Gap { topic_partition: TopicPartition { topic, partition }, gap } => {
-            let expected = Some(gap.expected).filter(|expected| *expected >= 0);
             let cause = gap.cause.name();
-            json!({"topic": &**topic, "partition": partition, "cause": cause, "expected_offset": expected,
-                "found_offset": gap.found})
+            let mut details =
+                json!({"topic": &**topic, "partition": partition, "cause": cause, "found_offset": gap.found});
+            if gap.expected >= 0 {
+                details["expected_offset"] = gap.expected.into();
+            }
+            details
         }
         SourceNews::Acknowledged { topic_partition: TopicPartition { topic, partition } } => {
             json!({"topic": &**topic, "partition": partition})
@@ -355,7 +379,6 @@ fn cloud_event(plan: &Plan, id: String, kind: String, time: Instant, subject: &s
         ("ce_type", kind),
         ("ce_time", time.to_string()),
         ("ce_subject", subject.to_owned()),
-        ("content-type", "application/json".to_owned()),
     ]
 }
 

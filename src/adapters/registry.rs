@@ -1,7 +1,7 @@
 //! A schema registry: Confluent's REST interface, which Karapace and Apicurio serve too, or Apicurio's own.
 //!
 //! Must not know: what schemas mean, records. It is asked on a thread of its own, so that a registry that is slow or away
-//! holds back those records only that need it. What a registry said once stays true (ids are never given again), so it is
+//! holds back those records only that need it. What is written with schemas of ours begins with their ids (`subjects`). What a registry said once stays true (ids are never given again), so it is
 //! kept on disk, and a restart needs no registry. Sources: Confluent's Schema Registry API; Apicurio Registry's core API,
 //! versions 2 and 3.
 //!
@@ -10,6 +10,7 @@
 
 mod cache;
 mod client;
+mod subjects;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,8 @@ use url::Url;
 
 use self::cache::Cache;
 pub use self::client::{Client, ClientError, read_answer};
+use self::subjects::Standing;
+pub use self::subjects::{Answered, Wanted};
 use super::debezium::frame::SchemaId;
 use super::debezium::{Found, Refusal, Registry};
 use super::http::Credentials;
@@ -76,10 +79,18 @@ enum Entry {
     },
 }
 
+/// What the registry is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ask {
+    Schema(SchemaId),
+    Subject(Wanted),
+}
+
 #[derive(Default)]
 struct State {
     entries: BTreeMap<SchemaId, Entry>,
-    queue: VecDeque<SchemaId>,
+    subjects: BTreeMap<Wanted, Standing>,
+    queue: VecDeque<Ask>,
     is_closed: bool,
     /// What a registry that does not answer said last.
     away: Option<String>,
@@ -133,8 +144,9 @@ impl Registry for RemoteRegistry {
             Some(Entry::Denied { refusal, .. }) => {
                 // Asked again, beside the answer that was given before.
                 let found = Found::Useless(refusal.clone());
-                if !state.queue.contains(id) {
-                    state.queue.push_back(id.clone());
+                let ask = Ask::Schema(id.clone());
+                if !state.queue.contains(&ask) {
+                    state.queue.push_back(ask);
                     self.shared.news.notify_all();
                 }
                 return found;
@@ -145,7 +157,7 @@ impl Registry for RemoteRegistry {
             state.entries.retain(|_, entry| matches!(entry, Entry::Wanted { .. }));
         }
         state.entries.insert(id.clone(), Entry::Wanted { denials: 0 });
-        state.queue.push_back(id.clone());
+        state.queue.push_back(Ask::Schema(id.clone()));
         self.shared.news.notify_all();
         Found::Asked
     }
@@ -168,21 +180,17 @@ struct Asker {
 impl Asker {
     fn run(self) {
         let mut pause = PAUSE;
-        while let Some(id) = self.next() {
-            let found = match self.cache.get(&id) {
-                Some(found) => Ok(Some(found)),
-                None => self.client.fetch(&id),
+        while let Some(ask) = self.next() {
+            let asked = match ask.clone() {
+                Ask::Schema(id) => self.ask_for_schema(id),
+                Ask::Subject(wanted) => self.ask_for_subject(wanted),
             };
-            match found {
-                Ok(found) => {
-                    pause = PAUSE;
-                    self.back();
-                    self.learn(id, found);
-                }
+            match asked {
+                Ok(()) => pause = PAUSE,
                 Err(error) => {
                     counter!(telemetry::REGISTRY_ERRORS, "reason" => error.name()).increment(1);
                     self.gone(&error);
-                    self.shared.state().queue.push_back(id);
+                    self.shared.state().queue.push_back(ask);
                     self.wait(pause);
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -190,15 +198,25 @@ impl Asker {
         }
     }
 
-    /// The next id to ask for; `None` when nobody needs any more.
-    fn next(&self) -> Option<SchemaId> {
+    fn ask_for_schema(&self, id: SchemaId) -> Result<(), ClientError> {
+        let found = match self.cache.get(&id) {
+            Some(found) => Some(found),
+            None => self.client.fetch(&id)?,
+        };
+        self.back();
+        self.learn(id, found);
+        Ok(())
+    }
+
+    /// What to ask for next; `None` when nobody needs any more.
+    fn next(&self) -> Option<Ask> {
         let mut state = self.shared.state();
         loop {
             if state.is_closed {
                 return None;
             }
-            if let Some(id) = state.queue.pop_front() {
-                return Some(id);
+            if let Some(ask) = state.queue.pop_front() {
+                return Some(ask);
             }
             state = self.shared.news.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -223,7 +241,7 @@ impl Asker {
         if before.is_none() {
             tracing::warn!(
                 error = said,
-                "the schema registry does not answer; records whose schemas are not known wait"
+                "the schema registry does not answer; records whose schemas are not known wait, and what is to be written with one"
             );
         }
     }
@@ -248,7 +266,7 @@ impl Asker {
             Some(Entry::Denied { refusal, pause, .. }) => denied(refusal, (pause * 2).min(LONGEST_DENIED)),
             Some(Entry::Wanted { denials }) if denials + 1 < DENIALS => {
                 state.entries.insert(id.clone(), Entry::Wanted { denials: denials + 1 });
-                state.queue.push_back(id);
+                state.queue.push_back(Ask::Schema(id));
                 drop(state);
                 self.wait(PAUSE);
                 return;

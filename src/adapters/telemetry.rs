@@ -82,7 +82,7 @@ metrics! {
     TRANSACTIONS_REFUSED "evenkeel_refused_transactions_total" Counter ["connector", "reason"]
         "Records of a connector's transaction topic that could not be understood: these transactions are not checked"
     REGISTRY_ERRORS "evenkeel_registry_errors_total" Counter ["reason"]
-        "Times that the schema registry gave no answer of use; it is asked again, and records that need its schemas wait"
+        "Times that the schema registry gave no answer of use; it is asked again, and what needs it waits: records to be read, or to be published as Avro"
     UNASSIGNED "evenkeel_unassigned_changes_total" Counter ["source"]
         "Changes of rows whose key is NULL and was NULL before: they belong to no order"
     INCOMPLETE "evenkeel_incomplete_updates_total" Counter ["source"]

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod diagnostic;
 pub mod doctor;
 pub mod evidence;
+mod forms;
 mod heartbeats;
 pub mod http;
 pub mod ingest_stage;
@@ -86,6 +87,19 @@ pub enum StageError {
          name: it begins anew from what the sources' topics hold"
     )]
     OutputAhead { topic: String, partition: i32, published: i64, end: i64 },
+    #[error("the id of subject {subject} is waited for: the schema registry does not answer: {why}")]
+    SchemaAwaited { subject: String, why: String },
+    #[error(
+        "the schema registry refuses the schema of subject {subject}: {why}. Nothing was published. Give the subject a \
+         compatibility that takes both, look whether something else writes to it, or have records named otherwise \
+         (output.subject_name_strategy)"
+    )]
+    SchemaRefused { subject: String, why: String },
+    #[error(
+        "the schema registry has no such schema under subject {subject}: {why}. Nothing was published. Register the file of \
+         schemas/avro there, or set output.auto_register: true"
+    )]
+    SchemaUnregistered { subject: String, why: String },
     #[error("the worker of partition {partition} panicked; its message stands above")]
     Panicked { partition: i32 },
     #[error(

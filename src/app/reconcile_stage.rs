@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use super::StageError;
 use super::checkpointer::open_checkpoints;
+use super::forms::Forms;
 use super::seat::{Given, Leave, PartitionStatus};
 use super::settings::Settings;
 use crate::adapters::checkpoints::Checkpoints;
@@ -65,6 +66,7 @@ pub struct ReconcileStage {
     offsets: Offsets,
     memory: SharedMemory,
     checkpoints: Option<Checkpoints>,
+    forms: Option<Arc<Forms>>,
     status: Arc<ReconcileStatus>,
     running: BTreeMap<i32, Running>,
     /// Workers that were told to stop and have not ended yet.
@@ -84,11 +86,13 @@ impl ReconcileStage {
     ) -> Result<ReconcileStage, StageError> {
         let properties = Properties::new(settings.kafka.clone());
         let checkpoints = open_checkpoints(&settings, &properties, runtime)?;
+        let forms = Forms::open(&settings)?.map(Arc::new);
         let mut member = Member::join(&properties, &settings.topics.reconcile_group)?;
         member.subscribe(vec![&settings.topics.changes])?;
         let offsets = Offsets::new(&properties, &settings.topics.reconcile_group)?;
         Ok(ReconcileStage {
             checkpoints,
+            forms,
             memory: SharedMemory::new(settings.limits.rocksdb_bytes),
             running: BTreeMap::new(),
             stopping: Vec::new(),
@@ -181,6 +185,7 @@ impl ReconcileStage {
             properties: self.properties.clone(),
             memory: self.memory.clone(),
             checkpoints: self.checkpoints.clone(),
+            forms: self.forms.clone(),
             partition,
             status,
             leave: Arc::clone(&leave),

@@ -11,6 +11,7 @@ use rdkafka::message::Message as _;
 
 use super::StageError;
 use super::checkpointer::Checkpointer;
+use super::forms::Forms;
 use super::pen::Pen;
 use super::settings::Settings;
 use crate::adapters::checkpoints::{About, Checkpoints, Fetched, Home, Manifest, Refused};
@@ -28,7 +29,7 @@ use crate::task::worker::{Misfit, Reading, Severity, Standing, Tenure, World};
 /// How long is waited for a block where there is none.
 const WAIT: Duration = Duration::from_millis(100);
 
-/// How long is waited before an output that failed is taken over, again.
+/// How long is waited before an output that failed is taken over, again; and for a registry at a time.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// One partition's progress.
@@ -73,6 +74,8 @@ pub struct Given {
     pub properties: Properties,
     pub memory: SharedMemory,
     pub checkpoints: Option<Checkpoints>,
+    /// `None` where records are JSON.
+    pub forms: Option<Arc<Forms>>,
     pub partition: i32,
     pub status: Arc<PartitionStatus>,
     pub leave: Arc<Leave>,
@@ -205,7 +208,11 @@ impl World for Seat {
         }
     }
 
+    /// Who cannot write yet leaves the output to whoever can.
     fn take_over(&mut self) -> Result<Option<Cause>, StageError> {
+        if let Some(forms) = &self.given.forms {
+            self.pen.write_in(forms.form(PAUSE)?);
+        }
         Ok(self.output.take_over()?)
     }
 
@@ -218,6 +225,10 @@ impl World for Seat {
     }
 
     fn pause(&mut self, failure: &StageError) {
+        if matches!(failure, StageError::SchemaAwaited { .. }) {
+            // It was waited for, and whoever asks the registry has said so.
+            return;
+        }
         tracing::warn!(%failure, partition = self.given.partition, "publishing failed; the output is taken over anew");
         std::thread::sleep(PAUSE);
     }
@@ -226,6 +237,8 @@ impl World for Seat {
         match failure {
             StageError::Kafka(failure) if failure.is_fenced() || failure.is_refused() => Severity::Final,
             StageError::Kafka(failure) if failure.is_passing() => Severity::Passing,
+            StageError::SchemaAwaited { .. } => Severity::Passing,
+            StageError::SchemaRefused { .. } | StageError::SchemaUnregistered { .. } => Severity::Final,
             _ => Severity::Unknown,
         }
     }

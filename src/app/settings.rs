@@ -12,6 +12,7 @@ use url::Url;
 use crate::adapters::connect::ConnectSettings;
 use crate::adapters::databases::DatabaseUrl;
 use crate::adapters::debezium::shape::{ConnectorShape, SourceShape};
+use crate::adapters::records::avro::Naming;
 use crate::adapters::registry::RegistrySettings;
 use crate::domain::change::SourceIndex;
 use crate::domain::rule::Plan;
@@ -28,8 +29,10 @@ pub struct Settings {
     /// librdkafka properties, passed through as they are.
     pub kafka: BTreeMap<String, String>,
     pub topics: TopicSettings,
-    /// `None` where no connector's converter uses one.
+    /// `None` where no connector's converter uses one, nor the output.
     pub registry: Option<RegistrySettings>,
+    /// How records leave as Avro; `None` is JSON.
+    pub avro: Option<AvroSettings>,
     /// Kafka Connect's REST interface, which only `evenkeel doctor` asks.
     pub connect: Option<ConnectSettings>,
     pub state_dir: PathBuf,
@@ -58,6 +61,14 @@ impl Settings {
     pub fn schemas_folder(&self) -> PathBuf {
         self.state_dir.join(&*self.plan.reconciliation).join("schemas")
     }
+}
+
+/// How records leave as Avro.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AvroSettings {
+    pub naming: Naming,
+    /// False where somebody else registers the schemas.
+    pub registers: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

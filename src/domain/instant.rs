@@ -3,6 +3,7 @@
 //! Must not know: the machine's clock.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A point on the timeline, microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,5 +47,30 @@ impl fmt::Display for Instant {
             Ok(timestamp) => write!(f, "{timestamp:.6}"),
             Err(_) => write!(f, "{}us", self.0),
         }
+    }
+}
+
+impl FromStr for Instant {
+    type Err = ();
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Instant, ()> {
+        if let Some(micros) = text.strip_suffix("us") {
+            return micros.parse().map(Instant).map_err(drop);
+        }
+        text.parse::<jiff::Timestamp>().map(|timestamp| Instant(timestamp.as_microsecond())).map_err(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Instant;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for instant in [0, 1, -1, 1_767_225_900_000_000, -62_135_596_800_000_001, i64::MIN, i64::MAX].map(Instant) {
+            assert_eq!(instant.to_string().parse(), Ok(instant));
+        }
+        assert_eq!("noon".parse::<Instant>(), Err(()));
     }
 }

@@ -8,6 +8,7 @@ use rdkafka::producer::{BaseRecord, Producer};
 
 use crate::support::theatre::{TOPICS, Theatre, cluster};
 
+mod avro;
 mod checkpoints;
 mod disk;
 mod evidence;

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use evenkeel::adapters::records::avro;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 
 use super::schemas::{Schemas, Topic};
+
+pub const JSON: &str = "application/json";
+pub const AVRO: &str = "application/avro";
 
 const OUTPUTS: [(&str, Topic); 3] = [
     ("evenkeel.demo.discrepancies", Topic::Discrepancies),
@@ -29,6 +33,8 @@ pub struct Said {
 /// A reader of the output topics, from their beginning.
 pub struct Audience {
     consumer: BaseConsumer,
+    /// In which forms discrepancies and what is open may come.
+    pub forms: &'static [&'static str],
     schemas: Schemas,
     causes: BTreeMap<(String, i32), (i64, u32)>,
 }
@@ -43,7 +49,7 @@ impl Audience {
             all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&all).expect("assigned");
-        Audience { consumer, schemas: Schemas::load(), causes: BTreeMap::new() }
+        Audience { consumer, forms: &[JSON], schemas: Schemas::load(), causes: BTreeMap::new() }
     }
 
     /// What was said since, or is within a time.
@@ -57,6 +63,16 @@ impl Audience {
         heard
     }
 
+    fn read(&self, topic: Topic, header: &dyn Fn(&str) -> String, body: &[u8]) -> Value {
+        let form = header("content-type");
+        let forms = if topic == Topic::Quarantine { &[JSON] } else { self.forms };
+        assert!(forms.contains(&form.as_str()), "{form} where {forms:?} should be");
+        match form == AVRO {
+            true => avro::read(&header("ce_dataschema"), body).expect("it is as its schema says"),
+            false => serde_json::from_slice(body).expect("JSON"),
+        }
+    }
+
     fn hear(&mut self, message: &OwnedMessage) -> Said {
         let (_, topic) = *OUTPUTS.iter().find(|(name, _)| *name == message.topic()).expect("an output topic");
         let header = |name: &str| {
@@ -64,13 +80,13 @@ impl Audience {
             let found = headers.iter().find(|header| header.key == name).and_then(|header| header.value);
             String::from_utf8(found.unwrap_or_else(|| panic!("no header {name}")).to_vec()).expect("text")
         };
-        assert_eq!((header("ce_specversion").as_str(), header("content-type").as_str()), ("1.0", "application/json"));
+        assert_eq!(header("ce_specversion"), "1.0");
         let cause = header("evenkeel-cause");
         let (offset, number) = cause.split_once(':').expect("offset:number");
         let cause = (offset.parse().expect("a number"), number.parse().expect("a number"));
         let last = self.causes.insert((message.topic().to_owned(), message.partition()), cause);
         assert!(last.is_none_or(|last| last < cause), "causes rise along a partition: {last:?}, then {cause:?}");
-        let body: Option<Value> = message.payload().map(|body| serde_json::from_slice(body).expect("JSON"));
+        let body = message.payload().map(|body| self.read(topic, &header, body));
         if let Some(body) = &body {
             self.schemas.check(topic, body);
         }

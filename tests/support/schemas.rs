@@ -29,7 +29,8 @@ impl Schemas {
         let discrepancy = read("discrepancy.schema.json");
         let validator = |schema: &Value| {
             let shared = Resource::from_contents(discrepancy.clone());
-            let registry = Registry::new().add("urn:evenkeel:schema:discrepancy:1", shared);
+            // Where a schema without a name of its own looks for its neighbours.
+            let registry = Registry::new().add("json-schema:///discrepancy.schema.json", shared);
             let registry = registry.expect("the schema has a name").prepare().expect("the schema resolves");
             jsonschema::options().with_registry(&registry).build(schema).expect("the schema is one")
         };

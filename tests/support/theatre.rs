@@ -53,7 +53,7 @@ pub struct Theatre {
     transactions: bool,
     /// Where the connectors write what: to the table's one topic, unless told otherwise.
     pub topic_of: fn(&Outgoing) -> String,
-    audience: Audience,
+    pub audience: Audience,
     world: World,
     connectors: [Connector; 2],
     pub judge: Judge,

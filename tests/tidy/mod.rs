@@ -1,6 +1,7 @@
 //! House-keeping as tests: the floors' arrows, the size of files, what may not be written, docs that are generated.
 
 mod docs;
+mod schemas;
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! A server of the test's process.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
@@ -26,10 +26,17 @@ pub fn serve(below: &str, answer: impl Fn(&str, usize) -> (u16, String) + Send +
     let noted = Arc::clone(&asked);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let mut reader = BufReader::new(&stream);
+            let mut lines = reader.by_ref().lines().map_while(Result::ok);
             let first = lines.next().unwrap_or_default();
             let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-            let login = head.iter().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or_default();
+            let header = |name: &str| head.iter().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            let login = header("authorization: ");
+            // What is not read would reset the connection.
+            let _ = std::io::copy(
+                &mut reader.take(header("content-length: ").parse().unwrap_or(0)),
+                &mut std::io::sink(),
+            );
             let (method, rest) = first.split_once(' ').unwrap_or_default();
             let path = rest.split(' ').next().unwrap_or_default();
             let mut noted = noted.lock().expect("nobody panics");

@@ -4,10 +4,10 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::RegistrySettings;
+use super::{RegistrySettings, Wanted};
 use crate::adapters::debezium::Found;
 use crate::adapters::debezium::frame::SchemaId;
 use crate::domain::hash::fnv1a;
@@ -37,13 +37,13 @@ impl Cache {
         self.folder.join(format!("{:016x}-{id}", self.registry))
     }
 
+    fn path_of_subject(&self, wanted: &Wanted) -> PathBuf {
+        let named = format!("{}\n{}", wanted.subject, wanted.schema);
+        self.folder.join(format!("{:016x}-subject-{:016x}", self.registry, fnv1a(named.as_bytes())))
+    }
+
     pub fn get(&self, id: &SchemaId) -> Option<Found> {
-        let text = fs::read_to_string(self.path(id)).ok()?;
-        let (sum, rest) = text.split_once('\n')?;
-        if sum != format!("{:016x}", fnv1a(rest.as_bytes())) {
-            return None;
-        }
-        match rest.split_once('\n')? {
+        match read(&self.path(id))?.split_once('\n')? {
             ("AVRO", schema) => Some(Found::Avro(schema.into())),
             ("JSON", _) => Some(Found::Json),
             _ => None,
@@ -52,19 +52,38 @@ impl Cache {
 
     /// Keeps what stays true.
     pub fn put(&self, id: &SchemaId, found: &Found) -> io::Result<()> {
-        let path = self.path(id);
         let text = match found {
             Found::Avro(schema) => format!("AVRO\n{schema}"),
             Found::Json => "JSON\n".to_owned(),
             Found::Useless(_) | Found::Asked => return Ok(()),
         };
-        if path.exists() && self.get(id).as_ref() == Some(found) {
+        if self.get(id).as_ref() == Some(found) {
             return Ok(());
         }
+        self.write(&self.path(id), &text)
+    }
+
+    /// The id of a schema in its subject. Who may register it now, or may not, changes no id.
+    pub fn id_of(&self, wanted: &Wanted) -> Option<u32> {
+        let text = read(&self.path_of_subject(wanted))?;
+        let mut parts = text.splitn(3, '\n');
+        let (subject, id, schema) = (parts.next()?, parts.next()?, parts.next()?);
+        let id = id.parse().ok()?;
+        (subject == wanted.subject && schema == wanted.schema).then_some(id)
+    }
+
+    pub fn put_id(&self, wanted: &Wanted, id: u32) -> io::Result<()> {
+        if self.id_of(wanted) == Some(id) {
+            return Ok(());
+        }
+        self.write(&self.path_of_subject(wanted), &format!("{}\n{id}\n{}", wanted.subject, wanted.schema))
+    }
+
+    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let written = path.with_extension(format!("{}.new", std::process::id()));
         fs::write(&written, format!("{:016x}\n{text}", fnv1a(text.as_bytes())))?;
-        fs::rename(&written, &path)?;
+        fs::rename(&written, path)?;
         self.bound()
     }
 
@@ -84,4 +103,11 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// A file's text, where it is whole.
+fn read(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let (sum, rest) = text.split_once('\n')?;
+    (sum == format!("{:016x}", fnv1a(rest.as_bytes()))).then(|| rest.to_owned())
 }

@@ -6,7 +6,8 @@ use std::io;
 
 use serde::Deserialize;
 
-use super::{RegistrySettings, UseId};
+use super::subjects::Said;
+use super::{RegistrySettings, UseId, Wanted};
 use crate::adapters::debezium::frame::SchemaId;
 use crate::adapters::debezium::{Found, Refusal};
 use crate::adapters::http::{HttpError, Server};
@@ -45,6 +46,8 @@ enum Kind {
 
 pub struct Client {
     server: Server,
+    /// Confluent's interface, which subjects are asked for and registered by.
+    subjects: Server,
     kind: Kind,
     use_id: UseId,
 }
@@ -58,7 +61,42 @@ impl Client {
             Some((_, "3")) => Kind::Apicurio(3),
             _ => Kind::Confluent,
         };
-        Ok(Client { server, kind, use_id: settings.use_id })
+        let mut url = settings.url.clone();
+        if let (Kind::Apicurio(_), Some((before, _))) = (kind, path.rsplit_once("/apis/registry/v")) {
+            // Apicurio serves both side by side.
+            url.set_path(&format!("{before}/apis/ccompat/v7"));
+        }
+        Ok(Client { subjects: server.at(url), server, kind, use_id: settings.use_id })
+    }
+
+    /// The id of a schema in its subject, which is registered where that is allowed.
+    pub fn id_of(&self, wanted: &Wanted) -> Result<Said, ClientError> {
+        #[derive(Deserialize)]
+        struct Given {
+            id: u32,
+        }
+        #[derive(Deserialize)]
+        struct Refused {
+            message: String,
+        }
+        let path = ["subjects", &wanted.subject, "versions"];
+        let path = if wanted.registers { &path[..] } else { &path[..2] };
+        let answer = self.subjects.post(path, &serde_json::json!({"schema": wanted.schema}))?;
+        match answer.status {
+            200 | 201 => {
+                let given: Result<Given, _> = serde_json::from_str(&answer.text);
+                let strange =
+                    |error: serde_json::Error| ClientError::Strange { url: answer.url, detail: error.to_string() };
+                given.map(|given| Said::Id(given.id)).map_err(strange)
+            }
+            404 => Ok(Said::Unknown),
+            400 | 409 | 422 => {
+                let refused: Option<Refused> = serde_json::from_str(&answer.text).ok();
+                let why = refused.map_or_else(|| "without a reason".to_owned(), |refused| refused.message);
+                Ok(Said::Refused(format!("{why} ({})", answer.status)))
+            }
+            status => Err(HttpError::Status { url: answer.url, status }.into()),
+        }
     }
 
     /// The schema with an id; `None` where the registry says that it has none.

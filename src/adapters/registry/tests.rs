@@ -123,3 +123,74 @@ fn a_login_is_sent_and_never_shown() {
     found(&open(&settings, &folder), &SchemaId::Number(1));
     assert_eq!(served.asked(), ["GET /schemas/ids/1 Basic dTpzZWNyZXQ="]);
 }
+
+fn wanted(registers: bool) -> Wanted {
+    Wanted { subject: "evenkeel.shop.open-value".to_owned(), schema: "\"string\"", registers }
+}
+
+/// Asks until there is an answer.
+fn id_of(registry: &RemoteRegistry, wanted: &Wanted) -> Answered {
+    for _ in 0..1000 {
+        match registry.id_of(wanted) {
+            Answered::Asked => drop(registry.wait_for(wanted, Duration::from_secs(10))),
+            answered => return answered,
+        }
+    }
+    panic!("the registry never answered");
+}
+
+#[test]
+fn a_subject_is_registered_once_for_all_starts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let answer = |_: &str, number| if number < 2 { (503, String::new()) } else { (200, "{\"id\":7}".to_owned()) };
+    let served = serve("", answer);
+    assert_eq!(id_of(&open(&settings(&served.url), &folder), &wanted(true)), Answered::Id(7));
+    assert_eq!(id_of(&open(&settings(&served.url), &folder), &wanted(false)), Answered::Id(7));
+    assert_eq!(
+        served.asked(),
+        ["POST /subjects/evenkeel.shop.open-value/versions"; 3],
+        "the second read it from the disk"
+    );
+    let other = Wanted { schema: "\"long\"", ..wanted(false) };
+    assert_eq!(id_of(&open(&settings(&served.url), &folder), &other), Answered::Id(7));
+    assert_eq!(served.asked().last().map(String::as_str), Some("POST /subjects/evenkeel.shop.open-value"));
+}
+
+#[test]
+fn what_is_refused_is_said_and_asked_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = serve("", |_, _| (409, r#"{"error_code":409,"message":"incompatible"}"#.to_owned()));
+    let registry = open(&settings(&served.url), &folder);
+    for _ in 0..2 {
+        assert_eq!(id_of(&registry, &wanted(true)), Answered::Refused("incompatible (409)".to_owned()));
+    }
+    assert_eq!(served.asked().len(), 1);
+}
+
+#[test]
+fn a_subject_that_is_not_there_is_asked_for_several_times() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = serve("", |_, _| (404, String::new()));
+    let answered = id_of(&open(&settings(&served.url), &folder), &wanted(false));
+    assert!(matches!(answered, Answered::Refused(_)), "{answered:?}");
+    assert_eq!(served.asked().len(), 4);
+    let answer = |_: &str, number| if number < 2 { (404, String::new()) } else { (200, "{\"id\":7}".to_owned()) };
+    let late = serve("", answer);
+    assert_eq!(id_of(&open(&settings(&late.url), &folder), &wanted(false)), Answered::Id(7));
+}
+
+#[test]
+fn apicurio_is_asked_for_subjects_in_confluents_way() {
+    for (below, path) in [
+        ("/apis/registry/v3", "/apis/ccompat/v7/subjects/evenkeel.shop.open-value"),
+        ("/proxy/apis/registry/v2/", "/proxy/apis/ccompat/v7/subjects/evenkeel.shop.open-value"),
+        ("/apis/ccompat/v7", "/apis/ccompat/v7/subjects/evenkeel.shop.open-value"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let served = serve(below, |_, _| (200, "{\"id\":7}".to_owned()));
+        let credentials = Credentials::Bearer("secret".to_owned());
+        let settings = RegistrySettings { credentials: Some(credentials), ..settings(&served.url) };
+        id_of(&open(&settings, &folder), &wanted(false));
+        assert_eq!(served.asked(), [format!("POST {path} Bearer secret")]);
+    }
+}

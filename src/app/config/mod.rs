@@ -134,6 +134,7 @@ fn settings<'n>(context: &'n Context<'n>, root: &'n Node, files: &'n [Node]) -> 
     let state_dir = running::state_dir(&section);
     let checkpoints = running::checkpoints(&section);
     let registry = running::registry(&section);
+    let avro = running::output(&section);
     let connect = running::connect(&section);
     let heartbeat_us = section.duration("heartbeat_interval");
     if let (Some(0), Some(node)) = (heartbeat_us, section.get("heartbeat_interval")) {
@@ -158,6 +159,7 @@ fn settings<'n>(context: &'n Context<'n>, root: &'n Node, files: &'n [Node]) -> 
         kafka: kafka?,
         topics: topics?,
         registry: registry?,
+        avro: avro?,
         connect: connect?,
         state_dir: state_dir?,
         checkpoints: checkpoints?,

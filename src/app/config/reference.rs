@@ -55,7 +55,11 @@ pub static ROOT: SectionDoc = SectionDoc {
             "At least bootstrap.servers; any librdkafka property may stand here.",
         ),
         required("connectors", "map: name → connector", "The Debezium connectors that the sources come from."),
-        optional("registry", "registry", "The schema registry, where a connector's converters use one."),
+        optional(
+            "registry",
+            "registry",
+            "The schema registry, where a connector's converters or the output use one.",
+        ),
         optional("connect", "connect", "Kafka Connect's REST interface, which only `evenkeel doctor` asks."),
         required("sources", "map: name → source", "The tables to compare; rules call them by these names."),
         optional("lookups", "map: name → lookup table", "Small constant tables that rules may join."),
@@ -84,6 +88,7 @@ pub static ROOT: SectionDoc = SectionDoc {
             "How often, in source time, a heartbeat record proves on the output that Evenkeel looked.",
         ),
         optional("topics", "topics", "The topics that Evenkeel writes."),
+        optional("output", "output", "In which form discrepancies leave; JSON unless told otherwise."),
         optional("state", "state", "Where the state is kept."),
         optional("checkpoints", "checkpoints", "Where copies of the state go; without it none are made."),
         optional("limits", "limits", "Bounds on memory and on how long work is gathered."),
@@ -193,12 +198,13 @@ pub static FLATTENED: SectionDoc = SectionDoc {
 
 pub static REGISTRY: SectionDoc = SectionDoc {
     title: "registry",
-    about: "The schema registry of the connectors' converters: Confluent's, Karapace, Apicurio. Schemas are kept beside the state, so a restart needs no registry.",
+    about: "The schema registry of the connectors' converters, and of the output where that is Avro: Confluent's, Karapace, Apicurio. \
+            Schemas and ids are kept beside the state, so a restart needs no registry.",
     fields: &[
         required(
             "url",
             "URL",
-            "Where it is, as in http://registry:8081. A URL that ends with /apis/registry/v2 or /v3 is Apicurio's own interface, which ids in Apicurio's headers need; any other one is Confluent's, Apicurio's /apis/ccompat/v7 among them.",
+            "Where it is, as in http://registry:8081. A URL that ends with /apis/registry/v2 or /v3 is Apicurio's own interface, which ids in Apicurio's headers need; any other one is Confluent's, Apicurio's /apis/ccompat/v7 among them. The output always uses Confluent's, which Apicurio serves beside its own.",
         ),
         optional("username", "text", "For basic authentication, with password."),
         optional("password", "text", "Best given as ${NAME}."),
@@ -395,6 +401,33 @@ pub static TOPICS: SectionDoc = SectionDoc {
     ],
 };
 
+pub static OUTPUT: SectionDoc = SectionDoc {
+    title: "output",
+    about: "The form of the discrepancy and the open topic. Quarantined records are JSON in any case.",
+    fields: &[
+        with_default(
+            "format",
+            "`json`, `avro`",
+            "json",
+            "avro needs the registry, which gives the ids of schemas, and frames records as Confluent's serializers do.",
+        ),
+        with_default(
+            "subject_name_strategy",
+            "`topic_name`, `record_name`, `topic_record_name`",
+            "topic_name",
+            "format: avro only: how the registry's subjects are named, as Confluent's strategies of these names do. With \
+             topic_name the discrepancy topic's one schema is a union.",
+        ),
+        with_default(
+            "auto_register",
+            "boolean",
+            "true",
+            "format: avro only: Confluent's auto.register.schemas. false never writes to the registry; somebody has registered \
+             the files of schemas/avro before.",
+        ),
+    ],
+};
+
 pub static STATE: SectionDoc = SectionDoc {
     title: "state",
     about: "What is remembered of each key.",
@@ -463,7 +496,7 @@ pub static HTTP: SectionDoc = SectionDoc {
 };
 
 /// The sections of a configuration file, in the order of the documentation.
-pub static SECTIONS: [&SectionDoc; 17] = [
+pub static SECTIONS: [&SectionDoc; 18] = [
     &ROOT,
     &CONNECTOR,
     &FLATTENED,
@@ -477,6 +510,7 @@ pub static SECTIONS: [&SectionDoc; 17] = [
     &ESCALATION,
     &RULE_FILE,
     &TOPICS,
+    &OUTPUT,
     &STATE,
     &CHECKPOINTS,
     &LIMITS,

@@ -18,9 +18,10 @@ use crate::adapters::connect::ConnectSettings;
 use crate::adapters::debezium::shape::Mask;
 use crate::adapters::http::Credentials;
 use crate::adapters::kafka::refused_property;
+use crate::adapters::records::avro::Naming;
 use crate::adapters::registry::{RegistrySettings, UseId};
 use crate::app::diagnostic::Kind;
-use crate::app::settings::{CheckpointSettings, Limits};
+use crate::app::settings::{AvroSettings, CheckpointSettings, Limits};
 use crate::task::ingest::Patience;
 
 /// What correctness rests on is set by Evenkeel alone.
@@ -213,6 +214,37 @@ pub fn registry(root: &Section<'_>) -> Option<Option<RegistrySettings>> {
     let ca_file = section.text("ca_file").map(PathBuf::from);
     let use_id = section.choice("use_id", &[("contentId", UseId::ContentId), ("globalId", UseId::GlobalId)]);
     Some(Some(RegistrySettings { url: url?, credentials, ca_file, use_id: use_id? }))
+}
+
+/// `Some(None)` is JSON.
+pub fn output(root: &Section<'_>) -> Option<Option<AvroSettings>> {
+    let Some(node) = root.get("output") else { return Some(None) };
+    let section = root.context.section(node, &reference::OUTPUT, "output")?;
+    let is_avro = section.choice("format", &[("json", false), ("avro", true)]);
+    let naming = section.choice(
+        "subject_name_strategy",
+        &[
+            ("topic_name", Naming::TopicName),
+            ("record_name", Naming::RecordName),
+            ("topic_record_name", Naming::TopicRecordName),
+        ],
+    );
+    let registers = section.boolean("auto_register");
+    if !is_avro? {
+        for field in ["subject_name_strategy", "auto_register"] {
+            if let Some(node) = section.get(field) {
+                let fault = node.fault(Kind::Conflict, format!("{} is only for format: avro", section.path(field)));
+                root.context.report(fault.hint("Add format: avro, or remove it."));
+            }
+        }
+        return Some(None);
+    }
+    if root.get("registry").is_none() {
+        let fault = section.start_fault(Kind::MissingField, "output: format: avro needs a registry");
+        let hint = "Avro records carry the id that a schema registry gives: say where it is, as in registry: {url: http://registry:8081}.";
+        root.context.report(fault.hint(hint));
+    }
+    Some(Some(AvroSettings { naming: naming?, registers: registers? }))
 }
 
 /// A URL without a login.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use crate::adapters::copy::Stored;
+use crate::adapters::records::avro::in_json;
 use crate::adapters::records::chain::PREVIOUS_HEADER;
 use crate::adapters::records::{CAUSE_HEADER, Message, read_cause};
 use crate::domain::record::Cause;
@@ -27,8 +28,9 @@ pub struct Said {
 }
 
 impl Said {
-    /// `None` where the record is not Evenkeel's.
-    pub fn published(record: &Stored) -> Option<Said> {
+    /// `None` where the record is not Evenkeel's. In whichever form it was published, it is compared as JSON.
+    pub fn published(record: Stored) -> Option<Said> {
+        let record = in_json(record);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let all = record.headers.iter().filter(|(name, _)| name != PREVIOUS_HEADER);
         let headers = all.map(|(name, value)| (name.clone(), text(value.as_deref().unwrap_or_default())));

@@ -130,7 +130,7 @@ fn listen(
     let mut comparison = Comparison::new(question.rules.is_some(), is_cut, began);
     while let Some(record) = published.read()? {
         let at = record.header("ce_time").and_then(|text| moment(text, None)).map(Instant);
-        if let Some(said) = Said::published(&record) {
+        if let Some(said) = Said::published(record) {
             comparison.publish(said, at.is_some_and(|at| question.asks_for(at)));
         }
     }

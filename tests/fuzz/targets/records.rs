@@ -3,6 +3,7 @@
 use evenkeel::adapters::checkpoints::Manifest;
 use evenkeel::adapters::copy::{CopyReader, path_of};
 use evenkeel::adapters::debezium::run_of;
+use evenkeel::adapters::records::avro::{self, Kind, Naming};
 use evenkeel::adapters::records::{chain, read_cause};
 use evenkeel::app::quarantine::{Listed, Rejected};
 use sha2::{Digest, Sha256};
@@ -11,7 +12,27 @@ use tempfile::TempDir;
 /// The first byte chooses what is read.
 pub fn records(input: &[u8]) {
     let Some((chosen, bytes)) = input.split_first() else { return };
-    match chosen % 4 {
+    match chosen {
+        4 => published(bytes),
+        chosen => own(chosen % 4, bytes),
+    }
+}
+
+/// A published body in Avro; the first byte chooses which schema it is said to have.
+fn published(input: &[u8]) {
+    let Some((chosen, bytes)) = input.split_first() else { return };
+    let kind = usize::from(*chosen).checked_sub(1).and_then(|index| Kind::ALL.get(index));
+    let schema = format!("urn:evenkeel:avro:1:{}", kind.map_or("discrepancies", |kind| kind.document().name));
+    let Some(body) = avro::read(&schema, bytes) else { return };
+    // Which branch of a union it is, only the bytes know.
+    if kind.is_some() {
+        let again = Naming::RecordName.form(&[7; 4]).write(kind.copied(), &body);
+        assert_eq!(avro::read(&schema, &again), Some(body), "it is read as it was written");
+    }
+}
+
+fn own(chosen: u8, bytes: &[u8]) {
+    match chosen {
         0 => headers(bytes),
         1 => {
             let rejected: Result<Rejected, _> = serde_json::from_slice(bytes);
