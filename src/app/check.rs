@@ -11,6 +11,7 @@ use rdkafka::message::Message;
 
 use super::config::{Node, suggestion};
 use super::diagnostic::{Diagnostic, Kind, SourceText};
+use super::forms::objections;
 use super::run::own_topics;
 use super::selection::{claimed_twice, missing, select};
 use super::settings::{ConnectorSettings, Settings, TopicSelection};
@@ -82,6 +83,7 @@ pub fn live(settings: &Settings, file: &Path) -> Vec<Diagnostic> {
     faults.extend(settings.connectors.iter().filter_map(|connector| live.transactions(connector, &registry)));
     faults.extend(live.written(settings));
     faults.extend(live.set_otherwise(settings));
+    faults.extend(live.form(settings));
     faults
 }
 
@@ -182,6 +184,20 @@ impl Live {
             (found != wanted).then(|| fault(place, message).hint(hint))
         });
         differing.collect()
+    }
+
+    /// What the registry would say to the schemas of the output.
+    fn form(&self, settings: &Settings) -> Vec<Diagnostic> {
+        let place = self.root.as_ref().and_then(|root| root.entry("output"));
+        let fault = |message| fault(place, message);
+        match objections(settings) {
+            Err(error) => vec![fault(format!("output: {error}")).hint("Nothing is published before it answers.")],
+            Ok(objections) => {
+                let hint = "Register the file of schemas/avro under it, or set auto_register: true; or look who else writes to it.";
+                let said = |(subject, why)| fault(format!("output: subject {subject}: {why}")).hint(hint);
+                objections.into_iter().map(said).collect()
+            }
+        }
     }
 
     /// Topics that were created by somebody else may lose what Evenkeel builds on.

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::StageError;
-use super::settings::Settings;
+use super::settings::{AvroSettings, Settings};
 use crate::adapters::records::avro::{Form, Naming, Subject};
-use crate::adapters::registry::{Answered, RemoteRegistry, Wanted};
+use crate::adapters::registry::{Answered, Client, ClientError, RemoteRegistry, Wanted};
 
 /// What the registry is asked for.
 pub struct Forms {
@@ -21,18 +21,8 @@ impl Forms {
     /// `None` where records are JSON, which needs nobody.
     pub fn open(settings: &Settings) -> Result<Option<Forms>, StageError> {
         let (Some(avro), Some(registry)) = (settings.avro, &settings.registry) else { return Ok(None) };
-        let topics = &settings.topics;
-        let wanted = |subject: Subject| Wanted {
-            subject: subject.name,
-            schema: subject.schema.text,
-            registers: avro.registers,
-        };
-        let subjects = avro.naming.subjects(&topics.discrepancies, &topics.open);
-        Ok(Some(Forms {
-            registry: RemoteRegistry::open(registry, settings.schemas_folder())?,
-            naming: avro.naming,
-            wanted: subjects.into_iter().map(wanted).collect(),
-        }))
+        let registry = RemoteRegistry::open(registry, settings.schemas_folder())?;
+        Ok(Some(Forms { registry, naming: avro.naming, wanted: wanted(settings, avro) }))
     }
 
     /// The form, where every id is known within a time.
@@ -59,4 +49,22 @@ impl Forms {
             Answered::Refused(why) => Err(StageError::SchemaUnregistered { subject: subject(), why }),
         }
     }
+}
+
+fn wanted(settings: &Settings, avro: AvroSettings) -> Vec<Wanted> {
+    let topics = &settings.topics;
+    let wanted =
+        |subject: Subject| Wanted { subject: subject.name, schema: subject.schema.text, registers: avro.registers };
+    avro.naming.subjects(&topics.discrepancies, &topics.open).into_iter().map(wanted).collect()
+}
+
+/// The subjects whose schemas could not be written with, each with the reason. Nothing is registered.
+pub fn objections(settings: &Settings) -> Result<Vec<(String, String)>, ClientError> {
+    let (Some(avro), Some(registry)) = (settings.avro, &settings.registry) else { return Ok(Vec::new()) };
+    let client = Client::new(registry)?;
+    let mut objections = Vec::new();
+    for wanted in wanted(settings, avro) {
+        objections.extend(client.objection(&wanted)?.map(|why| (wanted.subject, why)));
+    }
+    Ok(objections)
 }

@@ -5,12 +5,13 @@
 use std::io;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::subjects::Said;
 use super::{RegistrySettings, UseId, Wanted};
 use crate::adapters::debezium::frame::SchemaId;
 use crate::adapters::debezium::{Found, Refusal};
-use crate::adapters::http::{HttpError, Server};
+use crate::adapters::http::{Answer, HttpError, Server};
 
 /// Why a registry gave no answer that is of use.
 #[derive(Debug, thiserror::Error)]
@@ -69,32 +70,45 @@ impl Client {
         Ok(Client { subjects: server.at(url), server, kind, use_id: settings.use_id })
     }
 
+    /// Why a schema could not be written with, where that is so. Nothing is registered.
+    pub fn objection(&self, wanted: &Wanted) -> Result<Option<String>, ClientError> {
+        #[derive(Deserialize)]
+        struct Judged {
+            is_compatible: bool,
+        }
+        match self.id_of(&Wanted { registers: false, ..wanted.clone() })? {
+            Said::Id(_) => return Ok(None),
+            Said::Refused(why) => return Ok(Some(why)),
+            Said::Unknown if !wanted.registers => return Ok(Some("it is not registered".to_owned())),
+            Said::Unknown => {}
+        }
+        let path = ["compatibility", "subjects", &wanted.subject, "versions", "latest"];
+        let answer = self.subjects.post(&path, &serde_json::json!({"schema": wanted.schema}))?;
+        match answer.status {
+            200 => {
+                let judged: Judged = read(answer)?;
+                Ok((!judged.is_compatible).then(|| "it is not compatible with the subject's latest one".to_owned()))
+            }
+            // A new subject takes any.
+            404 => Ok(None),
+            400 | 409 | 422 => Ok(Some(why(&answer))),
+            status => Err(HttpError::Status { url: answer.url, status }.into()),
+        }
+    }
+
     /// The id of a schema in its subject, which is registered where that is allowed.
     pub fn id_of(&self, wanted: &Wanted) -> Result<Said, ClientError> {
         #[derive(Deserialize)]
         struct Given {
             id: u32,
         }
-        #[derive(Deserialize)]
-        struct Refused {
-            message: String,
-        }
         let path = ["subjects", &wanted.subject, "versions"];
         let path = if wanted.registers { &path[..] } else { &path[..2] };
         let answer = self.subjects.post(path, &serde_json::json!({"schema": wanted.schema}))?;
         match answer.status {
-            200 | 201 => {
-                let given: Result<Given, _> = serde_json::from_str(&answer.text);
-                let strange =
-                    |error: serde_json::Error| ClientError::Strange { url: answer.url, detail: error.to_string() };
-                given.map(|given| Said::Id(given.id)).map_err(strange)
-            }
+            200 | 201 => read(answer).map(|given: Given| Said::Id(given.id)),
             404 => Ok(Said::Unknown),
-            400 | 409 | 422 => {
-                let refused: Option<Refused> = serde_json::from_str(&answer.text).ok();
-                let why = refused.map_or_else(|| "without a reason".to_owned(), |refused| refused.message);
-                Ok(Said::Refused(format!("{why} ({})", answer.status)))
-            }
+            400 | 409 | 422 => Ok(Said::Refused(why(&answer))),
             status => Err(HttpError::Status { url: answer.url, status }.into()),
         }
     }
@@ -147,6 +161,22 @@ impl Client {
         };
         Ok(self.server.get(path).map(drop)?)
     }
+}
+
+fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, ClientError> {
+    let strange = |error: serde_json::Error| ClientError::Strange { url: answer.url, detail: error.to_string() };
+    serde_json::from_str(&answer.text).map_err(strange)
+}
+
+/// Why a registry has refused something, in its words.
+fn why(answer: &Answer) -> String {
+    #[derive(Deserialize)]
+    struct Refused {
+        message: String,
+    }
+    let refused: Option<Refused> = serde_json::from_str(&answer.text).ok();
+    let why = refused.map_or_else(|| "without a reason".to_owned(), |refused| refused.message);
+    format!("{why} ({})", answer.status)
 }
 
 /// What a registry of Confluent's interface answers.
