@@ -24,8 +24,17 @@ need_stack() {
     have mariadbd || [ -x /usr/sbin/mariadbd ] || echo mariadb-server
     have_java || echo openjdk-17-jre-headless
     have setpriv || echo util-linux
-    # Maven fetches the jars, once.
-    "$here/real/install.sh" --where >/dev/null 2>&1 || have mvn || echo maven
+    # AsyncAPI's validator, and the Python consumer.
+    have node || echo nodejs
+    have python3 || echo python3
+    # Each fetches, once, what the tests run.
+    "$here/real/install.sh" --where >/dev/null 2>&1 || need_fetchers
+}
+
+need_fetchers() {
+    have mvn || echo maven
+    have npm || echo npm
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
 have_java() {
@@ -83,7 +92,7 @@ mutate) install_missing need_mutate "what tests/mutate.sh needs" ;;
 stack)
     # In a shell of its own: its clean-up comes before what follows.
     (install_missing need_stack "servers of the real stack")
-    exec "$here/real/install.sh" --jars
+    exec "$here/real/install.sh" --parts
     ;;
 --packages)
     shift

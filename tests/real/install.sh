@@ -1,12 +1,13 @@
 #!/bin/sh
-# Installs what the tests against real databases, Kafka and Debezium need: Debian packages and jars.
-# Running it again is free: what is there stays. It starts nothing and listens on nothing.
+# Installs what the tests against real databases, Kafka and Debezium need: Debian packages, jars, AsyncAPI's parser, and
+# what the Python consumer imports. Running it again is free: what is there stays. It starts nothing and listens on nothing.
 #
-#   tests/real/install.sh             packages (tests/install.sh does that: by sudo where you are not root), then jars
-#   tests/real/install.sh --jars      the jars alone
-#   tests/real/install.sh --where     prints where jars, connector plugins, formatted storage and registry are, or fails
+#   tests/real/install.sh             packages (tests/install.sh does that: by sudo where you are not root), then the rest
+#   tests/real/install.sh --parts     the rest alone
+#   tests/real/install.sh --where     prints where jars, connector plugins, formatted storage, registry, Node's modules and
+#                                     Python's environment are, or fails
 #
-# The jars go to ${EVENKEEL_CACHE:-$HOME/.cache/evenkeel}/stack. Maven and apt are used as the machine has
+# They go to ${EVENKEEL_CACHE:-$HOME/.cache/evenkeel}/stack. apt, Maven, npm and pip are used as the machine has
 # them configured. A step that is interrupted leaves nothing half done: each arrives under its final name last.
 set -eu
 
@@ -24,6 +25,10 @@ lib=$stack/kafka-$KAFKA
 plugins=$stack/plugins-$POSTGRES_CONNECTOR-$POSTGRES_CONNECTOR_NEXT-$MARIADB_CONNECTOR
 format=$stack/kafka-format-$KAFKA
 registry=$stack/registry-$AVRO_CONVERTER-$REGISTRY
+requirements=$here/../../deploy/consumers/python/requirements.txt
+sum() { cksum <"$1" | cut -d' ' -f1; }
+modules=$stack/node-$(sum "$here/asyncapi/package-lock.json")
+python=$stack/python-$(sum "$requirements")
 
 # A signal ends the script by way of its EXIT trap, which cleans up.
 trap 'exit 130' INT TERM HUP
@@ -32,28 +37,60 @@ say() { echo "install: $*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 jars_complete() { [ -d "$lib" ] && [ -d "$plugins" ] && [ -d "$format" ] && [ -d "$registry" ]; }
+complete() { jars_complete && [ -d "$modules" ] && [ -d "$python" ]; }
 
 # Each part is fetched where it is not there.
-install_jars() {
-    if jars_complete; then
-        say "jars: all there, in $stack"
+install_parts() {
+    if complete; then
+        say "parts: all there, in $stack"
         return
     fi
-    have mvn || { say "maven is missing: run $here/install.sh without options" >&2; exit 1; }
+    jars_complete || need mvn maven
     work=$stack/.work.$$
     mkdir -p "$work"
     trap 'rm -rf "$work"' EXIT
     [ -d "$lib" ] && [ -d "$plugins" ] && [ -d "$format" ] || install_kafka
     [ -d "$registry" ] || install_registry
-    say "jars: $(du -sh "$stack" | cut -f1) in $stack"
+    [ -d "$modules" ] || install_modules
+    [ -d "$python" ] || install_python
+    say "parts: $(du -sh "$stack" | cut -f1) in $stack"
+}
+
+# need COMMAND PACKAGE
+need() { have "$1" || { say "$2 is missing: run $here/install.sh without options" >&2; exit 1; }; }
+
+# logged WHAT COMMAND...: shows what a command said only where it fails.
+logged() {
+    what=$1
+    shift
+    "$@" >"$work/$what.log" 2>&1 || { tail -n 40 "$work/$what.log" >&2; say "$what failed" >&2; exit 1; }
 }
 
 # maven FOLDER ARGUMENT...
 maven() {
     folder=$1
     shift
-    (cd "$folder" && mvn -q -B "$@") >"$work/maven.log" 2>&1 ||
-        { tail -n 40 "$work/maven.log" >&2; say "maven failed" >&2; exit 1; }
+    (cd "$folder" && logged maven mvn -q -B "$@")
+}
+
+# As the lock file says, by digest. No package may run anything of its own.
+install_modules() {
+    need npm npm
+    say "node: fetching AsyncAPI's parser"
+    mkdir "$work/node"
+    cp "$here/asyncapi/package.json" "$here/asyncapi/package-lock.json" "$work/node"
+    (cd "$work/node" && logged npm npm ci --ignore-scripts --no-audit --no-fund)
+    publish "$work/node" "$modules"
+}
+
+# What is in an environment knows its place, so it is made there, and the mark that it is whole comes last.
+install_python() {
+    need python3 python3
+    say "python: fetching what the consumer imports"
+    rm -rf "$python.env"
+    logged venv python3 -m venv "$python.env"
+    logged pip "$python.env/bin/pip" install -q --disable-pip-version-check -r "$requirements"
+    mkdir -p "$python"
 }
 
 # Runs the two executions of the pom beside this script, and unpacks what they fetch.
@@ -117,10 +154,10 @@ publish() {
 
 case "${1:-}" in
 --where)
-    jars_complete || exit 1
-    printf '%s\n' "$lib" "$plugins" "$format" "$registry"
+    complete || exit 1
+    printf '%s\n' "$lib" "$plugins" "$format" "$registry" "$modules/node_modules" "$python.env/bin/python3"
     ;;
---jars) install_jars ;;
+--parts) install_parts ;;
 "") exec "$here/../install.sh" stack ;;
 *)
     say "unknown option $1" >&2

@@ -1,4 +1,4 @@
-//! Where the installed jars are, and how a Java program of them is started: small, quick to start, its log
+//! Where the installed jars and other parts are, and how a Java program of them is started: small, quick to start, its log
 //! settings in the stack's folder.
 
 use std::path::{Path, PathBuf};
@@ -15,6 +15,10 @@ pub struct Jars {
     pub format: PathBuf,
     /// Apicurio's registry, and its converter as a plugin.
     pub registry: PathBuf,
+    /// Node's modules: AsyncAPI's parser.
+    pub modules: PathBuf,
+    /// Python, with what the consumer imports.
+    pub python: PathBuf,
 }
 
 impl Jars {
@@ -22,9 +26,10 @@ impl Jars {
         let output = Command::new("sh").args(["tests/real/install.sh", "--where"]).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut lines = text.lines().map(PathBuf::from);
-        match [lines.next(), lines.next(), lines.next(), lines.next()] {
-            [Some(lib), Some(plugins), Some(format), Some(registry)] if output.status.success() => {
-                Ok(Jars { lib, plugins, format, registry })
+        let mut next = || lines.next().filter(|_| output.status.success());
+        match (next(), next(), next(), next(), next(), next()) {
+            (Some(lib), Some(plugins), Some(format), Some(registry), Some(modules), Some(python)) => {
+                Ok(Jars { lib, plugins, format, registry, modules, python })
             }
             _ => Err(Error::new("the real stack is not installed: run tests/real/install.sh")),
         }

@@ -28,6 +28,7 @@ mod product;
 mod publishing;
 mod registry;
 mod requeued;
+mod schemas;
 mod selftest;
 mod shipped;
 mod source;

@@ -117,3 +117,35 @@ fn tidy_avro_has_the_fields_of_json() {
     }
     assert!(wrong.is_empty(), "always there, or not, in Avro and in JSON:\n{}", wrong.join("\n"));
 }
+
+/// The document of all topics is of this version, names every topic and every header, and refers to the newest schemas.
+#[test]
+fn tidy_asyncapi_names_what_is_published() {
+    let text = std::fs::read_to_string(root().join("schemas/asyncapi.yaml")).expect("the document is there");
+    let document: Value = serde_saphyr::from_str(&text).expect("it is YAML");
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let channels = document["channels"].as_object().expect("it has channels");
+    let topics: Vec<&str> = channels.values().filter_map(|channel| channel["address"].as_str()).collect();
+    assert_eq!(topics, ["{prefix}.changes", "{prefix}.discrepancies", "{prefix}.open", "{prefix}.quarantine"]);
+    for kind in Kind::ALL {
+        let file = format!("./avro/1/{}.avsc", kind.document().name);
+        let messages = document["components"]["messages"].as_object().expect("it has messages");
+        let found = messages.values().any(|message| message["payload"]["schema"]["$ref"] == file.as_str());
+        assert!(found, "{file} is no message's payload");
+    }
+    let headers = &document["components"]["schemas"]["headers"];
+    let of = of_json(&[headers]);
+    for (_, message) in told() {
+        let own: BTreeSet<&str> = message.headers.iter().map(|(name, _)| *name).collect();
+        assert!(own.iter().all(|name| of.contains_key(*name)), "{own:?} are headers");
+        let lacking: Vec<&String> = of
+            .iter()
+            .filter(|(name, needed)| **needed && !own.contains(name.as_str()))
+            .map(|(name, _)| name)
+            .collect();
+        assert!(lacking.is_empty(), "{lacking:?} are always there");
+    }
+    for name in [evenkeel::adapters::records::chain::PREVIOUS_HEADER, "ce_dataschema"] {
+        assert!(of.contains_key(name), "{name} is a header");
+    }
+}
