@@ -38,6 +38,7 @@ test: lint ## everything: lint, unit tests, stories, simulation, embedded broker
 	$(MAKE) test-real
 
 test-real: stack ## the real stack: PostgreSQL, MariaDB, Kafka, Debezium
+	cargo build --example fixer
 	cargo test --test it -- --ignored --nocapture --test-threads=1 real_
 
 chaos: stack ## the real stack while it fails in every way, 10 minutes; then the restart figure

@@ -16,6 +16,7 @@ mod connect;
 mod counted;
 mod doctor;
 mod error;
+mod fixers;
 mod jvm;
 mod kafka;
 mod lost;

@@ -113,6 +113,11 @@ impl Stack {
         }
     }
 
+    /// What install.sh has fetched.
+    pub fn parts(&self) -> &Jars {
+        &self.jars
+    }
+
     /// Where the logs are.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -47,6 +47,11 @@ impl Record {
         self.event()["op"].as_str().map(str::to_owned)
     }
 
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
+        std::str::from_utf8(value.as_deref()?).ok()
+    }
+
     fn of(message: &BorrowedMessage<'_>) -> Record {
         let headers = message.headers().map(|headers| {
             headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()

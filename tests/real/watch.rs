@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use evenkeel::adapters::records::avro;
 use serde_json::Value;
 
 use super::truth::Truth;
-use super::{Result, Stack, TopicReader};
+use super::{Record, Result, Stack, TopicReader};
 use crate::support::schemas::{Schemas, Topic};
 
 /// The output topics of one reconciliation.
@@ -15,6 +16,8 @@ pub struct Watch {
     schemas: Schemas,
     /// `(event type, rule, key)` in order of arrival.
     pub events: Vec<(String, String, String)>,
+    /// The bodies of these.
+    pub bodies: Vec<Value>,
     /// What was opened and not resolved, by id: its rule and key.
     standing: BTreeMap<String, (String, String)>,
     /// For each key, the rules open now, as the open topic says.
@@ -39,6 +42,7 @@ impl Watch {
             ],
             schemas: Schemas::load(),
             events: Vec::new(),
+            bodies: Vec::new(),
             standing: BTreeMap::new(),
             open: BTreeMap::new(),
             quarantined: Vec::new(),
@@ -67,6 +71,11 @@ impl Watch {
         Ok(())
     }
 
+    /// The discrepancy topic's records, as far as they were read.
+    pub fn discrepancies(&self) -> &[Record] {
+        self.readers[0].1.records()
+    }
+
     /// Reads everything that has been committed to the topics when this is called.
     pub fn read_all(&mut self, stack: &Stack, limit: Duration) -> Result {
         let mut counts = [0; 3];
@@ -89,8 +98,10 @@ impl Watch {
             *seen = records.len();
         }
         for (topic, record) in news {
-            let body: Option<Value> =
-                record.value.as_ref().map(|v| serde_json::from_slice(v.as_ref()).expect("JSON"));
+            let body = record.value.as_deref().map(|value| match record.header("ce_dataschema") {
+                Some(schema) => avro::read(schema, value).expect("it is as its schema says"),
+                None => serde_json::from_slice(value).expect("JSON"),
+            });
             if let Some(body) = &body {
                 self.schemas.check(topic, body);
             }
@@ -133,6 +144,7 @@ impl Watch {
                     _ => assert!(self.standing.contains_key(&text("id")), "what is {event} was opened"),
                 }
                 self.events.push((event.to_owned(), rule, key));
+                self.bodies.push(body.clone());
             }
         }
     }
