@@ -197,9 +197,13 @@ fn fixed() -> Result {
             .replace("\nslack: 1s\n", &format!("{LOUD}{more}\nslack: 1s\n")))
     };
     // Apicurio's own interface, as its converters have it; the output uses the one beside it.
-    let output = "\noutput: {format: avro, subject_name_strategy: topic_record_name}\n";
-    let avro = format!("\nregistry: {{url: \"{}\"}}{output}", registry.native(3));
-    let all = [("json", "fixjson", shipped("fixjson", "")?), ("avro", "fixavro", shipped("fixavro", &avro)?)];
+    let avro =
+        |more: &str| format!("\nregistry: {{url: \"{}\"}}\noutput: {{format: avro{more}}}\n", registry.native(3));
+    let all = [
+        ("json", "fixjson", shipped("fixjson", "")?),
+        ("union", "fixunion", shipped("fixunion", &avro(""))?),
+        ("named", "fixnamed", shipped("fixnamed", &avro(", subject_name_strategy: topic_record_name"))?),
+    ];
     stack.start_source(&shop)?;
     stack.start_source(&pay)?;
     let mut running = Vec::new();
@@ -211,12 +215,20 @@ fn fixed() -> Result {
         running.push((*form, binary, Watch::begin(&stack, &format!("evenkeel.{name}"))?));
     }
     play(&stack, &mut running[0].2)?;
-    let (_, _, json) = &running[0];
-    let told: BTreeSet<_> = json.events.iter().cloned().collect();
-    let avro = &mut running[1].2;
-    avro.until("the other form says the same", LIMIT, |watch| told.iter().all(|event| watch.events.contains(event)))?;
+    let told: BTreeSet<_> = running[0].2.events.iter().cloned().collect();
+    for (form, _, watch) in &mut running[1..] {
+        let what = format!("{form} says the same");
+        watch.until(&what, LIMIT, |watch| told.iter().all(|event| watch.events.contains(event)))?;
+    }
     let kinds: BTreeSet<&str> = told.iter().map(|(kind, _, _)| kind.as_str()).collect();
     assert_eq!(kinds, ["escalated", "opened", "resolved", "updated"].into());
+
+    let subjects = registry.subjects()?;
+    let record = |name: &str| format!("evenkeel.fixnamed.discrepancies-evenkeel.v1.{name}");
+    let expected = ["evenkeel.fixunion.discrepancies-value", "evenkeel.fixunion.open-value"].map(str::to_owned);
+    let expected = expected.into_iter().chain(["Discrepancy", "Heartbeat", "SourceNotice"].map(record));
+    let lacking: Vec<String> = expected.filter(|subject| !subjects.contains(subject)).collect();
+    assert_eq!(lacking, Vec::<String>::new(), "{subjects:?}");
 
     let mut at_work = Vec::new();
     for (form, binary, watch) in &running {

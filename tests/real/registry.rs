@@ -29,6 +29,13 @@ impl Registry {
         Ok(Registry { _service: service, port })
     }
 
+    /// The subjects that it has.
+    pub fn subjects(&self) -> Result<Vec<String>> {
+        let http: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+        let text = http.get(&format!("{}/subjects", self.confluent())).call()?.body_mut().read_to_string()?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
     /// Its own interface, which Apicurio's converter needs; the version is 2 or 3.
     pub fn native(&self, version: u8) -> String {
         format!("http://127.0.0.1:{}/apis/registry/v{version}", self.port)
