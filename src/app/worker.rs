@@ -35,10 +35,12 @@ pub fn work(given: Given) -> Result<(), StageError> {
     let share = settings.limits.cache_bytes / topics.partitions.max(1) as usize;
     let flush_us = i64::try_from(settings.limits.flush_ms * 1000).unwrap_or(i64::MAX);
     let bounds = Bounds { task: Limits::memory(share), flush_us };
+    let leave = Arc::clone(&given.leave);
     match Worker::begin(Seat::take(given)?, &settings.plan, ownership, bounds) {
         Ok(Some(worker)) => Bench::begin(worker).work(),
+        Ok(None) => Ok(()),
         // Told to stop before anything was begun.
-        Ok(None) | Err(StageError::SchemaAwaited { .. }) => Ok(()),
+        Err(StageError::SchemaAwaited { .. }) if leave.tenure() != Tenure::Held => Ok(()),
         Err(error) => Err(error),
     }
 }
