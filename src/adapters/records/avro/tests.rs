@@ -69,10 +69,19 @@ fn forms() -> [Form; 2] {
     [Naming::TopicName.form(&[7, 8]), Naming::RecordName.form(&[1, 2, 3, 4])]
 }
 
+/// What the gap among the bodies has no fields for.
+fn incomplete() -> Json {
+    json!({
+        "arrived": 1, "decided_at": "2026-01-01T12:00:00.000000Z", "ended_at": "2026-01-01T11:59:59.000999Z", "frontier": null,
+        "missing": 70, "reconciliation": "orders-payments", "sent": 2, "source": "orders", "topic": "shop.shop.orders",
+        "transaction": "3256:719422520", "transactions": 35, "type": "source_incomplete",
+    })
+}
+
 #[test]
 fn what_is_written_is_read() {
     for form in forms() {
-        for (kind, body) in bodies() {
+        for (kind, body) in bodies().into_iter().chain([(Kind::SourceNotice, incomplete())]) {
             let written = form.write(Some(kind), &body);
             let read = read(&schema_of(&form, kind), &written).expect("it is ours");
             // As texts: with how numbers are written.
