@@ -60,6 +60,17 @@ pub enum BinaryMode {
     Hex,
 }
 
+/// What a column's declaration says beyond its type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// Total digits of a decimal, where declared.
+    pub digits: Option<u32>,
+    /// MySQL's and MariaDB's `bigint unsigned`: negative numbers stand for those from 2^63 on.
+    pub is_unsigned: bool,
+    /// `char(n)`, which one database fills up with blanks and the other strips of them: at the end they mean nothing.
+    pub is_padded: bool,
+}
+
 /// How events were flattened by Debezium's `ExtractNewRecordState`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flattened {
@@ -129,8 +140,8 @@ pub struct SourceShape {
     pub primary_key: Vec<usize>,
     /// Index into `columns` of the reconciliation key.
     pub key: usize,
-    /// Total digits of each declared decimal, where declared.
-    pub precisions: Vec<Option<u32>>,
+    /// Of each column.
+    pub details: Vec<Detail>,
     /// True where `before` images are complete: MySQL and MariaDB with `binlog_row_image=FULL`, PostgreSQL with
     /// REPLICA IDENTITY FULL. Otherwise only the primary key of a `before` is believed.
     pub full_before: bool,

@@ -12,6 +12,7 @@
 use std::ops::RangeInclusive;
 
 use super::atom::{Atom, Unfit};
+use super::iso;
 use super::schema::{Encoding, Unit};
 use super::shape::ConnectorKind;
 use crate::domain::value::Value;
@@ -23,6 +24,9 @@ const MINUS_INFINITY: i64 = -9_223_372_036_832_400_000;
 /// From PostgreSQL's first moment, in 4713 BC, to the end of the year 9999, in microseconds. PostgreSQL can hold later
 /// ones, but a number that seems so late is rather one of another unit.
 const LIKELY: RangeInclusive<i64> = -210_866_803_200_000_000..=253_402_300_799_999_999;
+
+/// 4714-11-24 BC, before which no database has a day: what seems to be earlier has overflowed.
+const FIRST_DAY: i64 = -2_440_588;
 
 const WRONG_MODE: &str =
     "without a schema this number is no likely value; does the connector keep the default time.precision.mode?";
@@ -44,8 +48,12 @@ impl Unit {
 
 /// A `timestamp` of this precision, or a `timestamptz` where there is none. The latter is text in every mode.
 pub fn moment(encoding: Option<Encoding>, precision: Option<u8>, atom: &Atom<'_>) -> Result<Value, Unfit> {
+    let beyond = || Unfit::found("a moment beyond the calendar", atom);
     if let Some(text) = atom.text() {
-        return moment_text(text).ok_or_else(|| Unfit::found("expected an ISO 8601 moment", atom));
+        let micros = moment_text(text).ok_or_else(|| Unfit::found("expected an ISO 8601 moment", atom))?;
+        let micros = i64::try_from(micros).ok().ok_or_else(beyond)?;
+        let micros = infinite(Unit::Micros, micros).unwrap_or(micros);
+        return Ok(Value::Timestamp(possible(micros).ok_or_else(beyond)?));
     }
     let number = number(atom, "expected a moment")?;
     let unit = match (encoding, precision) {
@@ -57,11 +65,16 @@ pub fn moment(encoding: Option<Encoding>, precision: Option<u8>, atom: &Atom<'_>
     if let Some(infinite) = infinite(unit, number) {
         return Ok(Value::Timestamp(infinite));
     }
-    let micros = unit.micros(number).ok_or_else(|| Unfit::found("a moment beyond the calendar", atom))?;
+    let micros = unit.micros(number).ok_or_else(beyond)?;
     if encoding.is_none() && !LIKELY.contains(&micros) {
         return Err(Unfit::found(WRONG_MODE, atom));
     }
-    Ok(Value::Timestamp(micros))
+    Ok(Value::Timestamp(possible(micros).ok_or_else(beyond)?))
+}
+
+/// PostgreSQL's last 29 years are beyond 64 bits of microseconds, and arrive as if before its first.
+fn possible(micros: i64) -> Option<i64> {
+    (micros == i64::MIN || micros >= *LIKELY.start()).then_some(micros)
 }
 
 fn infinite(unit: Unit, number: i64) -> Option<i64> {
@@ -79,51 +92,45 @@ fn infinite(unit: Unit, number: i64) -> Option<i64> {
     }
 }
 
-fn moment_text(text: &str) -> Option<Value> {
+fn moment_text(text: &str) -> Option<i128> {
     match text {
-        "infinity" => return Some(Value::Timestamp(i64::MAX)),
-        "-infinity" => return Some(Value::Timestamp(i64::MIN)),
+        "infinity" => return Some(i64::MAX.into()),
+        "-infinity" => return Some(i64::MIN.into()),
         _ => {}
     }
     match text.parse::<jiff::Timestamp>() {
-        Ok(timestamp) => Some(Value::Timestamp(timestamp.as_microsecond())),
-        Err(_) => far_moment(text),
+        Ok(timestamp) => Some(timestamp.as_microsecond().into()),
+        Err(_) => iso::moment(text),
     }
-}
-
-/// A moment without an offset, which is read as if UTC, or in the last two days of the year 9999, which are a common
-/// "never" and which jiff's timestamp has not.
-fn far_moment(text: &str) -> Option<Value> {
-    let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
-    let civil = pieces.date().to_datetime(pieces.time()?);
-    let since = civil.duration_since(jiff::civil::date(1970, 1, 1).to_datetime(jiff::civil::Time::midnight()));
-    let offset = pieces.to_numeric_offset().unwrap_or(jiff::tz::Offset::UTC);
-    let micros = since.as_micros() - i128::from(offset.seconds()) * 1_000_000;
-    i64::try_from(micros).ok().map(Value::Timestamp)
 }
 
 pub fn date(encoding: Option<Encoding>, atom: &Atom<'_>) -> Result<Value, Unfit> {
-    if let Some(text) = atom.text() {
-        return date_text(text).ok_or_else(|| Unfit::found("expected an ISO 8601 date", atom));
-    }
-    if !matches!(encoding, None | Some(Encoding::Days)) {
-        return Err("a number, of which the event's schema does not say that it is a date".into());
-    }
-    let days: i32 = atom.integer().ok_or_else(|| Unfit::found("expected days", atom))?;
-    // PostgreSQL's infinity and -infinity are next to each other to Debezium up to 3.6, which wrote the one into the
-    // year 5877611 BC. As the greatest and the least date they compare as they do in PostgreSQL.
+    let days = match atom.text() {
+        Some(text) => {
+            // Debezium's IsoDate ends with its offset, UTC.
+            let text = text.trim_end_matches('Z');
+            // As below, but the era of the one in the year 292269055 BC is left out.
+            if text == "+292269055-12-02" {
+                return Ok(Value::Date(i32::MIN));
+            }
+            iso::date(text).ok_or_else(|| Unfit::found("expected an ISO 8601 date", atom))?
+        }
+        None if matches!(encoding, None | Some(Encoding::Days)) => {
+            atom.integer().ok_or_else(|| Unfit::found("expected days", atom))?
+        }
+        None => return Err("a number, of which the event's schema does not say that it is a date".into()),
+    };
+    // PostgreSQL's infinity and -infinity are the last milliseconds of 64 bits to its snapshot. To its log they are next
+    // to each other in the year 5877611 BC, later also where they belong. Of the days that these are there are 32 bits.
+    // As the greatest and the least date they compare as they do in PostgreSQL.
     Ok(Value::Date(match days {
-        -2_147_472_692 | 2_146_033_979 => i32::MAX,
-        -2_147_472_691 => i32::MIN,
-        days => days,
+        106_751_991_166 | -622_191_234 | -2_147_472_692 | 2_146_033_979 => i32::MAX,
+        -625_821_272 | -2_147_472_691 => i32::MIN,
+        days => i32::try_from(days)
+            .ok()
+            .filter(|_| days >= FIRST_DAY)
+            .ok_or_else(|| Unfit::found("a date beyond the calendar", atom))?,
     }))
-}
-
-fn date_text(text: &str) -> Option<Value> {
-    // Debezium's IsoDate ends with its offset, UTC.
-    let date: jiff::civil::Date = text.trim_end_matches('Z').parse().ok()?;
-    let span = date.since(jiff::civil::date(1970, 1, 1)).ok()?;
-    Some(Value::Date(span.get_days()))
 }
 
 pub fn time(

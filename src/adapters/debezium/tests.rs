@@ -10,7 +10,7 @@ mod values;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::shape::{BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Format, Mask, SourceShape};
+use super::shape::{BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Detail, Format, Mask, SourceShape};
 use super::{Decoder, Event, Heartbeat, NoRegistry, RUN_HEADER, Record, Refusal, Registry, Undecoded};
 use crate::domain::catalog::Column;
 use crate::domain::change::Operation;
@@ -32,7 +32,7 @@ fn shape(connector: ConnectorKind, columns: &[(&str, Type)], key: usize) -> Sour
         masks: vec![Mask::Show; columns.len()],
         primary_key: vec![0],
         key,
-        precisions: vec![Some(12); columns.len()],
+        details: vec![Detail { digits: Some(12), ..Detail::default() }; columns.len()],
         full_before: connector != ConnectorKind::Postgresql,
     }
 }

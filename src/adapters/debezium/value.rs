@@ -8,12 +8,11 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bigdecimal::BigDecimal;
-use bigdecimal::num_bigint::BigInt;
 
 use super::atom::{Atom, Atoms, Unfit};
 use super::schema::{Encoding, Encodings};
-use super::shape::{BinaryMode, ConnectorKind, DecimalMode, SourceShape};
-use super::{Refusal, mongodb, temporal};
+use super::shape::{BinaryMode, ConnectorKind, SourceShape};
+use super::{Refusal, decimal, mongodb, temporal};
 use crate::domain::value::{Type, Value};
 
 /// What an event says of one column.
@@ -57,8 +56,8 @@ fn cell(shape: &SourceShape, encoding: Option<Encoding>, column: usize, atom: &A
     }
     let value = match shape.columns[column].ty {
         Type::Bool => boolean(atom)?,
-        Type::Int => Value::Int(integer(atom)?),
-        Type::Decimal { scale } => decimal(shape, encoding, scale, shape.precisions[column], atom)?,
+        Type::Int => Value::Int(integer(encoding, atom)?),
+        Type::Decimal { scale } => decimal::value(&shape.connector, encoding, (scale, shape.details[column]), atom)?,
         Type::Timestamp { precision } => temporal::moment(encoding, Some(precision), atom)?,
         Type::TimestampTz => temporal::moment(encoding, None, atom)?,
         Type::Date => temporal::date(encoding, atom)?,
@@ -78,6 +77,7 @@ fn cell(shape: &SourceShape, encoding: Option<Encoding>, column: usize, atom: &A
         // A value of a type that PostgreSQL may store out of line. An update that did not touch it carries Debezium's
         // placeholder instead; even in a JSON column it is no JSON.
         Type::Text | Type::Json if stands_in(shape, text(atom)?.as_bytes()) => return Ok(Cell::Unchanged),
+        Type::Text if shape.details[column].is_padded => Value::text(text(atom)?.trim_end_matches(' ')),
         Type::Text => Value::text(text(atom)?),
         Type::Json => json(atom)?,
     };
@@ -126,113 +126,55 @@ fn boolean(atom: &Atom<'_>) -> Result<Value, Unfit> {
     }
 }
 
-fn integer(atom: &Atom<'_>) -> Result<i64, Unfit> {
-    atom.integer().ok_or_else(|| Unfit::found("expected an integer of 64 bits", atom))
-}
-
-fn decimal(
-    shape: &SourceShape,
-    encoding: Option<Encoding>,
-    scale: Option<u32>,
-    precision: Option<u32>,
-    atom: &Atom<'_>,
-) -> Result<Value, Unfit> {
-    if let Atom::Scaled { scale, digits } = atom {
-        return unscaled(digits, *scale);
-    }
-    let base64 = |text: &str| STANDARD.decode(text).map_err(|_| Unfit::found("expected base64", atom));
-    let mode = match (encoding, atom) {
-        (Some(Encoding::Decimal { scale }), Atom::Bytes(digits)) => return unscaled(digits, i64::from(scale)),
-        (Some(Encoding::Decimal { scale }), Atom::Text(text)) => return unscaled(&base64(text)?, i64::from(scale)),
-        (Some(Encoding::Double), _) => DecimalMode::Double,
-        (Some(_), _) => DecimalMode::String,
-        (None, Atom::Bytes(_)) => DecimalMode::Precise,
-        (None, _) => shape.connector.decimal_mode.ok_or(
-            "the event carries no schema: set the connector's decimal_handling_mode to Debezium's decimal.handling.mode",
-        )?,
+/// An unsigned one may come as a decimal.
+fn integer(encoding: Option<Encoding>, atom: &Atom<'_>) -> Result<i64, Unfit> {
+    let number = match encoding {
+        Some(Encoding::Decimal { scale: 0 }) => decimal::whole(atom)?,
+        _ => atom.integer(),
     };
-    let scale_of = || scale.ok_or("precise without a schema: declare the scale, as in numeric(12,2)");
-    match (mode, atom) {
-        (DecimalMode::Precise, Atom::Text(text)) => unscaled(&base64(text)?, i64::from(scale_of()?)),
-        (DecimalMode::Precise, Atom::Bytes(digits)) => unscaled(digits, i64::from(scale_of()?)),
-        (DecimalMode::Double, _) => {
-            let scale = scale.filter(|_| precision.is_some_and(|precision| precision <= 15));
-            let scale = scale.ok_or("a double is exact only as numeric(p,s) with p up to 15")?;
-            if !atom.is_number() {
-                return Err(Unfit::found("expected a number", atom));
+    number.ok_or_else(|| Unfit::found("expected an integer of 64 bits", atom))
+}
+
+fn json(atom: &Atom<'_>) -> Result<Value, Unfit> {
+    document(text(atom)?).ok_or_else(|| Unfit::found("expected JSON", atom))
+}
+
+/// JSON as canonical text: `serde_json` keeps objects in key order, numbers are written as shortly as they can be.
+pub fn document(text: &str) -> Option<Value> {
+    let mut document = serde_json::from_str(text).ok()?;
+    shorten(&mut document);
+    Some(Value::Json(document.to_string().into()))
+}
+
+/// Databases keep a number as it was written, without zeros at its end, or as its nearest double.
+fn shorten(document: &mut serde_json::Value) {
+    match document {
+        serde_json::Value::Number(number) => {
+            if let Some(short) = shortest(&number.to_string()) {
+                *number = short;
             }
-            Ok(Value::decimal(digits(atom)?.with_scale_round(i64::from(scale), bigdecimal::RoundingMode::HalfEven)))
         }
-        (DecimalMode::String, Atom::Number(text)) if encoding.is_none() && text.contains(['.', 'e', 'E']) => {
-            Err(Unfit::found(
-                "a number where decimal.handling.mode=string writes text; if the mode is double, its digits may be wrong",
-                atom,
-            ))
-        }
-        (DecimalMode::Precise | DecimalMode::String, _) => Ok(Value::decimal(digits(atom)?)),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(shorten),
+        serde_json::Value::Object(members) => members.values_mut().for_each(shorten),
+        _ => {}
     }
 }
 
-/// Longer decimals than any database's are refused before they cost time.
-const DIGITS: usize = 140_000;
+/// Longer numbers in JSON stay as they are written.
+const LONG: usize = 1000;
 
-fn unscaled(digits: &[u8], scale: i64) -> Result<Value, Unfit> {
-    if digits.is_empty() || digits.len() > DIGITS / 2 || scale.unsigned_abs() > DIGITS as u64 {
-        return Err("a decimal without digits or with too many".into());
-    }
-    Ok(Value::decimal(BigDecimal::new(BigInt::from_signed_bytes_be(digits), scale)))
-}
-
-fn digits(atom: &Atom<'_>) -> Result<BigDecimal, Unfit> {
-    let text = atom.scalar().ok_or_else(|| Unfit::found("expected a decimal", atom))?;
-    if let Some(decimal) = short(&text) {
-        return Ok(decimal);
-    }
-    if text.len() > DIGITS {
-        return Err("a decimal with too many digits".into());
-    }
-    let decimal = BigDecimal::from_str(&text).map_err(|_| Unfit::found("expected a decimal", atom))?;
-    if decimal.fractional_digit_count().unsigned_abs() > DIGITS as u64 {
-        return Err("a decimal with too large an exponent".into());
-    }
-    Ok(decimal)
-}
-
-/// What nearly every amount is, such as `-12.50`, without the general way's three allocations; `None` for all else.
-fn short(text: &str) -> Option<BigDecimal> {
-    let unsigned = text.strip_prefix('-').unwrap_or(text);
-    if unsigned.len() > 18 || !unsigned.ends_with(|last: char| last.is_ascii_digit()) {
+/// One way to write a number; `None` where it is written so, or too long to look.
+fn shortest(text: &str) -> Option<serde_json::Number> {
+    if text.len() > LONG || !text.contains(['.', 'e', 'E']) && text != "-0" {
         return None;
     }
-    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-    let digit = |number: i64, byte: u8| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0'));
-    let number = whole.bytes().chain(fraction.bytes()).try_fold(0, digit).filter(|_| !whole.is_empty())?;
-    let number = if text.len() > unsigned.len() { -number } else { number };
-    Some(BigDecimal::new(number.into(), fraction.len() as i64))
-}
-
-/// Canonical text: `serde_json` keeps objects in key order and numbers as they are written.
-fn json(atom: &Atom<'_>) -> Result<Value, Unfit> {
-    let document: Result<serde_json::Value, _> = serde_json::from_str(text(atom)?);
-    let document = document.map_err(|_| Unfit::found("expected JSON", atom))?;
-    Ok(Value::Json(document.to_string().into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn short_decimals_are_what_they_are_in_the_general_way() {
-        for text in ["0", "-0.00", "12.50", "-7", "007.10", "123456789012345678", "-1234567.1234567890"] {
-            let general = BigDecimal::from_str(text).expect("a decimal");
-            assert_eq!(
-                short(text).map(BigDecimal::into_bigint_and_exponent),
-                Some(general.into_bigint_and_exponent())
-            );
+    let number = BigDecimal::from_str(text).ok()?.normalized();
+    let short = match number.fractional_digit_count().unsigned_abs() > LONG as u64 {
+        true => {
+            let (digits, scale) = number.into_bigint_and_exponent();
+            format!("{digits}e{}", -i128::from(scale))
         }
-        for text in ["", "-", ".", "5.", ".5", "--5", "+5", "1e3", "1.2.3", "1 ", "NaN", "1234567890123456789"] {
-            assert_eq!(short(text), None, "{text}");
-        }
-    }
+        false => number.to_plain_string(),
+    };
+    short.parse().ok()
 }

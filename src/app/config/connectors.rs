@@ -14,7 +14,7 @@ use crate::adapters::databases::DatabaseUrl;
 use crate::adapters::debezium::envelope::Field;
 use crate::adapters::debezium::position::lacking;
 use crate::adapters::debezium::shape::{
-    BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Flattened, Format, Mask, SourceShape,
+    BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Detail, Flattened, Format, Mask, SourceShape,
 };
 use crate::adapters::debezium::transaction::can_be_counted;
 use crate::app::diagnostic::Kind;
@@ -264,7 +264,7 @@ fn heartbeat(section: &Section<'_>, connector: &ConnectorShape) -> Option<Heartb
         masks: vec![Mask::Show],
         primary_key: Vec::new(),
         key: 0,
-        precisions: vec![None],
+        details: vec![Detail::default()],
         full_before: false,
     };
     Some(HeartbeatSettings { topic: topic?, shape: Arc::new(shape) })

@@ -113,7 +113,7 @@ fn source<'n>(context: &'n Context<'n>, name: &str, node: &'n Node, connectors: 
         masks: partly.masks.clone(),
         primary_key: table.primary_key.clone(),
         key,
-        precisions: columns.iter().map(|column| column.ty.digits).collect(),
+        details: columns.iter().map(|column| column.ty.detail).collect(),
         full_before,
     };
     let settings = SourceSettings { name: name.to_owned(), topics, shape: Arc::new(shape), key_may_change };
@@ -166,7 +166,7 @@ fn columns<'n>(section: &Section<'n>, connector: Option<&Connector>) -> Option<V
         };
         let ty = ty.and_then(|ty| section.context.read(ty, &what, |text| parse_type(text, dialect)));
         // What is wrong was said; the column's name is still good for checking who names it.
-        let ty = ty.unwrap_or(ColumnType { ty: Type::Text, digits: None });
+        let ty = ty.unwrap_or(ColumnType::plain(Type::Text));
         kept.push(KeptColumn { name: name.text.clone(), node, ty, mask: mask.unwrap_or(Mask::Show) });
     }
     Some(kept)
@@ -240,16 +240,21 @@ fn key(section: &Section<'_>, columns: Option<&[KeptColumn<'_>]>) -> Option<usiz
 /// Says where a decimal could not be read exactly.
 fn exactness(section: &Section<'_>, connector: &Connector, column: &KeptColumn<'_>) {
     let Type::Decimal { scale } = column.ty.ty else { return };
+    if column.ty.detail.is_unsigned {
+        return;
+    }
+    // Of a numeric without a scale each value carries its own.
+    let has_scales = matches!(connector.shape.kind, ConnectorKind::Postgresql | ConnectorKind::Oracle);
     let what = format!("{} column \"{}\"", section.what, column.name);
     let problem = match connector.shape.decimal_mode {
-        Some(DecimalMode::Double) if column.ty.digits.is_none_or(|digits| digits > 15) => Problem::new(
+        Some(DecimalMode::Double) if column.ty.detail.digits.is_none_or(|digits| digits > 15) => Problem::new(
             "decimal_handling_mode double is exact only up to 15 declared digits",
         )
         .hint(
             "Set decimal.handling.mode=string in the connector and decimal_handling_mode: string here; or declare \
                  numeric(p,s) with p up to 15 if that is what the table has.",
         ),
-        Some(DecimalMode::Precise) if scale.is_none() => {
+        Some(DecimalMode::Precise) if scale.is_none() && !has_scales => {
             Problem::new("decimal_handling_mode precise needs the scale, which events without a schema don't carry")
                 .hint(
                     "Declare it as the table does, as in numeric(12,2). Where events carry a schema, leave \

@@ -109,7 +109,8 @@ fn a_small_configuration_has_every_default() {
     assert_eq!(settings.sources.iter().map(|s| s.shape.full_before).collect::<Vec<_>>(), [false, false, true]);
     assert_eq!(settings.sources[0].topics, TopicSelection::Pattern(r"shop\.shop\.lines_\d+".to_owned()));
     assert_eq!(settings.sources[2].shape.columns[2].ty, Type::Decimal { scale: Some(2) });
-    assert_eq!(settings.sources[2].shape.precisions, [None, None, Some(12), None]);
+    let digits: Vec<_> = settings.sources[2].shape.details.iter().map(|detail| detail.digits).collect();
+    assert_eq!(digits, [None, None, Some(12), None]);
     assert_eq!(settings.sources[2].shape.columns[3].ty, Type::TimestampTz);
     assert_eq!(plan.rules[1].grace_us, 300_000_000);
     assert_eq!(settings.kafka["sasl.password"], "hunter2");

@@ -8,14 +8,24 @@ use std::str::FromStr;
 use bigdecimal::BigDecimal;
 
 use super::units::{Problem, suggestion};
-use crate::adapters::debezium::shape::ConnectorKind;
+use crate::adapters::debezium::shape::{ConnectorKind, Detail};
 use crate::domain::value::{Type, Value};
 
-/// A type, and the total digits of a decimal where declared.
+/// A type, and what its declaration says beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnType {
     pub ty: Type,
-    pub digits: Option<u32>,
+    pub detail: Detail,
+}
+
+impl ColumnType {
+    pub fn plain(ty: Type) -> ColumnType {
+        ColumnType { ty, detail: Detail::default() }
+    }
+
+    fn decimal(scale: Option<u32>, digits: Option<u32>) -> ColumnType {
+        ColumnType { ty: Type::Decimal { scale }, detail: Detail { digits, ..Detail::default() } }
+    }
 }
 
 const NAMES: [&str; 24] = [
@@ -59,25 +69,28 @@ pub fn parse_type(text: &str, dialect: ConnectorKind) -> Result<ColumnType, Prob
         None => (lower.clone(), None),
     };
     let mysql = matches!(dialect, ConnectorKind::Mysql | ConnectorKind::Mariadb);
-    let plain = |ty| Ok(ColumnType { ty, digits: None });
+    let plain = |ty| Ok(ColumnType::plain(ty));
     match name.as_str() {
         "bigint" | "integer" | "int" | "smallint" | "mediumint" | "tinyint" | "int2" | "int4" | "int8" | "serial"
         | "bigserial" | "smallserial" | "year" | "integer unsigned" | "int unsigned" | "smallint unsigned"
         | "mediumint unsigned" | "tinyint unsigned" => plain(Type::Int),
-        "bigint unsigned" => Err(Problem::new("bigint unsigned does not fit 64 signed bits").hint(
-            "Declare it as bigint if its values stay below 2^63; else set bigint.unsigned.handling.mode=precise in the \
-             connector and declare numeric(20,0).",
-        )),
+        "bigint unsigned" if mysql => {
+            let ColumnType { ty, detail } = ColumnType::decimal(Some(0), Some(20));
+            Ok(ColumnType { ty, detail: Detail { is_unsigned: true, ..detail } })
+        }
         "boolean" | "bool" => plain(Type::Bool),
         "bit" if matches!(arguments, None | Some("1")) => plain(Type::Bool),
         "numeric" | "decimal" | "dec" => decimal(text, arguments, mysql),
-        "money" => Ok(ColumnType { ty: Type::Decimal { scale: Some(2) }, digits: Some(19) }),
+        "money" => Ok(ColumnType::decimal(Some(2), Some(19))),
         "float" | "double" | "double precision" | "real" | "float4" | "float8" => {
             let problem = Problem::new(format!("{name} is binary floating point, which cannot be compared exactly"));
             Err(problem.hint("Store money as numeric(p,s) or as integer minor units; a float column cannot be kept."))
         }
-        "text" | "varchar" | "char" | "character" | "character varying" | "bpchar" | "citext" | "enum" | "set"
-        | "tinytext" | "mediumtext" | "longtext" | "name" | "inet" | "xml" => plain(Type::Text),
+        "char" | "character" | "bpchar" => {
+            Ok(ColumnType { ty: Type::Text, detail: Detail { is_padded: true, ..Detail::default() } })
+        }
+        "text" | "varchar" | "character varying" | "citext" | "enum" | "set" | "tinytext" | "mediumtext"
+        | "longtext" | "name" | "inet" | "xml" => plain(Type::Text),
         "bytea" | "blob" | "tinyblob" | "mediumblob" | "longblob" | "binary" | "varbinary" => plain(Type::Bytes),
         "timestamptz" | "timestamp with time zone" => plain(Type::TimestampTz),
         "timestamp" if mysql => plain(Type::TimestampTz),
@@ -111,8 +124,7 @@ fn decimal(text: &str, arguments: Option<&str>, mysql: bool) -> Result<ColumnTyp
     let Some(arguments) = arguments else {
         // MySQL's decimal without arguments is decimal(10,0); PostgreSQL's numeric has any scale.
         let known = mysql.then_some((10, 0));
-        let scale = known.map(|(_, scale)| scale);
-        return Ok(ColumnType { ty: Type::Decimal { scale }, digits: known.map(|(digits, _)| digits) });
+        return Ok(ColumnType::decimal(known.map(|(_, scale)| scale), known.map(|(digits, _)| digits)));
     };
     let (digits, scale) = arguments.split_once(',').unwrap_or((arguments, "0"));
     let digits: u32 = digits.trim().parse().map_err(|_| bad())?;
@@ -120,7 +132,7 @@ fn decimal(text: &str, arguments: Option<&str>, mysql: bool) -> Result<ColumnTyp
     if digits == 0 || digits > 1000 || scale > digits {
         return Err(bad());
     }
-    Ok(ColumnType { ty: Type::Decimal { scale: Some(scale) }, digits: Some(digits) })
+    Ok(ColumnType::decimal(Some(scale), Some(digits)))
 }
 
 /// Digits of a second's fraction. Without an argument MySQL keeps none and PostgreSQL six.
@@ -178,10 +190,7 @@ pub fn parse_value(text: &str, ty: Type, day: Option<jiff::civil::Date>) -> Resu
             let uuid = uuid::Uuid::parse_str(text).map_err(|_| bad("a UUID"))?;
             Ok(Value::Uuid(*uuid.as_bytes()))
         }
-        Type::Json => {
-            let json: serde_json::Value = serde_json::from_str(text).map_err(|_| bad("JSON"))?;
-            Ok(Value::Json(json.to_string().into()))
-        }
+        Type::Json => crate::adapters::debezium::document(text).ok_or_else(|| bad("JSON")),
     }
 }
 
@@ -217,6 +226,7 @@ mod tests {
             ("varchar(16)", ConnectorKind::Mariadb, Type::Text),
             ("timestamp(3) without time zone", ConnectorKind::Postgresql, Type::Timestamp { precision: 3 }),
             ("int(10) unsigned", ConnectorKind::Mysql, Type::Int),
+            ("bigint(20) unsigned", ConnectorKind::Mariadb, Type::Decimal { scale: Some(0) }),
         ];
         for (text, dialect, ty) in cases {
             assert_eq!(parse_type(text, dialect).map(|parsed| parsed.ty), Ok(ty), "{text} {dialect:?}");

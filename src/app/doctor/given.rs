@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::finding::{Finding, Level};
 use super::seen::{Case, KeptColumn, Table};
-use crate::adapters::debezium::shape::{BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Format};
+use crate::adapters::debezium::shape::{BinaryMode, ConnectorKind, ConnectorShape, DecimalMode, Detail, Format};
 use crate::domain::value::Type;
 
 pub fn column(name: &str, ty: Type, digits: Option<u32>) -> KeptColumn {
-    KeptColumn { name: name.to_owned(), ty, digits }
+    KeptColumn { name: name.to_owned(), ty, detail: Detail { digits, ..Detail::default() } }
 }
 
 /// A source's table, of which the first column is the primary key.

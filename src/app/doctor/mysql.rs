@@ -234,17 +234,18 @@ fn table_found(table: &Table, name: &str, columns: Option<&BTreeMap<String, Colu
             .why("Rules compare columns that never come.")
             .advice("Take them out of the source's columns, or compare others."),
     });
-    let is_unsigned = |column: &&str| {
-        let ty = columns.get(*column).map_or("", |column| column.ty.as_str());
+    // Declared as what it is, it is read as what it is.
+    let is_unsigned = |column: &str| {
+        let ty = columns.get(column).map_or("", |column| column.ty.as_str());
         ty.starts_with("bigint") && ty.contains("unsigned")
     };
-    let unsigned: Vec<&str> = kept().filter(is_unsigned).collect();
+    let other = table.columns.iter().filter(|column| !column.detail.is_unsigned).map(|column| column.name.as_str());
+    let unsigned: Vec<&str> = other.filter(|name| is_unsigned(name)).collect();
     if longs && !unsigned.is_empty() {
         found.push(
             Finding::warn(check("unsigned"), unsigned.join(", "))
                 .why("With bigint.unsigned.handling.mode=long numbers of 2^63 and more arrive as negative ones.")
-                .set("bigint.unsigned.handling.mode", "precise")
-                .ours(format!("sources.{}.columns.{}: numeric(20,0)", table.source, unsigned[0])),
+                .ours(format!("sources.{}.columns.{}: bigint unsigned", table.source, unsigned[0])),
         );
     }
     found

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::bytes::Bytes;
 use super::version::Version;
-use crate::adapters::debezium::shape::{ConnectorKind, ConnectorShape, SourceShape};
+use crate::adapters::debezium::shape::{ConnectorKind, ConnectorShape, Detail, SourceShape};
 use crate::domain::value::Type;
 
 /// A connector's settings, as Kafka Connect has them.
@@ -104,8 +104,7 @@ pub fn matches(list: &str, name: &str) -> Option<bool> {
 pub struct KeptColumn {
     pub name: String,
     pub ty: Type,
-    /// Total digits of a decimal, where declared.
-    pub digits: Option<u32>,
+    pub detail: Detail,
 }
 
 /// A table that Evenkeel reads through a connector.
@@ -128,7 +127,7 @@ impl Table {
         let column = |(place, column): (usize, &crate::domain::catalog::Column)| KeptColumn {
             name: column.name.clone(),
             ty: column.ty,
-            digits: shape.precisions[place],
+            detail: shape.details[place],
         };
         let named = |topic: &String| Some(topic.strip_prefix(prefix?)?.strip_prefix('.')?.to_owned());
         let name = |place: &usize| shape.columns[*place].name.clone();

@@ -299,7 +299,7 @@ fn decode_speed() {
     let mut shape = every_type();
     shape.columns.truncate(5);
     shape.masks.truncate(5);
-    shape.precisions.truncate(5);
+    shape.details.truncate(5);
     let mut all = Vec::new();
     for form in ["value", "value_schema", "avro", "cloud", "cloud_schema"] {
         let lines = FORMS.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON lines"));

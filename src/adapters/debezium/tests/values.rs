@@ -1,7 +1,7 @@
 //! What each type's JSON decodes to: with and without a schema, of each connector, in each mode that it can be in.
 
 use super::super::Event;
-use super::super::shape::{ConnectorKind, DecimalMode, SourceShape};
+use super::super::shape::{ConnectorKind, DecimalMode, Detail, SourceShape};
 use super::{Reader, one, orders, shape, with_connector};
 use crate::domain::change::Operation;
 use crate::domain::value::{Type, Value};
@@ -203,7 +203,45 @@ fn infinite_moments_and_dates_stay_infinite() {
         &of(POSTGRESQL, Type::Date),
         "- | -2147472692 | infinity
          - | 2146033979 | infinity
-         int32 io.debezium.time.Date | -2147472691 | -infinity",
+         - | -622191234 | infinity
+         - | -625821272 | -infinity
+         int32 io.debezium.time.Date | -2147472691 | -infinity
+         string io.debezium.time.IsoDate | \"+292278994-08-16Z\" | infinity
+         string io.debezium.time.IsoDate | \"+292269055-12-02Z\" | -infinity
+         - | \"-5877611-06-21Z\" | infinity
+         - | \"-5877611-06-22Z\" | -infinity",
+    );
+    check(
+        &of(POSTGRESQL, Type::Timestamp { precision: 6 }),
+        "string io.debezium.time.IsoTimestamp | \"+294247-01-10T04:00:25.2Z\" | infinity
+         - | \"-290308-12-21T19:59:27.6Z\" | -infinity",
+    );
+}
+
+/// What PostgreSQL keeps of before the year 1 and of after 9999; and what 64 bits of microseconds do not.
+#[test]
+fn moments_and_dates_far_away() {
+    check(
+        &of(POSTGRESQL, Type::Date),
+        "- | -735160 | 0044-03-15 BC
+         - | \"-0043-03-15Z\" | 0044-03-15 BC
+         - | 2145042905 | 5874897-12-31
+         - | \"+5874897-12-31Z\" | 5874897-12-31
+         - | -2440588 | 4714-11-24 BC
+         - | -2440589 | bad_value column \"v\" as date: a date beyond the calendar, found -2440589
+         - | \"+99999999-01-01Z\" | bad_value column \"v\" as date: a date beyond the calendar, found \"+99999999-01-01Z\"",
+    );
+    check(
+        &of(POSTGRESQL, Type::TimestampTz),
+        "- | \"-0043-03-15T12:00:00.123456Z\" | -000043-03-15T12:00:00.123456Z
+         - | \"+12024-02-29T12:34:56Z\" | 317278730096000000us
+         - | \"+294276-12-31T23:59:59.999999Z\" | bad_value column \"v\" as timestamptz: a moment beyond the calendar, found \"+294276-12-31T23:59:59.999999Z\"",
+    );
+    check(
+        &of(POSTGRESQL, Type::Timestamp { precision: 6 }),
+        "int64 io.debezium.time.MicroTimestamp | -210866803200000000 | -004713-11-24T00:00:00.000000Z
+         int64 io.debezium.time.MicroTimestamp | -9223372036853775810 | bad_value column \"v\" as timestamp(6): a moment beyond the calendar, found -9223372036853775810
+         int64 io.debezium.time.Timestamp | 9224318015999999 | bad_value column \"v\" as timestamp(6): a moment beyond the calendar, found 9224318015999999",
     );
 }
 
@@ -296,6 +334,14 @@ fn booleans_integers_and_identifiers() {
         int16 | 1 | true
         - | 2 | bad_value column "v" as boolean: expected a boolean, found 2"#,
     );
+    // An unsigned one is a decimal, where that is asked for.
+    check(
+        &of(MYSQL, Type::Int),
+        r#"
+        bytes org.apache.kafka.connect.data.Decimal scale=0 | "AMA=" | 192
+        bytes org.apache.kafka.connect.data.Decimal scale=0 | "AP//////////" | bad_value column "v" as bigint: expected an integer of 64 bits, found "AP//////////"
+        bytes org.apache.kafka.connect.data.Decimal scale=2 | "BNI=" | bad_value column "v" as bigint: expected an integer of 64 bits, found "BNI=""#,
+    );
     check(
         &of(POSTGRESQL, Type::Int),
         r#"
@@ -321,7 +367,17 @@ fn text_bytes_and_json() {
         r#"
         - | "a\u00e9\"" | 'aé"'
         string io.debezium.data.Enum allowed=A,B | "A" | 'A'
-        - | 42 | bad_value column "v" as text: expected a string, found 42"#,
+        - | 42 | bad_value column "v" as text: expected a string, found 42
+        - | "ab  " | 'ab  '"#,
+    );
+    let padded = |shape| detailed(shape, Detail { is_padded: true, ..Detail::default() });
+    check(
+        &padded(of(POSTGRESQL, Type::Text)),
+        r#"
+        - | "ab  " | 'ab'
+        - | " a b" | ' a b'
+        - | "    " | ''
+        - | "__debezium_unavailable_value" | unchanged"#,
     );
     check(
         &of(MYSQL, Type::Bytes),
@@ -333,17 +389,48 @@ fn text_bytes_and_json() {
     check(
         &of(POSTGRESQL, Type::Json),
         r#"
-        - | "{\"b\":  1.50, \"a\": [1, {\"d\":null,\"c\":\"\\u00e9\"}]}" | {"a":[1,{"c":"é","d":null}],"b":1.50}
+        - | "{\"b\":  1.50, \"a\": [1, {\"d\":null,\"c\":\"\\u00e9\"}]}" | {"a":[1,{"c":"é","d":null}],"b":1.5}
         string io.debezium.data.Json | "{\"a\": 1, \"b\": 12345678901234567890123}" | {"a":1,"b":12345678901234567890123}
+        - | "[1.0, 1.50, 1e2, 1.5E-1, -0, -0.10, 0.00, 1e-3000]" | [1,1.5,100,0.15,0,-0.1,0,1e-3000]
         - | "{\"a\":" | bad_value column "v" as json: expected JSON, found "{"a":"
         - | {"a":1} | bad_value column "v" as json: expected a string, found {"a":1}"#,
     );
 }
 
+/// With what is declared of column `v` beyond its type.
+fn detailed(shape: SourceShape, detail: Detail) -> SourceShape {
+    SourceShape { details: vec![Detail::default(), detail], ..shape }
+}
+
 fn numeric(mode: Option<DecimalMode>, digits: Option<u32>, scale: Option<u32>) -> SourceShape {
-    let shape = of(POSTGRESQL, Type::Decimal { scale });
-    let shape = SourceShape { precisions: vec![None, digits], ..shape };
+    let shape = detailed(of(POSTGRESQL, Type::Decimal { scale }), Detail { digits, ..Detail::default() });
     with_connector(shape, |connector| connector.decimal_mode = mode)
+}
+
+/// In `long` the same 64 bits with a sign; `precise` is bytes whatever `decimal.handling.mode` is.
+#[test]
+fn an_unsigned_integer_is_what_it_is_in_both_modes() {
+    let detail = Detail { digits: Some(20), is_unsigned: true, ..Detail::default() };
+    for mode in [None, Some(DecimalMode::Precise), Some(DecimalMode::String), Some(DecimalMode::Double)] {
+        let shape = detailed(of(MARIADB, Type::Decimal { scale: Some(0) }), detail);
+        check(
+            &with_connector(shape, |connector| connector.decimal_mode = mode),
+            r#"
+            - | -1 | 18446744073709551615
+            - | -9223372036854775808 | 9223372036854775808
+            - | 7 | 7
+            int64 | -1 | 18446744073709551615
+            - | "AP//////////" | 18446744073709551615
+            bytes org.apache.kafka.connect.data.Decimal scale=0 | "AP//////////" | 18446744073709551615
+            bytes org.apache.kafka.connect.data.Decimal scale=0 | "/w==" | bad_value column "v" as numeric(_,0): expected an unsigned integer of 64 bits, found "/w=="
+            - | "AQAAAAAAAAAA" | bad_value column "v" as numeric(_,0): expected an unsigned integer of 64 bits, found "AQAAAAAAAAAA"
+            - | 7.0 | bad_value column "v" as numeric(_,0): expected an unsigned integer of 64 bits, found 7.0"#,
+        );
+    }
+    let refused = "bad_value column \"v\" as numeric(_,0): a negative integer, which may be one beyond 2^63: declare the \
+                   column as the table does, bigint or bigint unsigned, found -1";
+    let lines = format!("- | -1 | {refused}\nint64 | -1 | {refused}\nint64 | 7 | 7");
+    check(&of(MARIADB, Type::Decimal { scale: Some(0) }), &lines);
 }
 
 /// Whatever the configuration says of events without one.
@@ -388,6 +475,8 @@ fn a_decimal_without_schema_is_as_the_configuration_says() {
         - | "BNI=" | 12.34
         - | "/w==" | -0.01
         - | 12.34 | 12.34
+        - | "AOjUpQ//" | 9999999999.99
+        - | "AOjUpRAA" | bad_value column "v" as numeric(_,2): a decimal of more digits than are declared, found "AOjUpRAA"
         - | {"scale":1,"value":"Dw=="} | 1.5"#,
     );
     check(
@@ -407,7 +496,7 @@ fn a_decimal_without_schema_is_as_the_configuration_says() {
 fn a_double_is_exact_up_to_fifteen_declared_digits() {
     for schema in ["-", "double"] {
         let refused = "bad_value column \"v\" as NUMERIC: a double is exact only as numeric(p,s) with p up to 15";
-        for digits in [3, 15] {
+        for digits in [5, 15] {
             let shape = numeric(Some(DecimalMode::Double), Some(digits), Some(2));
             check(&shape, &format!("{schema} | 100.1 | 100.10\n{schema} | -0.01 | -0.01\n{schema} | 1.0E-2 | 0.01"));
             let text = "bad_value column \"v\" as numeric(_,2): expected a number, found \"NaN\"";
@@ -415,6 +504,11 @@ fn a_double_is_exact_up_to_fifteen_declared_digits() {
         }
         let exact = numeric(Some(DecimalMode::Double), Some(15), Some(2));
         check(&exact, &format!("{schema} | 9999999999999.99 | 9999999999999.99"));
+        // The column was given more places, or more digits: rounded it would be another number.
+        let more = "bad_value column \"v\" as numeric(_,2): a number of more digits than are declared, found";
+        for number in ["12.3456", "1.234567890123456E14"] {
+            check(&exact, &format!("{schema} | {number} | {more} {number}"));
+        }
         let wide = numeric(Some(DecimalMode::Double), Some(16), Some(2));
         check(&wide, &format!("{schema} | 100.1 | {}", refused.replace("NUMERIC", "numeric(_,2)")));
         let unsaid = numeric(Some(DecimalMode::Double), None, Some(2));

@@ -46,9 +46,7 @@ fn converter(case: &Case<'_>, config: &Config) -> Vec<Finding> {
         "JsonConverter" => vec![agrees(case, class, Some("json")), json(case, config), nulls(case, config, JSON_NULLS)],
         "AvroConverter" if class.starts_with("io.apicurio") => vec![
             agrees(case, class, Some("avro")),
-            Finding::unknown("NULLs with a default", "Apicurio's converter has no setting that tells")
-                .why("Where a column has a default, a NULL may arrive as the default.")
-                .advice("Insert a NULL into such a column and look at the record, or drop the default."),
+            apicurio_nulls(case),
         ],
         "AvroConverter" => vec![agrees(case, class, Some("avro")), nulls(case, config, AVRO_NULLS)],
         "CloudEventsConverter" => vec![agrees(case, class, None), cloud_events(config)],
@@ -143,6 +141,19 @@ fn nulls(case: &Case<'_>, config: &Config, (name, wanted, default): Nulls) -> Fi
     })
 }
 
+/// Apicurio's converter (2.6 was tried) has no setting that keeps them.
+fn apicurio_nulls(case: &Case<'_>) -> Finding {
+    const NAME: &str = "NULLs with a default";
+    let finding = match &case.nullable_defaults {
+        Some(columns) if columns.is_empty() => return Finding::pass(NAME, "no kept column has both"),
+        Some(columns) => Finding::fail(NAME, columns.join(", ")),
+        None => Finding::warn(NAME, "Apicurio's converter"),
+    };
+    finding
+        .why("It writes a NULL in a nullable column that has a default as the default, and nobody can tell.")
+        .advice("Drop the defaults, or use Confluent's converter with ignore.default.for.nullables=true, or JSON.")
+}
+
 fn cloud_events(config: &Config) -> Finding {
     const NAME: &str = "value.converter.extension.attributes.enable";
     setting(config, NAME, "true", |value| match value.eq_ignore_ascii_case("true") {
@@ -158,7 +169,7 @@ fn decimals(case: &Case<'_>, config: &Config) -> Finding {
     let kept: Vec<Option<u32>> = case
         .columns()
         .filter(|(_, column)| matches!(column.ty, Type::Decimal { .. }))
-        .map(|(_, column)| column.digits)
+        .map(|(_, column)| column.detail.digits)
         .collect();
     setting(config, NAME, "precise", |value| {
         let saw = shown(config, NAME, value);
@@ -201,9 +212,9 @@ fn moments(case: &Case<'_>, config: &Config) -> Finding {
     setting(config, NAME, default, |value| {
         let saw = shown(config, NAME, value);
         match case.has_schemas() {
-            _ if value == "nanoseconds" => {
-                Finding::warn(NAME, saw).why("Moments beyond the year 2262 overflow (dbz#2075).").unset(NAME)
-            }
+            _ if value == "nanoseconds" => Finding::warn(NAME, saw)
+                .why("Of moments before 1677 and after 2262 it makes others (dbz#2075), later versions NULL.")
+                .unset(NAME),
             _ if value == default || !has_moments => Finding::pass(NAME, saw),
             Some(true) => Finding::pass(NAME, saw),
             has => {

@@ -215,7 +215,14 @@ fn converters_are_held_against_the_configuration() {
     let with = |class: &str| avro(class).with(|given| given.has_registry = true);
     let nulls = ("value.converter.ignore.default.for.nullables", "true");
     assert_eq!(with(confluent).set(nulls.0, nulls.1).told(), "");
-    assert_eq!(with("io.apicurio.registry.utils.converter.AvroConverter").told(), "UNKNOWN NULLs with a default");
+    let apicurio = |columns: Option<&[&str]>| {
+        let columns = columns.map(|columns| columns.iter().map(|name| (*name).to_owned()).collect());
+        let given = with("io.apicurio.registry.utils.converter.AvroConverter");
+        given.with(|given| given.nullable_defaults = columns).told()
+    };
+    assert_eq!(apicurio(None), "WARN NULLs with a default");
+    assert_eq!(apicurio(Some(&["orders.total"])), "FAIL NULLs with a default");
+    assert_eq!(apicurio(Some(&[])), "");
     let json = with(confluent).set(nulls.0, nulls.1).with(|given| given.shape.format = Format::Json);
     assert_eq!(json.told(), "FAIL value.converter");
     let avro = Given::postgres().with(|given| given.shape.format = Format::Avro { id_bytes: None });
@@ -239,7 +246,7 @@ fn what_the_schema_or_the_declared_types_tell_needs_no_setting() {
         "12 digits"
     );
     let long = with_schema().set("decimal.handling.mode", "double");
-    let long = long.with(|given| given.tables[0].columns[1].digits = Some(18));
+    let long = long.with(|given| given.tables[0].columns[1].detail.digits = Some(18));
     assert_eq!(long.told(), "FAIL decimal.handling.mode");
     let precise = Given::postgres().set("decimal.handling.mode", "precise");
     let precise = precise.with(|given| given.shape.decimal_mode = Some(DecimalMode::Precise));

@@ -122,6 +122,15 @@ fn tables_are_judged() {
     };
     assert_eq!(unsigned(&[]), "WARN pay.payments unsigned");
     assert_eq!(unsigned(&[("bigint.unsigned.handling.mode", "precise")]), "");
+    // Declared as what it is, it is read as what it is.
+    let mut answers = answers();
+    let columns = answers.tables.get_mut("pay.payments").expect("it is there");
+    columns.get_mut("order_id").expect("it is there").ty = "bigint(20) unsigned".to_owned();
+    let (shape, mut tables) = (shape(ConnectorKind::Mariadb), tables());
+    let payments = tables.iter_mut().flat_map(|table| &mut table.columns);
+    payments.filter(|column| column.name == "order_id").for_each(|column| column.detail.is_unsigned = true);
+    let case = Case { config: Some(Config::of(&[])), ..case("pay", &shape, tables) };
+    assert_eq!(line(&judge(&case, &answers)), "");
 }
 
 #[test]
