@@ -95,6 +95,11 @@ impl Shipped {
         Ok(Shipped { text, rules })
     }
 
+    /// One that a test writes itself, with no rules but its own.
+    pub fn of(text: String) -> Shipped {
+        Shipped { text, rules: Vec::new() }
+    }
+
     pub fn replace(mut self, from: &str, to: &str) -> Shipped {
         assert!(self.text.contains(from), "{from} stands in the configuration");
         self.text = self.text.replace(from, to);

@@ -108,7 +108,10 @@ impl Connect {
     }
 
     pub fn config(&self, name: &str) -> Result<Option<Config>> {
-        let config = self.get(&format!("connectors/{name}/config"))?;
+        // The worker has no answer while others' connectors come.
+        let config = wait_until("a connector's configuration", PATIENCE, || {
+            self.get(&format!("connectors/{name}/config")).map(Some)
+        })?;
         Ok(config.map(serde_json::from_value).transpose()?)
     }
 

@@ -37,6 +37,7 @@ mod stack;
 mod topics;
 mod transactional;
 mod truth;
+mod types;
 mod watch;
 
 pub use error::{Error, Result, wait_until};

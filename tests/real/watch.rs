@@ -10,6 +10,9 @@ use super::truth::Truth;
 use super::{Record, Result, Stack, TopicReader};
 use crate::support::schemas::{Schemas, Topic};
 
+/// The most records that one look takes.
+const LOOK: usize = 500;
+
 /// The output topics of one reconciliation.
 pub struct Watch {
     readers: [(Topic, TopicReader, usize); 3],
@@ -92,7 +95,7 @@ impl Watch {
         for (topic, reader, seen) in &mut self.readers {
             let have = *seen;
             // A short look: what is there is taken, what is not comes with the next one.
-            let _ = reader.until(Duration::from_millis(50), |records| records.len() > have);
+            let _ = reader.until(Duration::from_millis(50), |records| records.len() >= have + LOOK);
             let records = reader.records();
             news.extend(records[have..].iter().map(|record| (*topic, record.clone())));
             *seen = records.len();
