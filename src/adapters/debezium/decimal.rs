@@ -78,17 +78,16 @@ pub fn value(
 /// A `bigint unsigned`. In `precise`, which has nothing to do with `decimal.handling.mode`, it is bytes; in `long` the
 /// same 64 bits with a sign.
 fn unsigned(encoding: Option<Encoding>, atom: &Atom<'_>) -> Result<BigDecimal, Unfit> {
+    let unfit = || Unfit::found("expected an unsigned integer of 64 bits", atom);
     let number = match (encoding, atom) {
         (None | Some(Encoding::Decimal { scale: 0 }), Atom::Text(_) | Atom::Bytes(_)) => unscaled(&octets(atom)?, 0)?,
-        _ => match atom.integer::<i64>() {
-            Some(number) => BigDecimal::from(number as u64),
-            None => return Err(Unfit::found("expected an unsigned integer of 64 bits", atom)),
-        },
+        // As a number also where the converter writes decimals so (`decimal.format=NUMERIC`).
+        _ => {
+            let number = atom.integer::<i64>().map(|number| number as u64).or_else(|| atom.integer());
+            BigDecimal::from(number.ok_or_else(unfit)?)
+        }
     };
-    match number.to_u64() {
-        Some(_) => Ok(number),
-        None => Err(Unfit::found("expected an unsigned integer of 64 bits", atom)),
-    }
+    if number.to_u64().is_some() { Ok(number) } else { Err(unfit()) }
 }
 
 /// Of a decimal without places, the number, if it has no more than 64 bits.

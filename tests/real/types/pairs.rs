@@ -64,6 +64,7 @@ pub fn pairs(stack: &Stack) -> Result<Vec<Pair>> {
         (C::Avro, modes("string", "isostring", "base64-url-safe", ""), modes("precise", micros, "bytes", "precise")),
         (C::Avro, modes("precise", default, "bytes", ""), modes("double", "isostring", "hex", "long")),
         (C::Avro, modes("double", "microseconds", "hex", ""), modes("string", "nanoseconds", "base64", "precise")),
+        (C::Avro, modes("precise", "connect", "base64", ""), modes("precise", "connect", "base64-url-safe", "long")),
     ];
     let pair = |(index, (converter, shop, pay)): (usize, &(Converter, Modes, Modes))| -> Result<Pair> {
         let number = index + 1;
@@ -80,6 +81,10 @@ pub fn pairs(stack: &Stack) -> Result<Vec<Pair>> {
             if !modes.unsigned.is_empty() {
                 source = source.set("bigint.unsigned.handling.mode", modes.unsigned);
                 source = source.set("enable.time.adjuster", &(!keeps_years).to_string());
+            }
+            // Decimals that would be bytes as JSON numbers.
+            if number == 4 || number == 5 {
+                source = source.set("value.converter.decimal.format", "NUMERIC");
             }
             if !keeps_null {
                 source = source.set("value.converter.replace.null.with.default", "true");

@@ -419,6 +419,8 @@ fn an_unsigned_integer_is_what_it_is_in_both_modes() {
             - | -1 | 18446744073709551615
             - | -9223372036854775808 | 9223372036854775808
             - | 7 | 7
+            - | 18446744073709551615 | 18446744073709551615
+            bytes org.apache.kafka.connect.data.Decimal scale=0 | 18446744073709551615 | 18446744073709551615
             int64 | -1 | 18446744073709551615
             - | "AP//////////" | 18446744073709551615
             bytes org.apache.kafka.connect.data.Decimal scale=0 | "AP//////////" | 18446744073709551615
