@@ -239,7 +239,7 @@ fn transactions(section: &Section<'_>, connector: &ConnectorShape) -> Option<Tra
         masks: Vec::new(),
         primary_key: Vec::new(),
         key: 0,
-        precisions: Vec::new(),
+        details: Vec::new(),
         full_before: false,
     };
     Some(TransactionSettings { topic, shape: Arc::new(shape) })
