@@ -45,7 +45,7 @@ fn shown(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     shown
 }
 
-/// What is only counted when it happens: a record and a heartbeat that nobody understands, a registry that does not answer, an update without its before image of a row
+/// What is only counted when it happens: a record, a heartbeat and a transaction's end that nobody understands, a registry that does not answer, an update without its before image of a row
 /// that belongs to no order, a value that the event does not carry, a discrepancy that is resolved.
 fn make_trouble(theatre: &mut Theatre) {
     let update = serde_json::json!({
@@ -60,7 +60,8 @@ fn make_trouble(theatre: &mut Theatre) {
     let unknown = BaseRecord::<str, [u8]>::to(PAYMENTS).key("{}").payload(&[0, 0, 0, 0, 7, 1]);
     theatre.producer.send(unknown).map_err(|(error, _)| error).expect("sent");
     let garbage = "{\"op\":\"c\"}".to_owned();
-    for (topic, payload) in [(PAYMENTS, update.to_string()), (PAYMENTS, garbage.clone()), (PAY_HEARTBEAT, garbage)] {
+    let told = [PAYMENTS, PAY_HEARTBEAT, TRANSACTIONS].map(|topic| (topic, garbage.clone()));
+    for (topic, payload) in told.into_iter().chain([(PAYMENTS, update.to_string())]) {
         let record = BaseRecord::<str, str>::to(topic).key("{}").payload(&payload);
         theatre.producer.send(record).map_err(|(error, _)| error).expect("sent");
     }
@@ -86,6 +87,8 @@ fn lose(store: &Path) {
 
 const MENDED: i64 = 990_003;
 
+const TRANSACTIONS: &str = "shop.transaction";
+
 fn order(order_id: i64, payment_status: &'static str) -> Order {
     Order { order_id, customer_id: 1, payment_status, total_cents: 100, updated_at: now().0 }
 }
@@ -93,7 +96,9 @@ fn order(order_id: i64, payment_status: &'static str) -> Order {
 #[test]
 fn cli_run_shows_every_declared_metric_and_when_it_is_ready() {
     let address = free();
-    let escalates = FILE.replace("flap_window: 1m", "escalate: [{after: 5s, severity: critical}]");
+    let escalates = FILE
+        .replace("flap_window: 1m", "escalate: [{after: 5s, severity: critical}]")
+        .replace("    kind: postgresql\n", &format!("    kind: postgresql\n    transactions: {TRANSACTIONS}\n"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = folder.path().join("store");
     let checkpoints = format!("checkpoints: {{url: \"{}\", every: 1s}}", store.display());
@@ -101,6 +106,7 @@ fn cli_run_shows_every_declared_metric_and_when_it_is_ready() {
     let registry = Registry::start(|_, number| (if number == 0 { 503 } else { 404 }, String::new()));
     let served = format!("http: {{listen: \"{address}\"}}\nregistry: {{url: \"{}\"}}", registry.url);
     let ground = Ground::prepare(&format!("{escalates}\n{served}\n{checkpoints}\n"));
+    ground.cluster.create_topic(TRANSACTIONS, 1, 1).expect("a topic is created");
     let mut theatre = Theatre::new(&ground.cluster.bootstrap_servers(), &[]);
     let mut process = ground.run(&[]);
     let log = process.stderr();
