@@ -153,3 +153,73 @@ impl<S: Store> Task<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{block, mark, paid, plan};
+    use super::super::{Limits, Task};
+    use super::*;
+    use crate::domain::change::{Block, Entry, Position};
+    use crate::domain::routing::Ownership;
+    use crate::task::store::MemoryStore;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn counted_mark(topic_partition: usize, time: i64) -> Entry {
+        match mark(topic_partition, time) {
+            Entry::Mark(mark) => Entry::Mark(Mark { counted: true, ..mark }),
+            other => other,
+        }
+    }
+
+    /// Of a transaction of two events the first, and its end.
+    fn one_of_two() -> [Entry; 2] {
+        let numbers = Numbers::of_words([(0, 0b10)]);
+        let end = End {
+            partition: 0,
+            id: "7".into(),
+            transaction: 7,
+            time: Instant(20 * SECOND),
+            position: Position { transaction: 5, row: 0 },
+            sent: vec![(0, 2)],
+        };
+        [Entry::Counted { topic_partition: 0, transaction: 7, numbers }, Entry::Ended(end)]
+    }
+
+    fn incomplete(records: &[crate::domain::record::Record]) -> usize {
+        let is_it = |content: &Content| {
+            matches!(content, Content::Source(SourceNotice { news: SourceNews::Incomplete { .. }, .. }))
+        };
+        records.iter().filter(|record| is_it(&record.content)).count()
+    }
+
+    /// What was said of it is not said again, and what was counted is not counted for another transaction.
+    #[test]
+    fn a_block_that_was_applied_in_part_is_counted_once() {
+        let plan = Arc::new(plan());
+        let limits = Limits { memory_bytes: 1 << 20, step: 1 };
+        let open = |store| Task::open(Arc::clone(&plan), Ownership::WHOLE, store, limits).expect("it can be opened");
+        let early = |entries| Block { written_at: Instant(0), ..block(entries) };
+        let mut task = open(MemoryStore::default());
+        let rules = Entry::Rules(plan.rule_set());
+        task.apply(0, early(vec![rules, mark(0, 0), mark(1, 0)])).expect("it can be applied");
+        let changes = (1..4).map(|number| paid(number * SECOND));
+        let marks = [counted_mark(0, 30 * SECOND), counted_mark(1, 30 * SECOND)];
+        let entries: Vec<Entry> = one_of_two().into_iter().chain(changes).chain(marks).collect();
+        let said = task.apply(1, early(entries.clone())).expect("it can be applied");
+        assert_eq!((incomplete(&said), task.counts().transactions), (1, 1));
+        assert!(task.is_settling(), "it is applied in part");
+        task.flush().expect("memory does not fail");
+
+        let mut task = open(task.into_store());
+        let mut said = task.apply(1, early(entries)).expect("it can be applied");
+        while task.is_settling() {
+            said.extend(task.proceed().expect("memory does not fail"));
+        }
+        assert_eq!((incomplete(&said), task.counts().transactions), (0, 0));
+        assert!(task.counting.ledgers[&0].unchecked.is_empty(), "{:?}", task.counting);
+        // Its connector sends it again.
+        let again = task.apply(2, early(one_of_two().into())).expect("it can be applied");
+        assert_eq!(incomplete(&again), 0);
+    }
+}
