@@ -150,11 +150,8 @@ impl Live {
 
     fn heartbeat(&self, connector: &ConnectorSettings, registry: &Arc<dyn Registry>) -> Option<Diagnostic> {
         let heartbeat = connector.heartbeat.as_ref()?;
-        let of = format!("heartbeat of connector {}", connector.name);
-        let topic = heartbeat.topic.as_str();
-        let partitions = *self.present.get(topic)?;
         let mut decoder = Decoder::new(Arc::clone(registry));
-        self.last_records(&of, topic, (topic, partitions), |record| {
+        self.aside(format!("heartbeat of connector {}", connector.name), &heartbeat.topic, |record| {
             let event = decoder.decode_in(&heartbeat.shape, record, PATIENCE);
             event.and_then(|event| debezium::heartbeat(&heartbeat.shape, event)).err()
         })
@@ -162,13 +159,16 @@ impl Live {
 
     fn transactions(&self, connector: &ConnectorSettings, registry: &Arc<dyn Registry>) -> Option<Diagnostic> {
         let transactions = connector.transactions.as_ref()?;
-        let of = format!("transactions of connector {}", connector.name);
-        let topic = transactions.topic.as_str();
-        let partitions = *self.present.get(topic)?;
         let mut decoder = Decoder::new(Arc::clone(registry));
-        self.last_records(&of, topic, (topic, partitions), |record| {
+        self.aside(format!("transactions of connector {}", connector.name), &transactions.topic, |record| {
             decoder.end_in(&transactions.shape, record, PATIENCE).err()
         })
+    }
+
+    /// Of a topic that a connector writes beside those of tables. That it does not exist is said elsewhere.
+    fn aside(&self, of: String, topic: &str, judge: impl FnMut(Record<'_>) -> Option<Refusal>) -> Option<Diagnostic> {
+        let partitions = *self.present.get(topic)?;
+        self.last_records(&of, topic, (topic, partitions), judge)
     }
 
     /// Evenkeel's own topics may be missing; those that exist must have the partitions that the configuration says.

@@ -45,18 +45,25 @@ fn cluster() -> MockCluster<'static, rdkafka::producer::DefaultProducerContext> 
     cluster
 }
 
+/// The exit code, and what it prints to both.
+fn run(
+    cluster: &MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
+    verb: &[&str],
+    words: &[&str],
+) -> (Option<i32>, String, String) {
+    let words: Vec<&str> = verb.iter().chain(words).copied().collect();
+    let output = command(&words)
+        .env("KAFKA_BOOTSTRAP_SERVERS", cluster.bootstrap_servers())
+        .output()
+        .expect("the binary starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
 #[test]
 fn cli_quarantine_lists_and_shows_what_could_not_be_understood() {
     let cluster = cluster();
-    let run = |words: &[&str]| {
-        let words: Vec<&str> = ["quarantine"].iter().chain(words).copied().collect();
-        let output = command(&words)
-            .env("KAFKA_BOOTSTRAP_SERVERS", cluster.bootstrap_servers())
-            .output()
-            .expect("the binary starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
-    };
+    let run = |words: &[&str]| run(&cluster, &["quarantine"], words);
     let (code, listed, said) = run(&["list", "-c", SOUND]);
     assert_eq!(code, Some(0), "{said}");
     assert!(listed.contains("payments  not_json        2  2026-11-18T11:06:40"), "{listed}");
@@ -88,15 +95,7 @@ fn cli_quarantine_requeues_what_is_understood_and_says_what_is_not() {
     let cluster = cluster();
     cluster.create_topic("evenkeel.orders-payments.changes", 8, 1).expect("a topic is created");
     cluster.create_topic("pay.pay.payments", 2, 1).expect("a topic is created");
-    let run = |words: &[&str]| {
-        let words: Vec<&str> = ["quarantine", "requeue", "-c", SOUND].iter().chain(words).copied().collect();
-        let output = command(&words)
-            .env("KAFKA_BOOTSTRAP_SERVERS", cluster.bootstrap_servers())
-            .output()
-            .expect("the binary starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
-    };
+    let run = |words: &[&str]| run(&cluster, &["quarantine", "requeue", "-c", SOUND], words);
     let lost = run(&["pay.pay.payments:1:41"]);
     assert_eq!(lost.0, Some(1), "{lost:?}");
     assert!(lost.1.contains("not requeued: ingest has not committed so far"), "{lost:?}");

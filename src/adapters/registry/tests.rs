@@ -12,14 +12,18 @@ fn open(settings: &RegistrySettings, folder: &tempfile::TempDir) -> RemoteRegist
 }
 
 /// Asks until there is an answer.
+fn answered<T>(ask: impl FnMut(usize) -> Option<T>) -> T {
+    (0..1000).find_map(ask).expect("the registry answers")
+}
+
 fn found(registry: &RemoteRegistry, id: &SchemaId) -> Found {
-    for _ in 0..1000 {
-        match registry.find(id) {
-            Found::Asked => drop(registry.wait(id, Duration::from_secs(10))),
-            found => return found,
+    answered(|_| match registry.find(id) {
+        Found::Asked => {
+            registry.wait(id, Duration::from_secs(10));
+            None
         }
-    }
-    panic!("the registry never answered");
+        found => Some(found),
+    })
 }
 
 const STRING: &str = r#"{"schema":"\"string\""}"#;
@@ -128,15 +132,14 @@ fn wanted(registers: bool) -> Wanted {
     Wanted { subject: "evenkeel.shop.open-value".to_owned(), schema: "\"string\"", registers }
 }
 
-/// Asks until there is an answer.
 fn id_of(registry: &RemoteRegistry, wanted: &Wanted) -> Answered {
-    for _ in 0..1000 {
-        match registry.id_of(wanted) {
-            Answered::Asked => drop(registry.wait_for(wanted, Duration::from_secs(10))),
-            answered => return answered,
+    answered(|_| match registry.id_of(wanted) {
+        Answered::Asked => {
+            registry.wait_for(wanted, Duration::from_secs(10));
+            None
         }
-    }
-    panic!("the registry never answered");
+        answered => Some(answered),
+    })
 }
 
 #[test]
