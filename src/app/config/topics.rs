@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::Named;
 use super::connectors::Connector;
+use super::node::Name;
 use super::reader::{Context, Section};
 use super::reference;
 use super::sources::Partly;
@@ -147,16 +148,26 @@ pub fn overlaps<'n>(
         let outputs = [&topics.changes, &topics.discrepancies, &topics.open, &topics.quarantine];
         users.push(("Evenkeel itself".to_owned(), TopicSelection::List(outputs.into_iter().cloned().collect())));
     }
-    for source in sources {
-        let Some(topics) = &source.value.topics else { continue };
+    let mut claim = |what: String, at: &Name, topics: &TopicSelection| {
         for (other, theirs) in &users {
             if let Some(topic) = shared(topics, theirs) {
-                let message = format!("source \"{}\": topic \"{topic}\" is also that of {other}", source.name);
-                let fault = source.at.fault(Kind::Conflict, message);
+                let fault = at.fault(Kind::Conflict, format!("{what}: topic \"{topic}\" is also that of {other}"));
                 context.report(fault.hint("A topic holds one table's changes and has one meaning."));
             }
         }
-        users.push((format!("source \"{}\"", source.name), topics.clone()));
+        users.push((what, topics.clone()));
+    };
+    for connector in connectors {
+        let settings = connector.value.as_ref().map(|connector| &connector.settings);
+        if let Some(transactions) = settings.and_then(|settings| settings.transactions.as_ref()) {
+            let what = format!("the transactions of connector \"{}\"", connector.name);
+            claim(what, connector.at, &TopicSelection::List(vec![transactions.topic.clone()]));
+        }
+    }
+    for source in sources {
+        if let Some(topics) = &source.value.topics {
+            claim(format!("source \"{}\"", source.name), source.at, topics);
+        }
     }
 }
 
