@@ -14,7 +14,6 @@ use crate::adapters::databases::DatabaseUrl;
 use crate::adapters::debezium::shape::{ConnectorShape, SourceShape};
 use crate::adapters::records::avro::Naming;
 use crate::adapters::registry::RegistrySettings;
-use crate::domain::change::SourceIndex;
 use crate::domain::rule::Plan;
 use crate::task::ingest::Patience;
 
@@ -50,11 +49,6 @@ impl Settings {
     /// Where a partition's state is.
     pub fn state_folder(&self, partition: i32) -> PathBuf {
         self.state_dir.join(&*self.plan.reconciliation).join(partition.to_string())
-    }
-
-    /// True where a source's events are counted by transaction.
-    pub fn is_counted(&self, source: SourceIndex) -> bool {
-        self.connectors[self.plan.sources[source].connector].transactions.is_some()
     }
 
     /// Where the registry's schemas are kept.

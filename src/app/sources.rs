@@ -55,6 +55,8 @@ pub struct KafkaSources {
     heartbeats: Vec<Option<HeartbeatReader>>,
     /// For each connector, who decodes what it says of its transactions.
     transaction_decoders: Vec<Decoder>,
+    /// Why records of a connector's transactions were not understood, which was said.
+    misread_ends: BTreeSet<(ConnectorIndex, &'static str)>,
     /// The topics read, each with what for.
     topics: BTreeMap<Arc<str>, Feed>,
     /// Sources of which updates came without their before images since this was last asked.
@@ -98,6 +100,7 @@ impl KafkaSources {
             flooded: BTreeSet::new(),
             heartbeats: settings.connectors.iter().map(|_| None).collect(),
             topics: BTreeMap::new(),
+            misread_ends: BTreeSet::new(),
             incomplete: BTreeSet::new(),
             uncounted: BTreeSet::new(),
             missing_columns: BTreeSet::new(),
@@ -179,11 +182,8 @@ impl KafkaSources {
                 self.allowance.take(reject.bytes());
             }
             Read::Change(decoded) => {
-                if decoded.streamed
-                    && !is_counted
-                    && self.settings.is_counted(source)
-                    && self.uncounted.insert(source)
-                {
+                let is_wanted = decoded.streamed && shape.connector.is_counted;
+                if is_wanted && !is_counted && self.uncounted.insert(source) {
                     tracing::warn!(
                         source = name,
                         offset,
@@ -304,7 +304,7 @@ impl Sources for KafkaSources {
         let understood = match *feed {
             Feed::Source(source) => {
                 let reading = understand(&self.settings.sources[source], &mut self.decoders[source], &message);
-                let counted = self.decoders[source].counted().filter(|_| self.settings.is_counted(source));
+                let counted = self.decoders[source].counted();
                 match reading {
                     Ok(Read::Reject(_)) if !self.allowance.has_room(clock_us(self.began)) => Err(Lack::Allowance),
                     Ok(reading) => Ok((reading, counted)),
@@ -315,7 +315,8 @@ impl Sources for KafkaSources {
                 let ConnectorSettings { name, transactions, .. } = &self.settings.connectors[connector];
                 let transactions = transactions.as_ref().expect("its topic is read");
                 let decoder = &mut self.transaction_decoders[connector];
-                let end = understand_end((name, transactions), decoder, &message);
+                let is_news = |reason| self.misread_ends.insert((connector, reason));
+                let end = understand_end((name, transactions), decoder, &message, is_news);
                 end.map(|reading| (reading, None)).map_err(Lack::Schema)
             }
         };

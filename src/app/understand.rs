@@ -49,12 +49,13 @@ pub fn understand(
     }
 }
 
-/// The end of a transaction, or nothing: what cannot be read of these is not checked, and said. The id of its schema where
-/// that is not known yet.
+/// The end of a transaction, or nothing: what cannot be read of these is not checked, and counted, and said where its reason
+/// is news. The id of its schema where that is not known yet.
 pub fn understand_end(
     (connector, transactions): (&str, &TransactionSettings),
     decoder: &mut Decoder,
     message: &BorrowedMessage<'_>,
+    is_news: impl FnOnce(&'static str) -> bool,
 ) -> Result<Reading, SchemaId> {
     match with_record(message, |record| decoder.end(&transactions.shape, record)) {
         Ok(end) => Ok(end.map_or(Reading::Nothing, Reading::Ended)),
@@ -62,7 +63,15 @@ pub fn understand_end(
         Err(Undecoded::Refused(Refusal { reason, detail })) => {
             let labels = [("connector", connector.to_owned()), ("reason", reason.to_owned())];
             counter!(telemetry::TRANSACTIONS_REFUSED, &labels).increment(1);
-            tracing::warn!(topic = transactions.topic, reason, detail, "a record of transactions was not understood");
+            if is_news(reason) {
+                let topic = &transactions.topic;
+                tracing::warn!(
+                    topic,
+                    reason,
+                    detail,
+                    "records of transactions are not understood: these are not checked"
+                );
+            }
             Ok(Reading::Nothing)
         }
     }

@@ -54,8 +54,8 @@ const PATIENCE_US: i64 = 600_000_000;
 /// Databases' clocks are no further ahead of the machine's, microseconds.
 const AHEAD_US: i64 = 10_000_000;
 
-/// So many may wait for their end; of more, none of these is checked.
-const UNCHECKED_KEPT: usize = 1 << 16;
+/// What may wait for its end, in transactions and 64 numbers of their events; of more, none of it is checked.
+const UNCHECKED_KEPT: usize = 1 << 17;
 
 impl Ledger {
     /// Nothing that was committed before `now`, the machine's time, is checked: records of it were not counted, or lost.
@@ -103,7 +103,7 @@ impl Ledger {
             }
             false
         });
-        if self.unchecked.len() > UNCHECKED_KEPT {
+        if self.unchecked.values().map(Unchecked::size).sum::<usize>() > UNCHECKED_KEPT {
             self.unchecked.clear();
             self.begin(now);
         }
@@ -118,6 +118,10 @@ impl Ledger {
 }
 
 impl Unchecked {
+    fn size(&self) -> usize {
+        1 + self.arrived.values().map(|numbers| numbers.words().len()).sum::<usize>()
+    }
+
     /// The tables of which not all has come.
     fn lacking(&self, end: &End<Table>) -> Vec<Short> {
         let mut short = Vec::new();
@@ -225,14 +229,19 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut ledger = ledger();
         let since = Some(Instant(100 * SECOND));
-        for transaction in 0..=UNCHECKED_KEPT as u64 {
-            ledger.read(table(0), transaction, &numbers(&[1]), since);
+        let all = Numbers::of_words((0..NUMBERS_KEPT / 64).map(|word| (word, u64::MAX)));
+        // Many transactions of an event each, or few of as many as are told apart.
+        for (count, numbers) in [(UNCHECKED_KEPT as u64 / 2, numbers(&[1])), (7, all)] {
+            let mut ledger = ledger();
+            (0..count).for_each(|transaction| ledger.read(table(0), transaction, &numbers, since));
+            ledger.check(Instant(100 * SECOND), since, &BTreeMap::new());
+            assert_eq!(ledger.unchecked.len() as u64, count, "as many may wait");
+            ledger.read(table(0), count, &numbers, since);
+            assert_eq!(check(&mut ledger, 200, 0), (0, vec![]));
+            assert!(ledger.unchecked.is_empty());
+            ledger.end(end(5, 201, 2), since);
+            assert_eq!(check(&mut ledger, 202, 20), (0, vec![]), "what was counted of it is forgotten");
         }
-        assert_eq!(check(&mut ledger, 200, 0), (0, vec![]));
-        assert!(ledger.unchecked.is_empty());
-        ledger.end(end(5, 201, 2), since);
-        assert_eq!(check(&mut ledger, 202, 20), (0, vec![]), "what was counted of it is forgotten");
     }
 }

@@ -121,7 +121,7 @@ impl Router {
     /// topologies, is for the caller to say.
     pub fn take(&mut self) -> Vec<(i32, Block)> {
         let partitions = self.partitions();
-        let blocks = self.blocks.iter_mut().map(|builder| Block { partitions, ..std::mem::take(builder).end() });
+        let blocks = self.blocks.iter_mut().map(|builder| Block { partitions, ..std::mem::take(builder).finish() });
         (0..).zip(blocks).filter(|(_, block)| !block.entries.is_empty()).collect()
     }
 }
@@ -145,7 +145,7 @@ struct Builder {
 }
 
 impl Builder {
-    fn end(self) -> Block {
+    fn finish(self) -> Block {
         let Builder { mut block, counted, .. } = self;
         let line =
             |((topic_partition, transaction), numbers)| Entry::Counted { topic_partition, transaction, numbers };

@@ -101,7 +101,7 @@ impl Decoder {
                     Compiled::Avro { writer, encodings } => match writer.event(shape, datum)? {
                         avro::Body::Change(envelope) => {
                             self.see(Form::Avro { header });
-                            self.counted = transaction::counted(shape.connector.kind, &envelope.source);
+                            self.count(shape, &envelope.source);
                             Ok(event(shape, envelope, Some(encodings), &beside)?)
                         }
                         avro::Body::Gone => self.tombstone(shape, record),
@@ -121,6 +121,12 @@ impl Decoder {
     /// The forms between which records went over since this was last asked: someone has changed the connector.
     pub fn went_over(&mut self) -> Option<[Form; 2]> {
         self.went_over.take()
+    }
+
+    fn count(&mut self, shape: &SourceShape, source: &Source<'_>) {
+        if shape.connector.is_counted {
+            self.counted = transaction::counted(shape.connector.kind, source);
+        }
     }
 
     /// The transaction of the last record, whatever became of it else, and its number among those of its table.
@@ -191,7 +197,7 @@ impl Decoder {
                     (false, Some(_)) => Form::JsonWithSchema,
                     (false, None) => Form::Json,
                 });
-                self.counted = transaction::counted(shape.connector.kind, &envelope.source);
+                self.count(shape, &envelope.source);
                 let encodings = schema.map(|schema| self.schemas[0].get(schema, shape)).transpose()?;
                 Ok(event(shape, envelope, encodings, beside)?)
             }
@@ -220,7 +226,7 @@ impl Decoder {
         match &*self.compiled(shape, id)? {
             Compiled::Avro { writer, encodings } => {
                 let envelope = Envelope::within(source, writer.rows(shape, datum)?)?;
-                self.counted = transaction::counted(shape.connector.kind, &envelope.source);
+                self.count(shape, &envelope.source);
                 Ok(event(shape, envelope, Some(encodings), beside)?)
             }
             Compiled::Json => Err(no_avro().into()),

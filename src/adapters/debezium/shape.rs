@@ -81,6 +81,13 @@ pub struct Flattened {
     pub tombstones_delete: bool,
 }
 
+impl Flattened {
+    /// True where a field is added to rows or to headers.
+    pub fn adds(&self, field: Field) -> bool {
+        self.fields.values().chain(self.headers.values()).any(|added| *added == field)
+    }
+}
+
 /// How a connector's events are written: which of the formats that are known are expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -127,6 +134,8 @@ pub struct ConnectorShape {
     pub binary_mode: BinaryMode,
     /// Debezium's `unavailable.value.placeholder`, as the connector's configuration writes it.
     pub placeholder: String,
+    /// True where each event's number in its transaction is wanted.
+    pub is_counted: bool,
 }
 
 /// Everything that decoding a source's events needs.

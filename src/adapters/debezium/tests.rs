@@ -27,6 +27,7 @@ fn shape(connector: ConnectorKind, columns: &[(&str, Type)], key: usize) -> Sour
             decimal_mode: Some(DecimalMode::String),
             binary_mode: BinaryMode::Bytes,
             placeholder: "__debezium_unavailable_value".to_owned(),
+            is_counted: false,
         },
         columns: columns.iter().map(column).collect(),
         masks: vec![Mask::Show; columns.len()],

@@ -30,7 +30,7 @@ struct Collection {
     event_count: i64,
 }
 
-/// `None` where the kind's transactions have ids that tell no position, so that it is not known when all has come.
+/// False where the kind's transactions have ids that tell no position, so that it is not known when all has come.
 pub fn can_be_counted(kind: ConnectorKind) -> bool {
     match kind {
         ConnectorKind::Postgresql | ConnectorKind::Mysql | ConnectorKind::Mariadb | ConnectorKind::Sqlserver => true,

@@ -85,6 +85,7 @@ fn connector<'n>(context: &'n Context<'n>, name: &str, node: &'n Node) -> Option
         decimal_mode,
         binary_mode: binary_mode?,
         placeholder: placeholder?,
+        is_counted: section.get("transactions").is_some(),
     };
     let heartbeat = heartbeat(&section, &shape);
     let transactions = transactions(&section, &shape);
@@ -184,8 +185,8 @@ fn flattened<'n>(
             ("drop", false),
         ],
     )?;
-    let is_added = |field| fields.values().chain(headers.values()).any(|added| *added == field);
-    let lacking = kind.map(|kind| lacking(kind, is_added)).unwrap_or_default();
+    let flattened = Flattened { fields, headers, tombstones_delete };
+    let lacking = kind.map(|kind| lacking(kind, |field| flattened.adds(field))).unwrap_or_default();
     if !lacking.is_empty() {
         let place = section.get("add_fields").unwrap_or(node);
         let fault = place.fault(Kind::MissingField, format!("{what}: add_fields lacks {}", lacking.join(", ")));
@@ -193,7 +194,7 @@ fn flattened<'n>(
             "Add it to the connector's add.fields and here: without it nothing tells what was sent again from what is new.",
         ));
     }
-    Some(Flattened { fields, headers, tombstones_delete })
+    Some(flattened)
 }
 
 /// A list such as `op,source.ts_ms,source.lsn:LSN`: the name under which each field that is used stands. Dots become
@@ -220,10 +221,9 @@ fn transactions(section: &Section<'_>, connector: &ConnectorShape) -> Option<Tra
         );
         return None;
     }
-    if let Some(Flattened { fields, headers, .. }) = &connector.flattened {
-        let is_added = |field| fields.values().chain(headers.values()).any(|added| *added == field);
-        let needed = [Field::TransactionId, Field::CollectionOrder];
-        let lacking: Vec<&str> = needed.iter().filter(|field| !is_added(**field)).map(|field| field.name()).collect();
+    if let Some(flattened) = &connector.flattened {
+        let needed = [Field::TransactionId, Field::CollectionOrder].into_iter();
+        let lacking: Vec<&str> = needed.filter(|field| !flattened.adds(*field)).map(Field::name).collect();
         if !lacking.is_empty() {
             let message = format!("{}: add_fields lacks {}", section.path("transactions"), lacking.join(", "));
             section.context.report(

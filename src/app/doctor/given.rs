@@ -33,6 +33,7 @@ pub fn shape(kind: ConnectorKind) -> ConnectorShape {
         decimal_mode: Some(DecimalMode::String),
         binary_mode: BinaryMode::Bytes,
         placeholder: "__debezium_unavailable_value".to_owned(),
+        is_counted: false,
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn read_end<T>(
     })
 }
 
-/// What a store keeps: the offset of the last block that was counted, and the ledgers.
+/// What a store keeps: the offset behind the last block that was counted, and the ledgers.
 pub fn encode_ledgers(counted: i64, ledgers: &Ledgers, catalog: &Catalog) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.bytes.extend_from_slice(MAGIC);
@@ -108,7 +108,7 @@ pub fn decode_ledgers(bytes: &[u8], catalog: &Catalog) -> Result<(i64, Ledgers),
         })?;
         let unchecked = reader.list(|reader| {
             let transaction = reader.fixed()?;
-            let since = reader.option(super::Reader::instant)?;
+            let since = reader.option(Reader::instant)?;
             let arrived = reader.list(|reader| Ok((table(reader)?, read_numbers(reader)?)))?;
             let arrived = arrived.into_iter().filter_map(|(table, numbers)| Some((table?, numbers))).collect();
             let end = reader.option(|reader| read_end(reader, &mut Last::new(0), table))?;

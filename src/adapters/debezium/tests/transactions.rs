@@ -87,8 +87,9 @@ fn events_have_the_number_that_their_end_counts() {
             "transaction": transaction,
         })
     };
+    let shape = with_connector(orders(), |connector| connector.is_counted = true);
     let mut counted = |event: Json| {
-        let read = reader.value(&orders(), Some(event.to_string().as_bytes()), None);
+        let read = reader.value(&shape, Some(event.to_string().as_bytes()), None);
         (read.is_ok(), reader.decoder.counted())
     };
     let transaction = json!({"id": "1010:27628800", "total_order": 7, "data_collection_order": 2});
@@ -96,8 +97,10 @@ fn events_have_the_number_that_their_end_counts() {
     let id = id.expect("an end").transaction;
     assert_eq!(counted(event(transaction.clone())), (true, Some((id, 2))));
     assert_eq!(counted(event(Json::Null)), (true, None));
-    let mut refused = event(transaction);
+    let mut refused = event(transaction.clone());
     refused["op"] = "t".into();
     assert_eq!(counted(refused), (false, Some((id, 2))), "it has come, whatever it says");
     assert_eq!(counted(json!({"op": 7})), (false, None));
+    assert!(reader.value(&orders(), Some(event(transaction).to_string().as_bytes()), None).is_ok());
+    assert_eq!(reader.decoder.counted(), None, "nobody wants it");
 }
