@@ -75,12 +75,13 @@ fn embedded_what_was_in_quarantine_is_requeued_behind_nothing_newer() {
 #[test]
 fn embedded_a_flood_of_poison_slows_down_and_is_said() {
     const POISON: &str = "{\"op\":\"c\"}";
-    const FLOOD: usize = 400;
+    const FLOOD: usize = 1000;
+    const A_SECOND: usize = 8;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let cluster = cluster(&TOPICS);
     let mut theatre = Theatre::new(&cluster.bootstrap_servers(), &[]);
     let mut narrow = theatre.settings(folder.path());
-    narrow.limits.quarantine_bytes = 1;
+    narrow.limits.quarantine_bytes = A_SECOND;
     let began = Instant::now();
     let product = Product::start(narrow);
     for _ in 0..FLOOD {
@@ -88,9 +89,10 @@ fn embedded_a_flood_of_poison_slows_down_and_is_said() {
         theatre.producer.send(poison).map_err(|(error, _)| error).expect("sent");
     }
     theatre.commit(&paid(1));
-    let burst = 1024 / POISON.len();
-    theatre.play(false, LIMIT, |theatre| theatre.quarantined.len() >= burst && theatre.judge.stalls_reported > 0);
-    let most = (1024 + began.elapsed().as_secs() as usize + 1) / POISON.len() + 1;
+    // What is beyond the burst waits, and goes on where it was: some of it a few times.
+    let burst = A_SECOND * 1024 / POISON.len();
+    theatre.play(false, LIMIT, |theatre| theatre.quarantined.len() >= burst + 4 && theatre.judge.stalls_reported > 0);
+    let most = A_SECOND * (1024 + began.elapsed().as_secs() as usize + 1) / POISON.len() + 1;
     assert!(theatre.quarantined.len() <= most, "{} in quarantine, {most} at most", theatre.quarantined.len());
     assert_eq!(theatre.judge.seen.len(), 0, "a payment may stand behind the flood");
     product.stop().expect("it stops cleanly");
