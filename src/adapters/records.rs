@@ -15,7 +15,7 @@ use sha2::Sha256;
 use self::avro::{Form, Kind};
 use super::debezium::shape::Mask;
 use crate::domain::catalog::Column;
-use crate::domain::change::TopicPartition;
+use crate::domain::change::{TopicPartition, Unseen};
 use crate::domain::instant::Instant;
 use crate::domain::key_state::{Event, Reason};
 use crate::domain::record::{Cause, Content, Discrepancy, Quarantined, Record, SideRow, SourceNews, SourceNotice};
@@ -335,6 +335,11 @@ fn source_notice(plan: &Plan, notice: &SourceNotice) -> (Json, String) {
                 "transaction": &*first.id, "ended_at": first.time.to_string(), "sent": first.sent,
                 "arrived": first.arrived})
         }
+        SourceNews::Unconfirmed { rows } => json!({"rows": rows}),
+        SourceNews::Confirmed { rows, unseen } => json!({"rows": rows, "unseen": match unseen {
+            Unseen::Gone => "gone",
+            Unseen::Kept => "kept",
+        }}),
     };
     let mut body = json!({
         "type": kind,

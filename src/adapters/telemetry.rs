@@ -97,6 +97,8 @@ metrics! {
         "Discrepancies open now"
     PENDING "evenkeel_disagreements_pending" Gauge ["rule", "partition"]
         "Disagreements younger than their grace"
+    UNCONFIRMED "evenkeel_unconfirmed_rows" Gauge ["source", "partition"]
+        "Rows that a new snapshot of their connector has not seen: what rests on them is not judged until an operator says what has become of them"
     CANNOT_COMPARE "evenkeel_cannot_compare_total" Counter ["rule", "partition"]
         "Judgements that rested on a value which the source could not give, or on an evaluation error"
     WAITING "evenkeel_waiting_changes" Gauge ["partition"]

@@ -19,7 +19,7 @@ use self::evidence::{
 };
 use self::quarantine::{QuarantineArgs, quarantine_verb};
 use self::state::{StateArgs, state_verb};
-use super::acknowledge::acknowledge;
+use super::acknowledge::{acknowledge, confirm};
 use super::demo::{self, demo};
 use super::diagnostic::{Diagnostic, render_all};
 use super::reconcile_stage::ReconcileStatus;
@@ -27,6 +27,7 @@ use super::run::{Runtime, Stages, run, stop_on_signal};
 use super::settings::Settings;
 use super::{check, config, doctor, rule_tests};
 use crate::adapters::telemetry;
+use crate::domain::change::{SourceIndex, Unseen};
 
 /// Wrong use or configuration.
 const WRONG: u8 = 2;
@@ -46,6 +47,7 @@ enum Verb {
     Doctor(DoctorArgs),
     Test(TestArgs),
     Acknowledge(AcknowledgeArgs),
+    Confirm(ConfirmArgs),
     Quarantine(QuarantineArgs),
     State(StateArgs),
     Audit(AuditArgs),
@@ -162,6 +164,32 @@ struct AcknowledgeArgs {
     source: String,
 }
 
+/// Say what has become of rows that a connector's new snapshot has not seen
+///
+/// A connector that has lost its place in the database's log takes a new snapshot, which tells of no row that was deleted in
+/// between. What rests on a row that it has not seen is not judged: a source_unconfirmed record says how many there are.
+#[derive(Args)]
+#[command(after_help = "Example:\n  evenkeel confirm -c evenkeel.yaml orders gone")]
+struct ConfirmArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The source whose rows these are
+    source: String,
+    /// What has become of them
+    #[arg(value_enum)]
+    unseen: UnseenArg,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum UnseenArg {
+    /// They were deleted: the snapshot was of the whole table
+    Gone,
+    /// They are as they were: the snapshot was not to see them (snapshot.select.statement.overrides,
+    /// snapshot.include.collection.list)
+    Kept,
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     match Cli::parse().verb {
@@ -171,6 +199,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(args) => doctor_verb(&args),
         Verb::Test(args) => rule_tests::run(&args.files, args.json, colours()),
         Verb::Acknowledge(args) => acknowledge_verb(&args),
+        Verb::Confirm(args) => confirm_verb(&args),
         Verb::Quarantine(args) => quarantine_verb(&args),
         Verb::State(args) => state_verb(&args),
         Verb::Audit(args) => audit_verb(&args),
@@ -236,14 +265,9 @@ fn until_signal(settings: Settings, stages: Stages) -> Result<(), Box<dyn std::e
 }
 
 fn acknowledge_verb(args: &AcknowledgeArgs) -> ExitCode {
-    let settings = match load(&args.config) {
-        Ok(settings) => settings,
+    let (settings, source) = match load_source(&args.config, &args.source) {
+        Ok(loaded) => loaded,
         Err(code) => return code,
-    };
-    let names: Vec<&str> = settings.sources.iter().map(|source| &*source.name).collect();
-    let Some(source) = names.iter().position(|name| *name == args.source) else {
-        eprintln!("error: there is no source {:?}; there are: {}", args.source, names.join(", "));
-        return ExitCode::from(WRONG);
     };
     match acknowledge(&settings, source) {
         Ok(ids) => {
@@ -253,6 +277,39 @@ fn acknowledge_verb(args: &AcknowledgeArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => fail(error),
+    }
+}
+
+fn confirm_verb(args: &ConfirmArgs) -> ExitCode {
+    let (settings, source) = match load_source(&args.config, &args.source) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let (unseen, word) = match args.unseen {
+        UnseenArg::Gone => (Unseen::Gone, "gone"),
+        UnseenArg::Kept => (Unseen::Kept, "as they were"),
+    };
+    match confirm(&settings, source, unseen) {
+        Ok(true) => {
+            println!("said that the rows of source {} are {word} that its last snapshot has not seen", args.source);
+            println!("a source_confirmed record of each partition that has such rows tells how many they were");
+            ExitCode::SUCCESS
+        }
+        Ok(false) => fail(format_args!("source {} has no topic", args.source)),
+        Err(error) => fail(error),
+    }
+}
+
+/// A configuration that is sound, and a source of it.
+fn load_source(path: &Path, name: &str) -> Result<(Settings, SourceIndex), ExitCode> {
+    let settings = load(path)?;
+    let names: Vec<&str> = settings.sources.iter().map(|source| &*source.name).collect();
+    match names.iter().position(|known| *known == name) {
+        Some(source) => Ok((settings, source)),
+        None => {
+            eprintln!("error: there is no source {name:?}; there are: {}", names.join(", "));
+            Err(ExitCode::from(WRONG))
+        }
     }
 }
 

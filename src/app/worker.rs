@@ -187,6 +187,10 @@ impl Bench {
             gauge!(telemetry::PENDING, &labels).set(tally.pending as f64);
             gauge!(telemetry::OPEN, &labels).set(tally.open as f64);
         }
+        for (source, rows) in task.plan().catalog.sources.iter().zip(task.unconfirmed()) {
+            let labels = [("source", source.name.clone()), ("partition", partition.clone())];
+            gauge!(telemetry::UNCONFIRMED, &labels).set(rows as f64);
+        }
         add(telemetry::AHEAD, counts.ahead, before.ahead);
         if counts.ahead > before.ahead {
             tracing::warn!(
@@ -248,6 +252,17 @@ fn tell_of_source(source: &str, news: &SourceNews) {
                 source, transactions, missing, %topic, transaction, sent, arrived,
                 "events of transactions have not come that the connector says to have sent. Re-snapshot the table"
             );
+        }
+        SourceNews::Unconfirmed { rows } => {
+            tracing::warn!(
+                source,
+                rows,
+                "the connector has taken a new snapshot, which has not seen these rows again: what rests on them is not judged. \
+                 Say whether they are gone or kept: evenkeel confirm"
+            );
+        }
+        SourceNews::Confirmed { rows, unseen } => {
+            tracing::info!(source, rows, ?unseen, "rows that the new snapshot had not seen are confirmed");
         }
     }
 }

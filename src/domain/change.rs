@@ -65,6 +65,11 @@ impl RunId {
         self.began_ms().zip(other.began_ms()).is_some_and(|(this, other)| this < other)
     }
 
+    /// True where it is known when it began.
+    pub fn is_dated(self) -> bool {
+        self.began_ms().is_some()
+    }
+
     /// When it began, by the clock of its Kafka Connect worker, milliseconds since the epoch.
     fn began_ms(self) -> Option<u64> {
         (self.number & RunId::VERSION == 0x7000).then_some(self.number >> 16)
@@ -163,7 +168,7 @@ pub struct Change {
     pub offset: i64,
     /// What the event says about when. See the connector's kind for what that means.
     pub source_time: Instant,
-    /// `None` for snapshot rows: they are never replays and take the place of the row before them.
+    /// `None` for snapshot rows: they are never replays, and stand behind what came before them.
     pub position: Option<Position>,
     /// Tells apart the changes that share a position: equal only for the same change, sent again by the same server.
     pub fingerprint: u32,
@@ -364,6 +369,15 @@ impl GapCause {
     }
 }
 
+/// What has become of rows that a snapshot has not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// They were deleted.
+    Gone,
+    /// They are as they were: the snapshot was not to see them.
+    Kept,
+}
+
 /// One line of the changes log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -381,6 +395,17 @@ pub enum Entry {
     /// An operator says that the gaps of a topic-partition, an index into the block's, are made good or do not matter.
     Acknowledge {
         topic_partition: usize,
+    },
+    /// A run of its connector begins a topic-partition, an index into the block's, with rows of a snapshot.
+    Snapshot {
+        topic_partition: usize,
+        run: RunId,
+    },
+    /// An operator says what has become of the rows of a topic-partition's source that its connector's last snapshot has not
+    /// seen again.
+    Confirm {
+        topic_partition: usize,
+        unseen: Unseen,
     },
     /// From here on these are the rules.
     Rules(RuleSet),
@@ -411,13 +436,14 @@ pub struct Block {
 }
 
 impl Block {
-    /// Says that the gaps of topic-partitions are made good or do not matter. To be written to every partition of the log.
-    pub fn acknowledge(
+    /// Says something of each topic-partition. To be written to every partition of the log.
+    pub fn of_each(
         topic_partitions: Vec<(SourceIndex, TopicPartition)>,
         partitions: i32,
         written_at: Instant,
+        entry: impl Fn(usize) -> Entry,
     ) -> Block {
-        let entries = (0..topic_partitions.len()).map(|topic_partition| Entry::Acknowledge { topic_partition });
-        Block { written_at, partitions, entries: entries.collect(), topic_partitions, ..Block::default() }
+        let entries = (0..topic_partitions.len()).map(entry).collect();
+        Block { written_at, partitions, entries, topic_partitions, ..Block::default() }
     }
 }

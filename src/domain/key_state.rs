@@ -17,6 +17,7 @@ pub use self::rows::{Effect, Provenance, Row};
 use super::change::{Operation, SourceIndex};
 use super::instant::Instant;
 use super::rule::{Plan, Rule};
+use super::snapshots::Snapshots;
 use super::sql::{Answer, Cause};
 use super::value::Value;
 use super::witness::Witness;
@@ -152,7 +153,7 @@ impl KeyState {
 
     /// Lives through the key's timeline up to and including `window.until`. `effects` are its settled changes in
     /// timeline order.
-    pub fn advance(&mut self, plan: &Plan, effects: Vec<Effect>, window: Window, out: &mut Told) {
+    pub fn advance(&mut self, plan: &Plan, effects: Vec<Effect>, window: Window<'_>, out: &mut Told) {
         let mut effects = effects.into_iter().peekable();
         loop {
             let change = effects.peek().map(|effect| effect.at);
@@ -181,8 +182,14 @@ impl KeyState {
                 self.judged = true;
                 touched.sources = u64::MAX;
             }
+            if !window.snapshots.is_empty() && self.is_unsure(plan, window, now) {
+                let is_due = || self.due(plan).is_some_and(|due| due <= now);
+                if touched.sources != 0 || is_due() {
+                    touched.sources = u64::MAX;
+                }
+            }
             if touched.sources != 0 {
-                self.judge(plan, now, window.baseline, &touched, out);
+                self.judge(plan, now, window, &touched, out);
             }
             self.pass(plan, now, out);
             if let Some(witness) = &mut out.witness {
@@ -192,7 +199,7 @@ impl KeyState {
     }
 
     /// Asks every rule that reads what was touched and brings the episodes in line with the answers.
-    fn judge(&mut self, plan: &Plan, now: Instant, baseline: Instant, touched: &Touched, out: &mut Told) {
+    fn judge(&mut self, plan: &Plan, now: Instant, window: Window<'_>, touched: &Touched, out: &mut Told) {
         let reason = touched.reason();
         self.end_removed_rules(plan, now, out);
         let mut answers = Vec::new();
@@ -204,8 +211,10 @@ impl KeyState {
                 if rule.query.sources().iter().all(|source| touched.sources & bit(*source) == 0) {
                     continue;
                 }
-                let answer = match self.absence_unsure(plan, rule, baseline) {
-                    true => Answer { rows: Vec::new(), cannot_compare: Some(Cause::Unknown) },
+                let none = |cause| Answer { rows: Vec::new(), cannot_compare: Some(cause) };
+                let answer = match rule.query.sources().iter().any(|s| self.in_doubt(plan, *s, window, now)) {
+                    true => none(Cause::Unconfirmed),
+                    false if self.absence_unsure(plan, rule, window, now) => none(Cause::Unknown),
                     false => identified(rule, rule.query.evaluate(&tables)),
                 };
                 if let Some(witness) = &mut out.witness {
@@ -224,10 +233,26 @@ impl KeyState {
         }
     }
 
+    /// True where what a source's connector has not said yet, or a row that it has not seen again, may change what is known.
+    fn in_doubt(&self, plan: &Plan, source: SourceIndex, window: Window<'_>, now: Instant) -> bool {
+        let Some(doubt) = window.snapshots.doubt(plan.sources[source].connector, now) else { return false };
+        let is_confirmed = window.snapshots.confirmed[source] >= doubt.generation;
+        let is_unseen = |row: &Row| row.provenance.generation < doubt.generation;
+        doubt.is_whole || !is_confirmed && self.rows[source].iter().any(is_unseen)
+    }
+
+    /// True where some rule may be unable to say what it said at another instant, or said it while it was not.
+    fn is_unsure(&self, plan: &Plan, window: Window<'_>, now: Instant) -> bool {
+        window.snapshots.is_open(now) || (0..self.rows.len()).any(|source| self.in_doubt(plan, source, window, now))
+    }
+
     /// True where a source whose history is known only in part has no row of a key that may be older than it.
-    fn absence_unsure(&self, plan: &Plan, rule: &Rule, baseline: Instant) -> bool {
-        self.first_seen <= baseline
-            && rule.query.sources().iter().any(|s| plan.sources[*s].partial_history && self.rows[*s].is_empty())
+    fn absence_unsure(&self, plan: &Plan, rule: &Rule, window: Window<'_>, now: Instant) -> bool {
+        rule.query.sources().iter().any(|source| {
+            let began = || window.snapshots.began(plan.sources[*source].connector, now).unwrap_or(Instant::MIN);
+            let is_partial = plan.sources[*source].partial_history && self.rows[*source].is_empty();
+            is_partial && self.first_seen <= window.baseline.max(began())
+        })
     }
 
     fn end_removed_rules(&mut self, plan: &Plan, now: Instant, out: &mut Told) {
@@ -348,7 +373,7 @@ pub struct Told {
 
 /// The stretch of the timeline that a key lives through in one step.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub struct Window<'w> {
     /// Nothing before this is judged.
     pub baseline: Instant,
     /// A key that was not judged yet, or whose rules have changed, is judged here first: no earlier than the
@@ -356,6 +381,7 @@ pub struct Window {
     pub from: Instant,
     /// The settled time.
     pub until: Instant,
+    pub snapshots: &'w Snapshots,
 }
 
 #[derive(Default)]

@@ -13,6 +13,7 @@ pub mod queue;
 pub mod record;
 pub mod routing;
 pub mod rule;
+pub mod snapshots;
 pub mod sql;
 pub mod timeline;
 pub mod transactions;

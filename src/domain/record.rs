@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::change::{Gap, Header, Key, TopicPartition};
+use super::change::{Gap, Header, Key, TopicPartition, Unseen};
 use super::instant::Instant;
 use super::key_state::{Event, Evidence};
 use super::transactions::Short;
@@ -114,16 +114,27 @@ pub enum SourceNews {
         /// The first of them.
         first: Short,
     },
+    /// Rows of this partition's keys that the connector's new snapshot has not seen.
+    Unconfirmed {
+        rows: u64,
+    },
+    /// What has become of them, an operator has said.
+    Confirmed {
+        rows: u64,
+        unseen: Unseen,
+    },
 }
 
 impl SourceNews {
-    pub const NAMES: [&str; 6] = [
+    pub const NAMES: [&str; 8] = [
         "source_stalled",
         "source_recovered",
         "source_gap",
         "source_gap_acknowledged",
         "source_widened",
         "source_incomplete",
+        "source_unconfirmed",
+        "source_confirmed",
     ];
 
     /// The `type` of its record.
@@ -135,6 +146,8 @@ impl SourceNews {
             SourceNews::Acknowledged { .. } => 3,
             SourceNews::Widened { .. } => 4,
             SourceNews::Incomplete { .. } => 5,
+            SourceNews::Unconfirmed { .. } => 6,
+            SourceNews::Confirmed { .. } => 7,
         };
         SourceNews::NAMES[index]
     }

@@ -12,6 +12,9 @@
 //! `at <= settled`, every topic-partition's mark reaches `at`, so none was proved before the transaction began, so
 //! each promised all of it. (A mark of the change's own topic-partition alone would not do: statement times lie
 //! before the commit, and the other half may come through another partition.)
+//!
+//! A snapshot's row is in no transaction, and its time is not when it changed. Its `at` is the instant after its
+//! topic-partition's mark, and no earlier than that of what came before it there; before the first mark, when it was read.
 
 mod merge;
 #[cfg(test)]
@@ -109,6 +112,17 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// Where what has no position stands: behind the transaction that its lane has come to, and all that a promise speaks of.
+    /// What the lane's mark was proved by, and what came after, is no earlier than the instant after the mark: nothing waits for
+    /// what stands here at that instant.
+    fn behind(&self) -> Place {
+        let last = Position { row: u128::MAX, ..self.place.position };
+        let proof = self.proved.position;
+        let before = proof.transaction.checked_sub(1).map(|transaction| Position { transaction, row: u128::MAX });
+        let promised = Place { position: before.unwrap_or_default(), ..self.proved };
+        promised.max(Place { position: last, ..self.place })
+    }
+
     fn stand(&mut self, place: Place, fingerprint: u32) {
         if place != self.place {
             self.shared.clear();
@@ -333,7 +347,8 @@ impl Timeline {
         lane.latest = lane.latest.max(change.source_time);
         let floor = lane.mark.map_or(Instant::MIN, Instant::next);
         let late = admission == Admission::Late;
-        self.waiting[lane_index].push(Waiting { place: lane.place, floor, late, change });
+        let place = if change.position.is_some() { lane.place } else { lane.behind() };
+        self.waiting[lane_index].push(Waiting { place, floor, late, change });
         admission
     }
 

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use self::lane::{Lane, Seen, Target};
 use super::router::Router;
 use crate::domain::change::{
-    Block, Change, End, Entry, Gap, Origin, Position, Proof, Reject, SourceIndex, TopicPartition, Topology,
-    TransactionId, learn_topic,
+    Block, Change, End, Entry, Gap, Operation, Origin, Position, Proof, Reject, SourceIndex, TopicPartition,
+    Topology, TransactionId, learn_topic,
 };
 use crate::domain::instant::Instant;
 use crate::domain::rule::{ConnectorIndex, Plan};
@@ -55,6 +55,13 @@ pub struct Decoded {
     pub incremental: bool,
     /// True for an update that does not say what its row was before, though its source should.
     pub incomplete: bool,
+}
+
+impl Decoded {
+    /// True for a row that was read by a snapshot of all that its connector captures, or while its stream stood still.
+    fn is_snapshot(&self) -> bool {
+        !self.streamed && !self.incremental && matches!(self.change.operation, Operation::Upsert { .. })
+    }
 }
 
 /// What a topic is read for.
@@ -284,6 +291,9 @@ impl Ingest {
             Reading::Nothing | Reading::Ended(_) => {}
             Reading::Reject(reject) => self.router.reject(source, topic_partition, *reject),
             Reading::Change(mut decoded) => {
+                if let Some(run) = lane.begins_with_snapshot(&decoded) {
+                    self.router.tell_of(source, topic_partition, &Entry::Snapshot { topic_partition: 0, run });
+                }
                 let time = &mut decoded.change.source_time;
                 if decoded.incremental {
                     // The row is as the stream has come to know it, which may lie far behind the connector's clock.

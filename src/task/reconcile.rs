@@ -5,6 +5,7 @@
 mod admission;
 mod audit;
 mod rules;
+mod snapshots;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use self::audit::{Audit, Fault};
+pub use self::snapshots::{Confirming, Rest};
 use self::transactions::Counting;
 use self::watch::Watch;
 pub use self::watch::{Placed, Sight};
@@ -110,14 +112,17 @@ pub struct Task<S: Store> {
     said: u32,
     /// True where the block at `next_offset` was applied in part.
     is_settling: bool,
-    /// Fingerprint of the rules under which every key was last judged.
+    /// Tells under what every key was last judged.
     rules: u64,
-    /// Where the rules have changed: the fingerprint of the new ones, and the last key that was judged anew.
+    /// Where the rules have changed, or a snapshot was taken anew: what tells so, and the last key that was judged anew.
     sweep: Option<(u64, Key)>,
     /// The settled time up to which every key has lived.
     lived: Option<Instant>,
     heartbeat: Option<Instant>,
     counting: Counting,
+    confirming: Confirming,
+    /// When the block that is being applied was written.
+    written_at: Instant,
     counts: Counts,
     /// By rule id.
     tallies: BTreeMap<Box<str>, Tally>,
@@ -158,6 +163,8 @@ impl<S: Store> Task<S> {
             lived: None,
             heartbeat: None,
             counting: Counting::default(),
+            confirming: Confirming::new(&plan),
+            written_at: Instant::MIN,
             counts: Counts::default(),
             tallies: BTreeMap::new(),
             cannot_compare: BTreeMap::new(),
@@ -172,6 +179,7 @@ impl<S: Store> Task<S> {
         if let Some(bytes) = memory {
             task.restore(decode_memory(&bytes)?)?;
             task.restore_counting()?;
+            task.restore_snapshots()?;
         }
         Ok(task)
     }
@@ -310,6 +318,7 @@ impl<S: Store> Task<S> {
         self.check_partitions(block.partitions)?;
         let mut out = self.outbox();
         let written_at = block.written_at;
+        self.written_at = written_at;
         for topology in &block.topologies {
             self.learn(topology, written_at, &mut out);
         }
@@ -327,7 +336,9 @@ impl<S: Store> Task<S> {
                 }
                 Entry::Mark(mark) => {
                     let lane = lanes[mark.topic_partition];
+                    let before = self.timeline.lanes[lane].mark;
                     self.counts.epochs += u64::from(self.timeline.mark(lane, &mark));
+                    self.see_promise(lane, before, mark.proof);
                     self.see_mark(lane, &mark);
                     if let Some(after_us) = self.stalled[lane] {
                         self.set_stalled(lane, after_us, written_at, &mut out);
@@ -340,6 +351,8 @@ impl<S: Store> Task<S> {
                 Entry::Acknowledge { topic_partition } => {
                     self.acknowledge(lanes[topic_partition], written_at, &mut out);
                 }
+                Entry::Snapshot { topic_partition, run } => self.begin_snapshot(lanes[topic_partition], run),
+                Entry::Confirm { topic_partition, unseen } => self.confirm(lanes[topic_partition], unseen),
                 Entry::Reject(reject) => self.reject(lanes[reject.topic_partition], reject, &mut out),
                 Entry::Rules(set) => self.take_rules(set),
                 Entry::Counted { topic_partition, transaction, numbers } => {
@@ -373,6 +386,9 @@ impl<S: Store> Task<S> {
 
     fn step(&mut self, mut out: Outbox) -> Result<Vec<Record>, StateError<S::Error>> {
         let is_done = if self.sweeps() { self.sweep(&mut out)? } else { self.settle(&mut out)? };
+        if is_done {
+            self.settle_snapshots(&mut out);
+        }
         self.said = out.said;
         if is_done {
             self.is_settling = false;
@@ -396,7 +412,9 @@ impl<S: Store> Task<S> {
             touches = Some(stride.touches());
             for one in stride.changes {
                 let source = self.timeline.lanes[one.lane].source;
-                let effects = self.rows.spread(one, source, &self.plan, self.ownership, &self.store);
+                let connector = self.plan.sources[source].connector;
+                let generation = self.confirming.known.generation_of(connector, one.change.run);
+                let effects = self.rows.spread((one, generation), source, &self.plan, self.ownership, &self.store);
                 for (key, effect) in effects.map_err(StateError::Store)?.into_iter().flatten() {
                     touched.entry(key).or_default().push(effect);
                 }
@@ -414,7 +432,7 @@ impl<S: Store> Task<S> {
             }
         }
         let from = self.lived.map_or(baseline, |lived| lived.max(baseline));
-        self.advance_keys(touched, Window { baseline, from, until: touches.unwrap_or(until) }, out)?;
+        self.advance_keys(touched, (baseline, from, touches.unwrap_or(until)), out)?;
         if !are_all {
             return Ok(false);
         }
@@ -429,9 +447,11 @@ impl<S: Store> Task<S> {
     fn advance_keys(
         &mut self,
         touched: BTreeMap<Key, Vec<Effect>>,
-        window: Window,
+        (baseline, from, until): (Instant, Instant, Instant),
         out: &mut Outbox,
     ) -> Result<(), StateError<S::Error>> {
+        let snapshots = Arc::clone(&self.confirming.known);
+        let window = Window { baseline, from, until, snapshots: &snapshots };
         let settled = self.timeline.reach().unwrap_or(window.until);
         let mut said: Vec<(Key, Happening)> = Vec::new();
         let mut open: Vec<Content> = Vec::new();
@@ -448,7 +468,9 @@ impl<S: Store> Task<S> {
             };
             let mut told = self.call_witness(&key, &effects);
             self.tally(&state, -1);
+            self.count_unseen(&state, -1);
             state.advance(&self.plan, effects, window, &mut told);
+            self.count_unseen(&state, 1);
             self.tally(&state, 1);
             self.hear_witness(told.witness.take());
             self.counts.judged += 1;
@@ -505,6 +527,7 @@ impl<S: Store> Task<S> {
         self.rows.flush(&mut batch);
         self.waiting.flush(&self.timeline, &mut batch, &self.layouts);
         self.flush_counting(&mut batch);
+        self.flush_snapshots(&mut batch);
         let memory = TaskMemory {
             next_offset: self.next_offset,
             partitions: self.ownership.partitions,

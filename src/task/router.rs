@@ -131,6 +131,7 @@ fn at_lane(entry: Entry, topic_partition: usize) -> Entry {
         Entry::Mark(mark) => Entry::Mark(Mark { topic_partition, ..mark }),
         Entry::Stall { after_us, .. } => Entry::Stall { topic_partition, after_us },
         Entry::Gap(gap) => Entry::Gap(Gap { topic_partition, ..gap }),
+        Entry::Snapshot { run, .. } => Entry::Snapshot { topic_partition, run },
         other => other,
     }
 }

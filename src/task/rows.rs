@@ -11,6 +11,7 @@ use crate::domain::change::{Key, Operation, SourceIndex};
 use crate::domain::key_state::{Effect, Provenance};
 use crate::domain::routing::Ownership;
 use crate::domain::rule::Plan;
+use crate::domain::snapshots::Generation;
 use crate::domain::timeline::Settled;
 use crate::domain::value::Value;
 
@@ -25,7 +26,7 @@ impl RowIndex {
     /// What a settled change of a source does to the keys that `ownership` holds: it leaves one key, it comes to one.
     pub fn spread<S: Store>(
         &mut self,
-        settled: Settled,
+        (settled, generation): (Settled, Generation),
         source: SourceIndex,
         plan: &Plan,
         ownership: Ownership,
@@ -39,6 +40,7 @@ impl RowIndex {
             origin: change.origin,
             lane,
             offset: change.offset,
+            generation,
         };
         let table = &plan.catalog.sources[source];
         let find = plan.sources[source].find_rows;
@@ -76,6 +78,20 @@ impl RowIndex {
         }
         let stored = store.get(Space::Rows, &id)?;
         Ok(stored.map(|key| Key(String::from_utf8_lossy(&key).into())))
+    }
+
+    /// A row of a key is gone. Where it is another key's by now, it stays.
+    pub fn forget<S: Store>(
+        &mut self,
+        source: SourceIndex,
+        row: &[Value],
+        key: &Key,
+        store: &S,
+    ) -> Result<(), S::Error> {
+        if self.find(source, row, store)?.as_ref() == Some(key) {
+            self.learn(source, row, None);
+        }
+        Ok(())
     }
 
     /// Learns a row's key; `None` where the row is gone.

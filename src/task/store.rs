@@ -16,8 +16,8 @@ pub enum Space {
     Rows,
     /// Lane (big-endian u32), number of its first change (big-endian u64) → a chunk of waiting changes.
     Waiting,
-    /// The task's memory, under [`MEMORY_KEY`], the rules in force, under [`RULES_KEY`], and what is counted of transactions,
-    /// under [`LEDGERS_KEY`].
+    /// The task's memory, under [`MEMORY_KEY`], the rules in force, under [`RULES_KEY`], what is counted of transactions, under
+    /// [`LEDGERS_KEY`], and what is known of snapshots, under [`SNAPSHOTS_KEY`].
     Memory,
 }
 
@@ -40,6 +40,8 @@ pub const MEMORY_KEY: &[u8] = b"memory";
 pub const RULES_KEY: &[u8] = b"rules";
 
 pub const LEDGERS_KEY: &[u8] = b"transactions";
+
+pub const SNAPSHOTS_KEY: &[u8] = b"snapshots";
 
 /// Writes that happen together or not at all; `None` deletes. Later writes to a key win.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -54,7 +54,7 @@ impl Teller<'_> {
     }
 
     fn side(&self, row: Row) -> SideRow {
-        let Provenance { source_time, position, origin, lane, offset } = row.provenance;
+        let Provenance { source_time, position, origin, lane, offset, .. } = row.provenance;
         let lane = &self.timeline.lanes[lane].topic_partition;
         SideRow {
             columns: row.columns,

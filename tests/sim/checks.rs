@@ -77,6 +77,21 @@ impl Product {
         self.notices().iter().filter(|(_, stalled)| *stalled).count() as u64
     }
 
+    /// How many rows were said to be unconfirmed, and how many to be confirmed.
+    pub fn unconfirmed(&self) -> (u64, u64) {
+        let outside = self.outside();
+        let contents = outside.outlets.iter().flat_map(|outlet| &outlet.visible).map(|record| &record.content);
+        contents.fold((0, 0), |(unconfirmed, confirmed), content| match content {
+            Content::Source(SourceNotice { news: SourceNews::Unconfirmed { rows }, .. }) => {
+                (unconfirmed + rows, confirmed)
+            }
+            Content::Source(SourceNotice { news: SourceNews::Confirmed { rows, .. }, .. }) => {
+                (unconfirmed, confirmed + rows)
+            }
+            _ => (unconfirmed, confirmed),
+        })
+    }
+
     /// Each source that stood still for longer than the limit is said to have stalled once and to have recovered
     /// once; no other source is. Where members are killed or held up, or topic-partitions moved, their time begins anew: nobody may
     /// notice, or one topic-partition may be said to have stalled when the others have recovered.
@@ -90,10 +105,9 @@ impl Product {
             let outside = self.outside();
             let speaks = |outlet: &&Outlet| {
                 let mut contents = outlet.visible.iter().map(|record| &record.content);
-                // Of transactions each speaks of its own.
                 contents.any(|content| {
                     matches!(content, Content::Source(SourceNotice { source: of, news, .. })
-                        if *of == source && !matches!(news, SourceNews::Incomplete { .. }))
+                        if *of == source && !is_of_each(news))
                 })
             };
             assert!(outside.outlets.iter().filter(speaks).count() <= 1, "one partition speaks for source {source}");
@@ -115,4 +129,9 @@ impl Product {
             assert!(!heartbeats.is_empty(), "an idle partition still says how far it has looked");
         }
     }
+}
+
+/// True for what each partition says of its own keys and transactions.
+fn is_of_each(news: &SourceNews) -> bool {
+    matches!(news, SourceNews::Incomplete { .. } | SourceNews::Unconfirmed { .. } | SourceNews::Confirmed { .. })
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::world::{DATABASE, Micros, SECOND, Transaction, World};
+use super::world::{Cells, DATABASE, Micros, SECOND, Transaction, World};
 use crate::support::dice::Dice;
 
 /// What stands at an offset of a topic-partition.
@@ -11,6 +11,11 @@ use crate::support::dice::Dice;
 pub enum Record {
     /// Index into the database's snapshot.
     Snapshot(usize),
+    /// A row that a connector read anew: indexes into the snapshots taken, and into the rows of that.
+    Reread {
+        snapshot: usize,
+        row: usize,
+    },
     /// Indexes of a transaction and of one of its edits, and the connector's run.
     Edit {
         transaction: usize,
@@ -71,6 +76,8 @@ pub struct Trouble {
     pub poison: u64,
     /// True where connectors tell of their transactions.
     pub counts: bool,
+    /// Once in so many crashes a connector loses its place in the log, and takes a new snapshot; 0 is never.
+    pub losses: u64,
     /// Once in so many edits what tells of it is lost between the connector, which counts it, and its topic; 0 is never.
     pub drops: u64,
 }
@@ -92,6 +99,20 @@ pub struct Connector {
     lag: Micros,
     /// How many failovers' first signs it has met.
     disturbed: u32,
+    /// True where it does not know any more how far it had come.
+    is_lost: bool,
+    /// What it has left to send of a new snapshot.
+    rereads: VecDeque<Record>,
+}
+
+/// A snapshot that a connector took anew.
+#[derive(Debug)]
+pub struct Reread {
+    pub run: u64,
+    /// What the database's clock said.
+    pub time: Micros,
+    /// The rows that there were: `(table, id, cells)`.
+    pub rows: Vec<(usize, i64, Cells)>,
 }
 
 pub struct Delivery {
@@ -104,6 +125,10 @@ pub struct Delivery {
     pub epochs: BTreeMap<u64, u32>,
     /// Database, transaction and edit of records that retention deleted, perhaps before they were read.
     pub lost: BTreeSet<(usize, usize, usize)>,
+    /// Snapshots that were taken anew.
+    pub rereads: Vec<Reread>,
+    /// Database, transaction and edit of what no connector has sent, as it took a new snapshot behind it.
+    pub skipped: BTreeSet<(usize, usize, usize)>,
 }
 
 /// Partitions of the topics of lines, orders and payments, those included that may be added.
@@ -139,11 +164,14 @@ impl Delivery {
             down_until: 0,
             lag: dice.between(1, 3 * SECOND),
             disturbed: 0,
+            is_lost: false,
+            rereads: VecDeque::new(),
         };
         let connectors = [connector(0), connector(1)];
         let epochs = connectors.iter().map(|connector| (connector.run, 0)).collect();
         let added_from = dice.pick(&[104, 110, 120, i64::MAX]);
-        let mut delivery = Delivery { added_from, connectors, lanes, trouble, epochs, lost: BTreeSet::new() };
+        let (lost, skipped, rereads) = Default::default();
+        let mut delivery = Delivery { added_from, connectors, lanes, trouble, epochs, lost, rereads, skipped };
         for database in 0..2 {
             for (index, (table, id, _)) in world.databases[database].snapshot.iter().enumerate() {
                 if !trouble.without_snapshot[*table] {
@@ -175,7 +203,7 @@ impl Delivery {
 
     /// True for an edit that nobody hears of for now, though no gap says so.
     pub fn is_kept_back(&self, edit: (usize, usize, usize)) -> bool {
-        self.is_poisoned(edit) || self.is_dropped(edit)
+        self.is_poisoned(edit) || self.is_dropped(edit) || self.skipped.contains(&edit)
     }
 
     /// True for a record of an edit that is not understood.
@@ -214,6 +242,9 @@ impl Delivery {
             if stalled || now < self.connectors[database].down_until {
                 continue;
             }
+            if self.connectors[database].is_lost {
+                self.reread(world, database, now);
+            }
             // What ends a database often disturbs its connector first, once: a short run comes last.
             let connector = &mut self.connectors[database];
             let later = world.databases[database].log.get(connector.next.0 + 6);
@@ -229,7 +260,54 @@ impl Delivery {
         }
     }
 
+    /// A connector that has lost its place reads all rows that there are, and goes on behind that.
+    fn reread(&mut self, world: &World, database: usize, now: Micros) {
+        let of = &world.databases[database];
+        let log = &of.log;
+        let mut rows: BTreeMap<(usize, i64), Cells> =
+            of.snapshot.iter().map(|(table, id, cells)| ((*table, *id), cells.clone())).collect();
+        for edit in log.iter().flat_map(|transaction| &transaction.edits) {
+            match &edit.after {
+                Some(cells) => drop(rows.insert((edit.table, edit.id), cells.clone())),
+                None => drop(rows.remove(&(edit.table, edit.id))),
+            }
+        }
+        let connector = &mut self.connectors[database];
+        let (first, from) = connector.next;
+        for (index, transaction) in log.iter().enumerate().skip(first) {
+            let edits = if index == first { from } else { 0 }..transaction.edits.len();
+            self.skipped.extend(edits.map(|edit| (database, index, edit)));
+        }
+        connector.is_lost = false;
+        connector.epoch = log.last().map_or(connector.epoch, |last| last.epoch);
+        (connector.first, connector.next) = (log.len(), (log.len(), 0));
+        let run = connector.run;
+        self.epochs.insert(run, connector.epoch);
+        let rows: Vec<_> = rows.into_iter().map(|((table, id), cells)| (table, id, cells)).collect();
+        let snapshot = self.rereads.len();
+        connector.rereads = (0..rows.len()).map(|row| Record::Reread { snapshot, row }).collect();
+        self.rereads.push(Reread { run, time: of.told(now), rows });
+    }
+
+    fn send_reread(&mut self, dice: &mut Dice, database: usize, now: Micros) {
+        for _ in 0..1 + dice.below(40) {
+            let Some(record) = self.connectors[database].rereads.pop_front() else { return };
+            let Record::Reread { snapshot, row } = record else { unreachable!("only those are left to send") };
+            let (table, id, _) = self.rereads[snapshot].rows[row];
+            let lane = self.lane_of(table, id);
+            let at = self.lanes[lane].visible.max(now + dice.between(0, self.trouble.delay));
+            self.lanes[lane].visible = at;
+            self.lanes[lane].exists = true;
+            let connector = &mut self.connectors[database];
+            connector.sent += 1;
+            connector.flying.push_back(Flight { number: connector.sent, lane, record, at });
+        }
+    }
+
     fn send(&mut self, dice: &mut Dice, world: &World, database: usize, now: Micros) {
+        if !self.connectors[database].rereads.is_empty() {
+            return self.send_reread(dice, database, now);
+        }
         let log = &world.databases[database].log;
         let mut budget = 1 + dice.below(40);
         loop {
@@ -329,6 +407,8 @@ impl Delivery {
                 (false, _) => kept.push_back(flight),
                 (true, Record::Edit { transaction, edit, .. }) => resume = resume.min((transaction, edit)),
                 (true, Record::Heartbeat { transaction, .. }) => resume = resume.min((transaction, 0)),
+                // A snapshot that was not finished is begun anew.
+                (true, Record::Reread { .. }) => connector.is_lost = true,
                 (true, Record::End { transaction }) => {
                     let edits = world.databases[database].log[transaction].edits.len();
                     resume = resume.min((transaction, edits - 1));
@@ -337,6 +417,10 @@ impl Delivery {
             }
         }
         connector.flying = kept;
+        connector.is_lost |= !connector.rereads.is_empty();
+        connector.rereads.clear();
+        connector.is_lost |= self.trouble.losses > 0
+            && mixed(17, (database, connector.run as usize, 0)).is_multiple_of(self.trouble.losses);
         for _ in 0..dice.below(8) {
             resume = preceding(&world.databases[database].log, resume);
         }
@@ -352,8 +436,12 @@ impl Delivery {
             let log = &world.databases[connector.database].log;
             let flying = connector.flying.iter().filter_map(|flight| match flight.record {
                 Record::Edit { transaction, .. } | Record::Heartbeat { transaction, .. } => Some(transaction),
+                Record::Reread { .. } => Some(0),
                 Record::End { .. } | Record::Snapshot(_) | Record::Tombstone | Record::Garbage => None,
             });
+            if connector.is_lost || !connector.rereads.is_empty() {
+                return false;
+            }
             let mut left = flying.chain([connector.next.0]);
             left.all(|index| log.get(index).is_none_or(|transaction| transaction.commit > until))
         })

@@ -5,7 +5,7 @@ use evenkeel::domain::instant::Instant;
 use evenkeel::domain::value::Value;
 use evenkeel::task::ingest::{Decoded, Reading};
 
-use super::delivery::{Delivery, Record};
+use super::delivery::{Delivery, Record, Reread};
 use super::transactions;
 use super::world::{BEGIN, Cell, Cells, Edit, LINES, Transaction, World};
 
@@ -43,6 +43,30 @@ pub fn understand(world: &World, delivery: &Delivery, lane: usize, record: Recor
             };
             let change =
                 Change { position: None, transaction: 0, ..change(&edit, database, 0, RunId::default(), offset) };
+            Reading::Change(Decoded {
+                change: change.into(),
+                origin: Origin::None,
+                streamed: false,
+                incremental: false,
+                incomplete: false,
+            })
+        }
+        Record::Reread { snapshot, row } => {
+            let Reread { run, time, rows, .. } = &delivery.rereads[snapshot];
+            let (table, id, cells) = &rows[row];
+            let edit = Edit {
+                table: *table,
+                id: *id,
+                before: None,
+                after: Some(cells.clone()),
+                time: *time,
+                note_left_out: false,
+                position: (0, 0),
+                ordinal: 0,
+            };
+            // It has no GTID where streamed rows have one.
+            let run = run_id(*run, &Origin::None);
+            let change = Change { position: None, transaction: 0, ..change(&edit, database, 0, run, offset) };
             Reading::Change(Decoded {
                 change: change.into(),
                 origin: Origin::None,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use evenkeel::domain::change::{Block, Entry, SourceIndex, SourceTopic, TopicPartition, Topology};
+use evenkeel::domain::change::{Block, Entry, SourceIndex, SourceTopic, TopicPartition, Topology, Unseen};
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::rule::ConnectorIndex;
 use evenkeel::task::ingest::Feed;
@@ -346,6 +346,13 @@ pub fn lines(outside: &Outside, block: &Block) -> Vec<Line> {
         }
         Entry::Gap(gap) => Some(Line::Gap { lane: lane(gap.topic_partition), gap: (gap.expected, gap.found) }),
         Entry::Acknowledge { topic_partition } => Some(Line::Acknowledge { lane: lane(*topic_partition) }),
+        Entry::Snapshot { topic_partition, run } => {
+            Some(Line::Snapshot { lane: lane(*topic_partition), run: run_of(*run) })
+        }
+        Entry::Confirm { topic_partition, unseen } => Some(Line::Confirm {
+            table: block.topic_partitions[*topic_partition].0,
+            are_gone: *unseen == Unseen::Gone,
+        }),
         Entry::Stall { .. } | Entry::Reject(_) | Entry::Counted { .. } | Entry::Ended(_) => None,
     };
     let topics = block.topologies.iter().map(|Topology { source, topics }| {

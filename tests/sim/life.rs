@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::doubts::Doubts;
 use super::oracle::Verdict;
 use super::rules::{Answer, Asked, Book, Rows};
 use super::world::{Cell, Cells, Micros};
@@ -61,13 +62,15 @@ pub struct Touch {
     pub id: i64,
     /// `None` where it has left the key.
     pub row: Option<Sided>,
+    /// How many snapshots of its connector came before what told of it.
+    pub generation: usize,
     /// True where the event did not say the order's note.
     pub note_left_out: bool,
     /// Where it is said again: what is known from this offset on stays.
     pub requeued: Option<i64>,
 }
 
-/// A block of a partition's log from which on the rules are others. Every key is judged anew there.
+/// A block of a partition's log from which on the rules are others, or snapshots known. Every key is judged anew there.
 #[derive(Clone, Debug)]
 pub struct Turn {
     /// Which book the rules are of from here on.
@@ -76,6 +79,8 @@ pub struct Turn {
     pub cause: i64,
     /// Up to where every key has lived; `None` where nothing is settled.
     pub lived: Option<Micros>,
+    /// By table, rows of earlier generations are taken away.
+    pub leaving: [usize; 3],
 }
 
 /// One disagreement of one rule on one key.
@@ -104,6 +109,8 @@ pub struct Life<'l> {
     pub until: Micros,
     /// For each block, how far its partition was settled by it.
     pub settled_by: &'l [Option<Micros>],
+    /// And what was in doubt then.
+    pub doubts_by: &'l [Doubts],
 }
 
 type Id = (&'static str, Cells);
@@ -114,6 +121,7 @@ static NO_RULES: Book = Book::new();
 struct Story<'l> {
     book: &'l Book,
     rows: BTreeMap<(usize, i64), Sided>,
+    generations: BTreeMap<(usize, i64), usize>,
     episodes: BTreeMap<Id, Episode>,
     /// When it was last resolved, its lineage, its flap count.
     memories: BTreeMap<Id, (Micros, Micros, u32)>,
@@ -142,6 +150,7 @@ impl Life<'_> {
         let mut story = Story {
             book: &NO_RULES,
             rows: BTreeMap::new(),
+            generations: BTreeMap::new(),
             episodes: BTreeMap::new(),
             memories: BTreeMap::new(),
             cause: None,
@@ -191,7 +200,11 @@ impl Life<'_> {
         if let Some(lived) = judged.filter(|lived| self.began <= *lived) {
             story.cause = Some(turn.cause);
             self.end_removed_rules(story, lived);
-            self.confront(story, lived, Event::Converged);
+            let known = story.rows.len();
+            let Story { rows, generations, .. } = &mut *story;
+            rows.retain(|id, _| generations[id] >= turn.leaving[id.0]);
+            let reason = if story.rows.len() < known { Event::Deleted } else { Event::Converged };
+            self.confront(story, lived, reason);
             self.fall_due(story, lived, lived);
             story.cause = None;
         }
@@ -214,7 +227,7 @@ impl Life<'_> {
 
     /// True where a row has left the key.
     fn apply(&self, story: &mut Story<'_>, moment: &Moment) -> bool {
-        for Touch { table, id, row, note_left_out, requeued } in &moment.edits {
+        for Touch { table, id, row, generation, note_left_out, requeued } in &moment.edits {
             let known = story.rows.get(&(*table, *id));
             if known.is_some_and(|known| requeued.is_some_and(|until| known.offset >= until)) {
                 continue;
@@ -225,23 +238,43 @@ impl Life<'_> {
                     row.cells[3] = before.map_or(Cell::Unknown, |before| before.cells[3].clone());
                 }
                 story.rows.insert((*table, *id), row);
+                story.generations.insert((*table, *id), *generation);
             }
         }
         moment.edits.iter().any(|touch| touch.row.is_none())
     }
 
+    /// The block that is applied when something is judged.
+    fn block_of(&self, story: &Story<'_>, at: Micros) -> usize {
+        let settles = || self.settled_by.partition_point(|settled| settled.is_none_or(|settled| settled < at));
+        story.cause.map_or_else(settles, |cause| cause as usize)
+    }
+
+    fn is_doubtful(&self, story: &Story<'_>, table: usize, at: Micros) -> bool {
+        let of_table = story.rows.keys().filter(|(of, _)| *of == table).map(|id| story.generations[id]);
+        self.doubts_by[self.block_of(story, at)].is_doubtful(table, at, of_table)
+    }
+
     /// What the rules say, and which of them cannot say whether that is all.
-    fn answers(&self, story: &Story<'_>) -> (BTreeMap<Id, Vec<Cells>>, BTreeSet<&'static str>) {
+    fn answers(&self, story: &Story<'_>, at: Micros) -> (BTreeMap<Id, Vec<Cells>>, BTreeSet<&'static str>) {
         let mut rows: Rows<'_> = Default::default();
         for ((table, _), sided) in &story.rows {
             rows[*table].push(&sided.cells);
         }
         let mut answers: BTreeMap<Id, Vec<Cells>> = BTreeMap::new();
         let mut unsure = BTreeSet::new();
+        let doubts = &self.doubts_by[self.block_of(story, at)];
         for Asked { meaning, .. } in story.book {
+            if meaning.reads.iter().any(|table| self.is_doubtful(story, *table, at)) {
+                unsure.insert(meaning.id);
+                continue;
+            }
             // Of a key that may be older than what is known of a table, the absence of rows says nothing.
-            let lacks = |table: &usize| self.partial[*table] && rows[*table].is_empty();
-            if self.began <= self.baseline && meaning.reads.iter().any(lacks) {
+            let lacks = |table: &usize| {
+                let may_be_older = self.began <= self.baseline.max(doubts.began(*table, at));
+                self.partial[*table] && rows[*table].is_empty() && may_be_older
+            };
+            if meaning.reads.iter().any(lacks) {
                 unsure.insert(meaning.id);
                 continue;
             }
@@ -264,7 +297,7 @@ impl Life<'_> {
     }
 
     fn confront(&self, story: &mut Story<'_>, at: Micros, reason: Event) {
-        let (mut answers, unsure) = self.answers(story);
+        let (mut answers, unsure) = self.answers(story, at);
         for id in story.episodes.keys().cloned().collect::<Vec<_>>() {
             let mut episode = story.episodes.remove(&id).expect("it was listed");
             let keep_open_for = story.patience(id.0).keep_open_for;
@@ -327,6 +360,7 @@ impl Life<'_> {
     /// Everything that falls due by the passing of time, up to an instant. What fell due before `from`, while the
     /// episode was ending or the rules were others, is said then.
     fn fall_due(&self, story: &mut Story<'_>, from: Micros, until: Micros) {
+        let mut confronted = None;
         loop {
             let due = |(id, episode): (&Id, &Episode)| {
                 let patience = story.patience(id.0);
@@ -342,6 +376,13 @@ impl Life<'_> {
             let Some((at, id)) = story.episodes.iter().filter_map(due).min() else { return };
             if at > until {
                 return;
+            }
+            // What is not sure any more does not fall due.
+            let is_unsure = self.doubts_by[self.block_of(story, at)].are_open(at)
+                || (0..3).any(|table| self.is_doubtful(story, table, at));
+            if is_unsure && confronted.replace(at) != Some(at) {
+                self.confront(story, at, Event::Converged);
+                continue;
             }
             let mut episode = story.episodes.remove(&id).expect("it is due");
             match (episode.open, episode.ends) {
@@ -362,8 +403,7 @@ impl Life<'_> {
 
     fn say(&self, story: &mut Story<'_>, id: &Id, episode: &mut Episode, event: Event, at: Micros) {
         episode.revision += 1;
-        let settles = || self.settled_by.iter().position(|settled| settled.is_some_and(|settled| settled >= at));
-        let cause = story.cause.map(|cause| cause as usize).or_else(settles).expect("it is settled in the end");
+        let cause = self.block_of(story, at);
         let mut sides: [Vec<Sided>; 3] = Default::default();
         for ((table, _), sided) in &story.rows {
             sides[*table].push(sided.clone());

@@ -6,6 +6,7 @@
 
 mod checks;
 mod delivery;
+mod doubts;
 mod events;
 mod feed;
 mod life;
@@ -47,7 +48,7 @@ fn sim_says_what_the_oracle_says() {
     println!("{seeds} seeds: {sums:?}");
     // A simulation in which nothing happens proves nothing.
     let Sums { transactions, said, open, late, repeated, replayed, stalls, disturbances, turns, .. } = sums;
-    let Sums { epochs, held, grown, clocks, incomplete, faults, .. } = sums;
+    let Sums { epochs, held, grown, clocks, incomplete, rereads, unseen, confirmed, faults, .. } = sums;
     let Happened { crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck, requeued } =
         faults;
     let happened = [
@@ -66,6 +67,9 @@ fn sim_says_what_the_oracle_says() {
             grown,
             clocks,
             incomplete,
+            rereads,
+            unseen,
+            confirmed,
         ]
         .as_slice(),
         &[crashes, fenced, in_doubt, restored, refused, lost_disks, retained, gaps, stuck, requeued],
@@ -102,6 +106,10 @@ struct Sums {
     clocks: u64,
     /// Transactions that were said to lack something.
     incomplete: u64,
+    /// Snapshots that connectors took anew, rows that these did not see, and such as operators said to be gone or kept.
+    rereads: u64,
+    unseen: u64,
+    confirmed: u64,
     faults: Happened,
 }
 
@@ -121,6 +129,9 @@ impl Sums {
         self.grown += other.grown;
         self.clocks += other.clocks;
         self.incomplete += other.incomplete;
+        self.rereads += other.rereads;
+        self.unseen += other.unseen;
+        self.confirmed += other.confirmed;
         self.faults.add(&other.faults);
     }
 }
@@ -180,6 +191,7 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
         without_snapshot: [5, 2, 5].map(|often| dice.once_in(often)),
         poison: 0,
         counts: false,
+        losses: 0,
         drops: 0,
     };
     // Mostly it is said where history is known in part only.
@@ -193,12 +205,15 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
         retention: dice.pick(&[0, 10, 40]),
         gaps: dice.pick(&[0, 0, 0, 40]),
         requeues: 0,
+        confirms: 0,
     };
     // Dice of their own: what else a seed comes to does not depend on them.
     let mut operators = Dice::new(!seed);
     trouble.poison = operators.pick(&[0, 0, 5, 40]);
     faults.requeues = operators.pick(&[10, 40]);
     trouble.counts = operators.once_in(2);
+    faults.confirms = operators.pick(&[0, 40]);
+    trouble.losses = operators.pick(&[0, 0, 2, 6]);
     trouble.drops = if trouble.counts { operators.pick(&[0, 0, 10, 40]) } else { 0 };
     let mut hazards = Hazards {
         brokers: dice.pick(&[0, 5, 30]),
@@ -243,6 +258,7 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
             product.calm();
         }
         product.requeue(&mut operators);
+        product.confirm(&mut operators);
         product.step(&mut dice, now);
     }
     product.finish(&mut dice, now);
@@ -260,7 +276,8 @@ fn is_told_whole(world: &World, delivery: &Delivery) -> bool {
     let is_restored = |database: &world::Database| database.failover.is_some() || database.clock_step.is_some();
     let is_restored = world.databases.iter().any(is_restored);
     let Trouble { breaks_promises, drops, .. } = delivery.trouble;
-    !without && !is_restored && !breaks_promises && drops == 0 && delivery.lost.is_empty()
+    let is_skipped = !delivery.skipped.is_empty();
+    !without && !is_restored && !breaks_promises && !is_skipped && drops == 0 && delivery.lost.is_empty()
 }
 
 /// Two lives of an order, line by line: what was to be said and was not, what was said and should not have been.
@@ -294,6 +311,7 @@ fn compare(
         stalls: product.stalls(),
         grown: product.grown,
         clocks: world.databases.iter().filter(|database| database.clock_step.is_some()).count() as u64,
+        rereads: delivery.rereads.len() as u64,
         faults: product.outside().happened,
         ..Sums::default()
     };
@@ -350,6 +368,7 @@ fn compare(
     }
     product.check_notices(delivery.trouble.stall);
     product.check_quarantine();
+    (sums.unseen, sums.confirmed) = product.unconfirmed();
     if honest {
         sums.incomplete = product.check_transactions(settled.iter().flatten().min().copied().unwrap_or(BEGIN));
     }

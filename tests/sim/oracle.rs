@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::delivery::{Delivery, Lane, PARTITIONS, Record};
+use super::doubts::Doubts;
 use super::life::{Life, Moment, Said, Sided, Touch, Turn};
 use super::rules::Book;
 use super::world::{Cells, DATABASE, Edit, LINES, Micros, PAYMENTS, Transaction, World};
@@ -44,6 +45,16 @@ pub enum Line {
     },
     Acknowledge {
         lane: usize,
+    },
+    /// A run begins a lane with a snapshot.
+    Snapshot {
+        lane: usize,
+        run: u64,
+    },
+    /// What an operator says of the rows of a table that a snapshot has not seen: whether they are gone.
+    Confirm {
+        table: usize,
+        are_gone: bool,
     },
 }
 
@@ -111,17 +122,32 @@ struct Taken {
 }
 
 #[derive(Default)]
-struct LaneLaw {
+pub struct LaneLaw {
+    /// The run that last told of an edit, and the one that the mark rests on.
+    pub told_by: u64,
+    pub promised_by: u64,
+    /// After how many snapshots of its connector the mark was given.
+    pub generation: usize,
     offset: i64,
     place: Place,
-    latest: Micros,
-    mark: Option<Micros>,
+    pub latest: Micros,
+    pub mark: Option<Micros>,
     proved: Place,
     baseline: Option<Micros>,
     taken: BTreeSet<(usize, usize)>,
     gap: Option<(i64, i64)>,
     /// While its promises are not believed, the best of them.
     halted: Option<Option<(Micros, Option<Proof>)>>,
+}
+
+impl LaneLaw {
+    /// Behind the transaction that the lane has come to, and all that is promised.
+    fn behind(&self) -> Place {
+        let (epoch, (transaction, _)) = self.place;
+        let (proved_epoch, (proved, _)) = self.proved;
+        let promised = if proved > 0 { (proved - 1, u64::MAX) } else { (0, 0) };
+        (epoch, (transaction, u64::MAX)).max((proved_epoch, promised))
+    }
 }
 
 /// What the log has told so far.
@@ -143,7 +169,12 @@ impl Oracle<'_> {
         let mut waiting: [Vec<Taken>; 2] = Default::default();
         let mut proofs: [Vec<(Place, Micros)>; 2] = Default::default();
         let mut reached = [Micros::MIN; 2];
-        let mut owners: BTreeMap<(usize, i64), i64> = BTreeMap::new();
+        // The key of each line, and the generation of what told of it.
+        let mut owners: BTreeMap<i64, (i64, usize)> = BTreeMap::new();
+        let mut doubts = Doubts::default();
+        let mut doubts_by: Vec<Doubts> = Vec::new();
+        // What is to be done in the next block: judge anew, and without a table's rows of earlier generations.
+        let mut look: Option<[usize; 3]> = None;
         let mut lives = Lives::new();
         let mut baseline = None;
         let mut settled_by: Vec<Option<Micros>> = Vec::new();
@@ -158,15 +189,19 @@ impl Oracle<'_> {
         };
         let mut promises: Vec<(usize, Micros, Option<Proof>)> = Vec::new();
         for (cause, lines) in (0..).zip(log) {
+            let turned = turns.len();
             for line in lines {
                 match line {
                     Line::Topics { table, partitions } => topics[*table] = topics[*table].max(*partitions),
-                    Line::Rules { book } => turns.push(Turn { book: *book, cause, lived: verdict.settled }),
+                    Line::Rules { book } => {
+                        turns.push(Turn { book: *book, cause, lived: verdict.settled, leaving: [0; 3] });
+                    }
                     Line::Change { lane, offset } => {
                         if let Some(taken) = self.take(&mut lanes[*lane], *lane, *offset) {
                             verdict.late += u64::from(taken.late);
                             if let Record::Edit { run, .. } = taken.record {
                                 heard.runs.insert(run);
+                                lanes[*lane].told_by = run;
                             }
                             // A snapshot's rows have no position.
                             if matches!(taken.record, Record::Edit { .. }) {
@@ -190,6 +225,10 @@ impl Oracle<'_> {
                             law.halted = law.halted.or(Some(None));
                         }
                     }
+                    Line::Snapshot { lane, run } => {
+                        doubts.begin(self.lanes()[*lane].database, *lane, *run, &lanes, self.lanes());
+                    }
+                    Line::Confirm { table, are_gone } => doubts.confirm(*table, *are_gone),
                     Line::Acknowledge { lane } => {
                         let withheld = lanes[*lane].halted.take().flatten();
                         promises.extend(withheld.map(|(time, proof)| (*lane, time, proof)));
@@ -206,10 +245,11 @@ impl Oracle<'_> {
                         }
                         continue;
                     }
-                    law.mark = Some(time);
+                    let before = law.mark.replace(time);
                     law.baseline = law.baseline.or(Some(law.latest.max(time)));
                     if let Some(Proof { begin, run }) = proof {
                         heard.runs.insert(run);
+                        doubts.promise(self.lanes()[lane].database, law, run, before, time);
                         let place = (self.delivery.epochs[&run], begin);
                         law.proved = law.proved.max(place);
                         hear(self.lanes()[lane].database, place, &mut verdict);
@@ -217,6 +257,16 @@ impl Oracle<'_> {
                     }
                 }
             }
+            if let Some(leaving) = look.take() {
+                let book = turns.last().map_or(0, |turn| turn.book);
+                match turns[turned..].last_mut() {
+                    Some(turn) => turn.leaving = leaving,
+                    None => turns.push(Turn { book, cause, lived: verdict.settled, leaving }),
+                }
+                owners.retain(|_, (_, generation)| *generation >= leaving[LINES]);
+                doubts.compare();
+            }
+            doubts_by.push(doubts.clone());
             let known = |lane: &Lane| lane.source.is_some_and(|table| lane.partition < topics[table]);
             let marks = lanes.iter().zip(self.lanes()).filter(|(_, lane)| known(lane));
             let settled = marks.clone().map(|(law, _)| law.mark).collect::<Option<Vec<_>>>();
@@ -231,20 +281,24 @@ impl Oracle<'_> {
                     while let Some((at, group)) = self.next_transaction(waiting, proofs, *reached, settled) {
                         *reached = at;
                         for taken in group {
-                            self.happen(taken, at, &mut owners, &mut lives, &mut verdict);
+                            self.happen(taken, at, &doubts, &mut owners, &mut lives, &mut verdict);
                         }
                     }
                 }
             }
             (verdict.settled, heard.settled) = (settled, settled);
+            if settled.zip(baseline).is_some_and(|(settled, baseline)| settled >= baseline) {
+                look = doubts.settle(&lanes, self.lanes(), settled);
+            }
             settled_by.push(settled);
         }
         verdict.turns = turns.iter().filter(|turn| turn.lived.is_some()).count() as u64;
         let (Some(baseline), Some(settled)) = (baseline, verdict.settled) else { return verdict };
         for (key, life) in lives {
             let (books, turns, settled_by, partial) = (self.books, &turns, &settled_by, self.partial);
+            let doubts_by = &doubts_by;
             let began = *life.keys().next().expect("something has happened to it");
-            let life_of = Life { key, books, turns, began, partial, baseline, until: settled, settled_by };
+            let life_of = Life { key, books, turns, began, partial, baseline, until: settled, settled_by, doubts_by };
             life_of.live(life, &mut verdict);
         }
         verdict
@@ -301,9 +355,10 @@ impl Oracle<'_> {
                 late = place < law.proved;
             }
             Record::Snapshot(_) => law.latest = law.latest.max(super::world::BEGIN),
+            Record::Reread { snapshot, .. } => law.latest = law.latest.max(self.delivery.rereads[snapshot].time),
             other => panic!("{other:?} stands at {lane}:{offset}, no change"),
         }
-        let place = if matches!(record, Record::Edit { .. }) { law.place } else { Place::default() };
+        let place = if matches!(record, Record::Edit { .. }) { law.place } else { law.behind() };
         Some(Taken { lane, offset, record, floor, late, requeued: None, place, joins: false })
     }
 
@@ -311,15 +366,21 @@ impl Oracle<'_> {
     /// run, it stands with the last of its lane.
     fn take_again(&self, law: &mut LaneLaw, (lane, offset, until): (usize, i64, i64), heard: &Heard) -> Taken {
         let record = self.lanes()[lane].records[offset as usize];
-        let Record::Edit { transaction, edit, run } = record else { panic!("{record:?} was requeued") };
-        let (own, change) = self.edit(lane, transaction, edit);
-        let joins = !heard.runs.contains(&run) || own < law.place;
-        if !joins {
-            law.place = own;
-            law.taken.insert((transaction, edit));
-        }
         let floor = heard.settled.map_or(Micros::MIN, |settled| settled + 1);
-        let late = change.time < floor;
+        let (joins, time) = match record {
+            Record::Edit { transaction, edit, run } => {
+                let (own, change) = self.edit(lane, transaction, edit);
+                let joins = !heard.runs.contains(&run) || own < law.place;
+                if !joins {
+                    law.place = own;
+                    law.taken.insert((transaction, edit));
+                }
+                (joins, change.time)
+            }
+            Record::Reread { snapshot, .. } => (true, self.delivery.rereads[snapshot].time),
+            other => panic!("{other:?} was requeued"),
+        };
+        let late = time < floor;
         Taken { lane, offset, record, floor, late, requeued: Some(until), place: law.place, joins }
     }
 
@@ -348,6 +409,9 @@ impl Oracle<'_> {
         for taken in &waiting[..count] {
             let time = match taken.record {
                 Record::Edit { transaction, edit, .. } => self.edit(taken.lane, transaction, edit).1.time,
+                // When it was read is not when it changed.
+                _ if taken.floor > Micros::MIN => taken.floor,
+                Record::Reread { snapshot, .. } => self.delivery.rereads[snapshot].time,
                 _ => super::world::BEGIN,
             };
             at = at.max(time).max(taken.floor);
@@ -364,13 +428,20 @@ impl Oracle<'_> {
         &self,
         taken: Taken,
         at: Micros,
-        owners: &mut BTreeMap<(usize, i64), i64>,
+        doubts: &Doubts,
+        owners: &mut BTreeMap<i64, (i64, usize)>,
         lives: &mut Lives,
         verdict: &mut Verdict,
     ) {
         let Taken { lane, offset, record, late, requeued, .. } = taken;
         let database = self.lanes()[lane].database;
         let mut note_left_out = false;
+        let run = match record {
+            Record::Edit { run, .. } => run,
+            Record::Reread { snapshot, .. } => self.delivery.rereads[snapshot].run,
+            _ => 0,
+        };
+        let generation = doubts.generation(database, run);
         let (table, id, before, after, time, position) = match record {
             Record::Edit { transaction, edit, .. } => {
                 let (_, change) = self.edit(lane, transaction, edit);
@@ -392,15 +463,20 @@ impl Oracle<'_> {
                 let (table, id, cells) = &self.world.databases[database].snapshot[index];
                 (*table, *id, None, Some(cells.clone()), super::world::BEGIN, String::new())
             }
+            Record::Reread { snapshot, row } => {
+                let of = &self.delivery.rereads[snapshot];
+                let (table, id, cells) = &of.rows[row];
+                (*table, *id, None, Some(cells.clone()), of.time, String::new())
+            }
             _ => unreachable!("only changes are taken"),
         };
         let owned = |key: &i64| (self.partition_of)(*key) == self.partition;
         // A line's event does not say whose it was.
-        let before = if table == LINES { owners.remove(&(table, id)) } else { before.filter(owned) };
+        let before = if table == LINES { owners.remove(&id).map(|(key, _)| key) } else { before.filter(owned) };
         let key = Edit::key_of(table, &after).filter(owned);
         let mut moment = |key: i64, row: Option<Sided>| {
             let moment = lives.entry(key).or_default().entry(at).or_default();
-            moment.edits.push(Touch { table, id, row, note_left_out, requeued });
+            moment.edits.push(Touch { table, id, row, generation, note_left_out, requeued });
             moment.late |= late;
         };
         if let Some(before) = before.filter(|before| Some(*before) != key) {
@@ -408,7 +484,7 @@ impl Oracle<'_> {
         }
         if let (Some(key), Some(cells)) = (key, after) {
             if table == LINES {
-                owners.insert((table, id), key);
+                owners.insert(id, (key, generation));
             }
             moment(key, Some(Sided { cells, time, position, lane, offset }));
         }
@@ -431,6 +507,8 @@ impl Oracle<'_> {
                 | Line::Rules { .. }
                 | Line::Topics { .. }
                 | Line::Gap { .. }
+                | Line::Snapshot { .. }
+                | Line::Confirm { .. }
                 | Line::Acknowledge { .. } => {}
             }
         }

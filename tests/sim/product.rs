@@ -5,7 +5,7 @@ use std::cell::{Ref, RefMut};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use evenkeel::domain::change::{Block, Key, TopicPartition};
+use evenkeel::domain::change::{Block, Entry, Key, TopicPartition, Unseen};
 use evenkeel::domain::instant::Instant;
 use evenkeel::domain::routing::partition_of;
 use evenkeel::domain::rule::Plan;
@@ -52,6 +52,8 @@ pub struct Faults {
     pub gaps: u64,
     /// Somebody begins to requeue what a topic-partition has in quarantine.
     pub requeues: u64,
+    /// Somebody says what has become of the rows that a snapshot has not seen.
+    pub confirms: u64,
 }
 
 pub struct Product {
@@ -328,10 +330,31 @@ impl Product {
         let topics = outside.group.topics.iter();
         let all: Vec<_> = topics.filter_map(|(source, id)| Some(((*source)?, id.clone()))).collect();
         let lines: Vec<Line> = (0..all.len()).map(|lane| Line::Acknowledge { lane }).collect();
-        let block = Block::acknowledge(all, outside.log.len() as i32, Instant(outside.now));
+        let block = Block::of_each(all, outside.log.len() as i32, Instant(outside.now), |topic_partition| {
+            Entry::Acknowledge { topic_partition }
+        });
         let bytes = block::encode(&block, &outside.plans[0].catalog);
         for log in &mut outside.log {
             log.blocks.push(Logged { bytes: bytes.clone(), lines: lines.clone() });
+        }
+    }
+
+    /// Somebody says what has become of the rows of a table that a snapshot has not seen.
+    pub fn confirm(&mut self, dice: &mut Dice) {
+        if self.faults.confirms == 0 || !dice.once_in(self.faults.confirms) {
+            return;
+        }
+        let mut outside = self.outside.borrow_mut();
+        let (table, are_gone) = (dice.below(3) as usize, !dice.once_in(4));
+        let unseen = if are_gone { Unseen::Gone } else { Unseen::Kept };
+        let topic = outside.group.topics.iter().find(|(source, _)| *source == Some(table));
+        let id = topic.expect("every source has a topic").1.clone();
+        let entry = |topic_partition| Entry::Confirm { topic_partition, unseen };
+        let block = Block::of_each(vec![(table, id)], outside.log.len() as i32, Instant(outside.now), entry);
+        let bytes = block::encode(&block, &outside.plans[0].catalog);
+        for log in &mut outside.log {
+            let lines = vec![Line::Confirm { table, are_gone }];
+            log.blocks.push(Logged { bytes: bytes.clone(), lines });
         }
     }
 

@@ -23,7 +23,7 @@ pub struct Scenario<'s> {
 type Cut = (&'static str, fn(&mut Scenario<'_>));
 
 /// What may be left out of a scenario.
-const CUTS: [Cut; 21] = [
+const CUTS: [Cut; 23] = [
     ("late-half", |scenario| scenario.world.quiet_from -= (scenario.world.quiet_from - BEGIN) / 2),
     ("late-quarter", |scenario| scenario.world.quiet_from -= (scenario.world.quiet_from - BEGIN) / 4),
     ("orders", |scenario| scenario.world.have_orders(1)),
@@ -40,6 +40,8 @@ const CUTS: [Cut; 21] = [
     ("retention", |scenario| scenario.faults.retention = 0),
     ("poison", |scenario| scenario.trouble.poison = 0),
     ("drops", |scenario| scenario.trouble.drops = 0),
+    ("losses", |scenario| scenario.trouble.losses = 0),
+    ("confirms", |scenario| scenario.faults.confirms = 0),
     ("counts", |scenario| (scenario.trouble.counts, scenario.trouble.drops) = (false, 0)),
     ("gaps", |scenario| scenario.faults.gaps = 0),
     ("brokers", |scenario| scenario.hazards.brokers = 0),

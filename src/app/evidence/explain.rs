@@ -386,6 +386,9 @@ fn reason(cause: &Cause) -> String {
              known of its source"
                 .to_owned()
         }
+        Cause::Unconfirmed => {
+            "its connector has taken a new snapshot, which has not told of it, or not yet (evenkeel confirm)".to_owned()
+        }
         Cause::Error(EvalError::BadCast { ty, .. }) => format!("a value is no {ty}"),
         Cause::Error(error) => error.to_string(),
     }

@@ -4,6 +4,7 @@
 
 use crate::domain::change::{Operation, Position, SourceIndex};
 use crate::domain::instant::Instant;
+use crate::domain::snapshots::Generation;
 use crate::domain::value::Value;
 
 /// A kept row and where its last change came from.
@@ -22,6 +23,7 @@ pub struct Provenance {
     pub origin: usize,
     pub lane: usize,
     pub offset: i64,
+    pub generation: Generation,
 }
 
 /// What a change does to one key.

@@ -61,6 +61,8 @@ pub struct Answer {
 pub enum Cause {
     /// It rests on a value that the source could not give.
     Unknown,
+    /// A connector has taken a new snapshot, which has not told of it, or not yet.
+    Unconfirmed,
     Error(EvalError),
 }
 

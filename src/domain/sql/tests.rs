@@ -79,7 +79,7 @@ fn answer_of(sql: &str, sources: [&str; 3]) -> String {
     let rows = answer.rows.iter().map(|one| row(one)).collect::<Vec<_>>().join("; ");
     match answer.cannot_compare {
         None => rows,
-        Some(Cause::Unknown) => format!("{rows} cannot compare"),
+        Some(Cause::Unknown | Cause::Unconfirmed) => format!("{rows} cannot compare"),
         Some(Cause::Error(error)) => format!("{rows} error: {error}"),
     }
 }

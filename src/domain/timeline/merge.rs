@@ -83,7 +83,9 @@ impl Merge {
                 is_lifted = true;
                 group.at = group.at.max(timeline.flows[self.connector].lift(next_place));
             }
-            group.at = group.at.max(next.change.source_time).max(next.floor);
+            let is_read = next.change.position.is_none() && next.floor > Instant::MIN;
+            let time = if is_read { next.floor } else { next.change.source_time };
+            group.at = group.at.max(time).max(next.floor);
             group.lanes.push(lane);
             self.heads.pop();
             self.push(timeline, lane, number + 1, fetch)?;

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 
 use super::{Admission, Timeline};
 use crate::domain::change::{
-    Change, Gap, GapCause, Key, Mark, Operation, Position, RunId, SourceTopic, TopicNews, TopicPartition, Topology,
+    Change, Gap, GapCause, Key, Mark, Operation, Position, Proof, RunId, SourceTopic, TopicNews, TopicPartition,
+    Topology,
 };
 use crate::domain::instant::Instant;
 use crate::domain::rule::SourcePlan;
@@ -216,4 +217,36 @@ fn a_first_snapshot_is_settled_in_steps() {
     assert!(of_snapshot[..3].iter().all(|(until, _)| *until == 49), "not settled before it is whole: {strides:?}");
     assert!(strides.iter().any(|(_, at)| at.ends_with(&[73; 4])), "a transaction stays whole: {strides:?}");
     assert_eq!(strides.last().map(|(until, _)| *until), Some(80));
+}
+
+/// A row of a snapshot comes through a topic-partition in which nothing else has come for long. What was promised is not held back
+/// by it, nor lifted, nor is it parted.
+#[test]
+fn a_row_that_was_read_in_mid_stream_holds_nothing_back() {
+    let mut timeline = timeline(2);
+    let promise = |timeline: &mut Timeline, lane: usize, time: i64, transaction: u64| {
+        let position = Position { transaction: transaction.into(), row: 0 };
+        let proof = Some(Proof { position, run: RunId { number: 7, family: 0 } });
+        timeline.mark(lane, &Mark { topic_partition: lane, time: Instant(time), proof, counted: false });
+    };
+    let admit = |timeline: &mut Timeline, lane: usize, one: (i64, i64, Option<u64>)| {
+        timeline.admit(lane, change(one.0, one.1, one.2, 7).into(), CEILING)
+    };
+    admit(&mut timeline, 0, (0, 10, Some(1)));
+    promise(&mut timeline, 0, 50, 6);
+    promise(&mut timeline, 1, 20, 3);
+    // What stands below the proof at 6 was committed by 50.
+    admit(&mut timeline, 1, (0, 30, Some(4)));
+    admit(&mut timeline, 1, (1, 40, Some(5)));
+    // Read at 90, says the snapshot.
+    admit(&mut timeline, 0, (1, 90, None));
+    // A transaction of both, half of it before another row.
+    admit(&mut timeline, 0, (2, 60, Some(7)));
+    admit(&mut timeline, 0, (3, 95, None));
+    admit(&mut timeline, 1, (2, 60, Some(7)));
+    promise(&mut timeline, 1, 50, 6);
+    assert_eq!(strides(&mut timeline, 99), [(50, vec![10, 30, 40])]);
+    promise(&mut timeline, 0, 70, 8);
+    promise(&mut timeline, 1, 70, 8);
+    assert_eq!(strides(&mut timeline, 99), [(70, vec![51, 60, 60, 60])]);
 }

@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 
-use crate::domain::change::{Entry, Mark, Proof, SourceIndex, TopicPartition};
+use super::Decoded;
+use crate::domain::change::{Entry, Mark, Proof, RunId, SourceIndex, TopicPartition};
 use crate::domain::instant::Instant;
 
 /// A heartbeat lane waits for no more end offsets than this; further ones replace the newest.
@@ -33,6 +34,8 @@ pub struct Lane {
     /// Everything below has been read.
     pub read_to: i64,
     targets: VecDeque<Target>,
+    /// The last run of its connector that began here, of those that are told one from another.
+    run: RunId,
     /// Where the last streamed change stood.
     pub last: Option<Proof>,
     /// The greatest source time of streamed changes.
@@ -64,6 +67,7 @@ impl Lane {
             topic_partition,
             read_to: offset,
             targets: VecDeque::new(),
+            run: RunId::default(),
             last: None,
             latest: None,
             promise: None,
@@ -85,6 +89,14 @@ impl Lane {
     /// Not what came up to `now`.
     pub fn leave_uncounted(&mut self, now: Instant) {
         self.counted_from = self.counted_from.map(|_| now.plus(AHEAD_US));
+    }
+
+    /// The run of its connector that begins with a change, where that is a snapshot's.
+    pub fn begins_with_snapshot(&mut self, decoded: &Decoded) -> Option<RunId> {
+        let run = decoded.change.run;
+        let begins = run.is_dated() && (!self.run.is_dated() || self.run.began_before(run));
+        self.run = if begins { run } else { self.run };
+        (begins && decoded.is_snapshot()).then_some(run)
     }
 
     /// True where the promise is not known to be about all topic-partitions that there are.

@@ -302,3 +302,31 @@ fn a_transaction_is_counted_and_ended_in_one_partition_by_the_topics_of_its_tabl
     stage.ingest.revoke(Feed::Transactions(0), &id);
     assert!(!stage.ingest.holds(&id));
 }
+
+/// Once for each topic-partition, in front of the first row; not of what a run reads after its stream has begun.
+#[test]
+fn that_a_run_begins_with_a_snapshot_is_said_once() {
+    let mut stage = stage(true);
+    stage.learn(1);
+    let mut told = |run: u64, offset: i64, is_read: bool, incremental: bool| -> Vec<String> {
+        let Reading::Change(mut decoded) = Stage::change(offset, offset * SECOND, is_read) else { unreachable!() };
+        decoded.incremental = incremental;
+        decoded.change.run = RunId { number: (run * 1000) << 16 | 0x7000, family: 0 };
+        stage.ingest.take(Feed::Source(0), &stage.lane, (offset, Reading::Change(decoded)), Instant(offset * SECOND));
+        let blocks = stage.ingest.collect(Instant(offset * SECOND)).blocks;
+        let line = |entry: &Entry| match entry {
+            Entry::Snapshot { topic_partition: 0, run } => Some(format!("snapshot of {}", run.number >> 16)),
+            Entry::Change(change) => Some(format!("change {}", change.offset)),
+            _ => None,
+        };
+        blocks.iter().flat_map(|(_, block)| &block.entries).filter_map(line).collect()
+    };
+    assert_eq!(told(1, 0, true, false), ["snapshot of 1000", "change 0"]);
+    assert_eq!(told(1, 1, true, false), ["change 1"]);
+    assert_eq!(told(1, 2, false, false), ["change 2"]);
+    assert_eq!(told(2, 3, false, false), ["change 3"]);
+    assert_eq!(told(2, 4, true, false), ["change 4"], "an operator's, in the midst of the stream");
+    assert_eq!(told(3, 5, true, true), ["change 5"], "an incremental one is none");
+    assert_eq!(told(4, 6, true, false), ["snapshot of 4000", "change 6"]);
+    assert_eq!(told(3, 7, true, false), ["change 7"], "another task's, that began before");
+}

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Task;
-use crate::domain::key_state::Window;
 use crate::domain::rule::RuleSet;
 use crate::task::cache::StateError;
 use crate::task::store::Store;
@@ -26,9 +25,9 @@ impl<S: Store> Task<S> {
         self.cache.replan(&self.plan);
     }
 
-    /// True where the rules have changed since every key was judged.
+    /// True where the rules have changed, or a snapshot was taken anew, since every key was judged.
     pub(super) fn sweeps(&mut self) -> bool {
-        let now = self.plan.fingerprint();
+        let now = self.judged_by();
         if self.rules == now || self.lived != self.timeline.settled() {
             return false;
         }
@@ -39,27 +38,32 @@ impl<S: Store> Task<S> {
         !nothing_was_judged
     }
 
-    /// After a change of the rules, judges more of the keys anew, as of the settled time. False: the block itself is
-    /// still to be settled.
+    /// Judges more of the keys anew, as of the settled time. False: the block itself is still to be settled.
     pub(super) fn sweep(&mut self, out: &mut Outbox) -> Result<bool, StateError<S::Error>> {
         let (Some(lived), Some(baseline)) = (self.lived, self.timeline.baseline()) else { return Ok(false) };
-        let now = self.plan.fingerprint();
-        let after = self.sweep.as_ref().filter(|(rules, _)| *rules == now).map(|(_, key)| key);
-        let page = self.cache.keys_after(after, self.limits.step, &self.store)?;
+        let now = self.judged_by();
+        let after = self.sweep.take().filter(|(rules, _)| *rules == now).map(|(_, key)| key);
+        if after.is_none() {
+            self.begin_look();
+        }
+        let page = self.cache.keys_after(after.as_ref(), self.limits.step, &self.store)?;
         let are_all = page.len() < self.limits.step;
         let mut touched = BTreeMap::new();
         self.sweep = page.last().map(|last| (now, last.clone()));
         for key in page {
+            let mut effects = Vec::new();
             if let Some(mut state) = self.cache.take(&key, &self.store, &self.layouts, &self.plan)? {
+                effects = self.look_at(&key, &state, lived).map_err(StateError::Store)?;
                 state.judged = false;
                 self.cache.put(&key, state, &self.plan);
             }
-            touched.insert(key, Vec::new());
+            touched.insert(key, effects);
         }
-        self.advance_keys(touched, Window { baseline, from: lived, until: lived }, out)?;
+        self.advance_keys(touched, (baseline, lived, lived), out)?;
         if are_all {
             self.rules = now;
             self.sweep = None;
+            self.end_look(out);
         }
         Ok(false)
     }

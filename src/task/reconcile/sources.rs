@@ -50,8 +50,10 @@ impl<S: Store> Task<S> {
     }
 
     pub(super) fn acknowledge(&mut self, lane: LaneIndex, decided_at: Instant, out: &mut Outbox) {
+        let (before, withheld) = (self.timeline.lanes[lane].mark, self.timeline.lanes[lane].halted.flatten());
         if let Some(is_new_epoch) = self.timeline.acknowledge(lane) {
             self.counts.epochs += u64::from(is_new_epoch);
+            self.see_promise(lane, before, withheld.and_then(|mark| mark.proof));
             let (source, topic_partition) = self.named(lane);
             self.tell(source, SourceNews::Acknowledged { topic_partition }, decided_at, out);
             // What was withheld may be young enough.

@@ -4,19 +4,17 @@
 //! configuration (a column more, a source less) still reads what it keeps. Values of a column that has another type now
 //! are unknown: they would meet rules that were compiled for others. A key's or a primary key's column is refused.
 
-use std::mem::discriminant;
-
 use super::rules::{decode_rules, encode_rules, read_type, write_type};
+use super::source_map::SourceMap;
 use super::transactions::{read_end, read_numbers, write_end, write_numbers};
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::change::{
     Block, Change, Entry, Gap, GapCause, Header, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId,
-    SourceIndex, SourceTopic, TopicPartition, Topology,
+    SourceIndex, SourceTopic, TopicPartition, Topology, Unseen,
 };
 use crate::domain::hash::{continue_fnv1a, fnv1a};
 use crate::domain::instant::Instant;
-use crate::domain::value::Value;
 
 const WHAT: &str = "changes-log block";
 const MAGIC: &[u8] = b"EKB";
@@ -35,6 +33,8 @@ const REQUEUED_DELETE: u8 = 10;
 const COUNTED: u8 = 11;
 const ENDED: u8 = 12;
 const COUNTED_MARK: u8 = 13;
+const SNAPSHOT: u8 = 14;
+const CONFIRM: u8 = 15;
 
 /// Writes a block whose sources are those of `catalog`.
 pub fn encode(block: &Block, catalog: &Catalog) -> Vec<u8> {
@@ -163,6 +163,16 @@ fn write_entry(writer: &mut Writer, entry: &Entry, last: &mut Last) {
             writer.byte(ACKNOWLEDGE);
             writer.length(*topic_partition);
         }
+        Entry::Snapshot { topic_partition, run } => {
+            writer.byte(SNAPSHOT);
+            writer.length(*topic_partition);
+            write_run_id(writer, *run);
+        }
+        Entry::Confirm { topic_partition, unseen } => {
+            writer.byte(CONFIRM);
+            writer.length(*topic_partition);
+            write_unseen(writer, *unseen);
+        }
         Entry::Reject(reject) => {
             writer.byte(REJECT);
             writer.length(reject.topic_partition);
@@ -262,15 +272,6 @@ pub(super) fn read_run_id(reader: &mut Reader<'_>) -> Result<RunId, WireError> {
     Ok(RunId { number: reader.fixed()?, family: reader.word()? })
 }
 
-/// Where a writer's columns stand in the reader's catalog.
-pub(super) struct SourceMap {
-    /// `None` where the reader has no such source.
-    pub(super) source: Option<SourceIndex>,
-    /// For each column of the reader, its place in the writer's row.
-    columns: Vec<Option<usize>>,
-    written: usize,
-}
-
 /// Tells a block from every other that may come to stand at its offset, by its length, its beginning and its end: when it
 /// was written stands in the first of them.
 pub fn fingerprint(bytes: &[u8]) -> u64 {
@@ -316,45 +317,6 @@ pub fn decode(bytes: &[u8], catalog: &Catalog) -> Result<Block, WireError> {
     }
     reader.end()?;
     Ok(block)
-}
-
-impl SourceMap {
-    /// `what` was written with these columns.
-    pub(super) fn new(
-        what: &'static str,
-        name: &str,
-        written: &[Column],
-        catalog: &Catalog,
-    ) -> Result<SourceMap, WireError> {
-        let Some(source) = catalog.sources.iter().position(|table| table.name == name) else {
-            return Ok(SourceMap { source: None, columns: Vec::new(), written: written.len() });
-        };
-        let table = &catalog.sources[source];
-        let mut columns = Vec::new();
-        for (index, column) in table.columns.iter().enumerate() {
-            let place = written.iter().position(|known| known.name == column.name);
-            // Scale and precision tell how to decode, not what a value is.
-            let is_same = |place: &usize| discriminant(&written[*place].ty) == discriminant(&column.ty);
-            if let Some(place) = place.filter(|place| !is_same(place) && table.identifies(index)) {
-                let (source_name, was, is) = (name.to_owned(), written[place].ty, column.ty);
-                return Err(WireError::Redeclared { what, source_name, column: column.name.clone(), was, is });
-            }
-            columns.push(place.filter(is_same));
-        }
-        Ok(SourceMap { source: Some(source), columns, written: written.len() })
-    }
-
-    /// A writer's row as the reader's: columns that the writer did not have are unknown.
-    pub(super) fn row(&self, mut written: Vec<Value>) -> Option<Box<[Value]>> {
-        if written.len() != self.written {
-            return None;
-        }
-        let value = |place: &Option<usize>| match place {
-            Some(place) => std::mem::replace(&mut written[*place], Value::Unknown),
-            None => Value::Unknown,
-        };
-        Some(self.columns.iter().map(value).collect())
-    }
 }
 
 fn read_source(reader: &mut Reader<'_>, catalog: &Catalog) -> Result<SourceMap, WireError> {
@@ -417,6 +379,8 @@ fn read_entry(
         STALL => Entry::Stall { topic_partition: lane.unwrap_or(0), after_us: reader.signed()? },
         GAP => Entry::Gap(Gap { topic_partition: lane.unwrap_or(0), ..read_gap(reader)? }),
         ACKNOWLEDGE => Entry::Acknowledge { topic_partition: lane.unwrap_or(0) },
+        SNAPSHOT => Entry::Snapshot { topic_partition: lane.unwrap_or(0), run: read_run_id(reader)? },
+        CONFIRM => Entry::Confirm { topic_partition: lane.unwrap_or(0), unseen: read_unseen(reader)? },
         COUNTED => Entry::Counted {
             topic_partition: lane.unwrap_or(0),
             transaction: reader.fixed()?,
@@ -465,6 +429,18 @@ pub(super) fn read_gap(reader: &mut Reader<'_>) -> Result<Gap, WireError> {
     };
     let (expected, found, topic_id) = (reader.signed()?, reader.signed()?, reader.fixed()?);
     Ok(Gap { topic_partition: 0, cause, expected, found, topic_id })
+}
+
+pub(super) fn write_unseen(writer: &mut Writer, unseen: Unseen) {
+    writer.byte(u8::from(unseen == Unseen::Kept));
+}
+
+pub(super) fn read_unseen(reader: &mut Reader<'_>) -> Result<Unseen, WireError> {
+    match reader.byte()? {
+        0 => Ok(Unseen::Gone),
+        1 => Ok(Unseen::Kept),
+        _ => Err(reader.damaged("what became of rows has an unknown tag")),
+    }
 }
 
 pub(super) fn write_proof(writer: &mut Writer, proof: Proof, last: &mut Last) {
@@ -522,7 +498,7 @@ fn read_upsert(reader: &mut Reader<'_>, map: &SourceMap) -> Result<Operation, Wi
     let columns = map.row(reader.list(Reader::value)?);
     let columns = columns.ok_or_else(|| reader.damaged("a row has another number of columns than its source"))?;
     let unchanged: Vec<usize> = reader.list(Reader::narrow)?;
-    let place = |written: &usize| map.columns.iter().position(|column| *column == Some(*written));
+    let place = |written: &usize| map.place_of(*written);
     let unchanged = unchanged.iter().filter_map(place).map(|index| index as u16).collect();
     let row_before = reader.option(Reader::values)?;
     Ok(Operation::Upsert { columns, unchanged, row_before })

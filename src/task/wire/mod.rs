@@ -5,6 +5,8 @@
 
 pub mod block;
 pub mod rules;
+pub mod snapshots;
+mod source_map;
 pub mod state;
 #[cfg(test)]
 mod tests;

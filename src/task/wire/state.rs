@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 
 use super::block::{
-    Last, SourceMap, is_change, read_change, read_column, read_gap, read_origin, read_partition, read_proof,
-    read_run_id, read_topics, write_change, write_column, write_gap, write_origin, write_proof, write_run_id,
-    write_topics,
+    Last, is_change, read_change, read_column, read_gap, read_origin, read_partition, read_proof, read_run_id,
+    read_topics, write_change, write_column, write_gap, write_origin, write_proof, write_run_id, write_topics,
 };
+use super::source_map::SourceMap;
 use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::change::{Key, Mark, Origin, Position, SourceTopic, TopicPartition};
@@ -103,6 +103,11 @@ pub fn encode_key(state: &KeyState, due: Option<Instant>, layouts: &Layouts) -> 
         writer.instant(memory.lineage);
         writer.unsigned(u64::from(memory.flap_count));
     }
+    // Most keys know of no snapshot that was taken anew.
+    let generations = || state.rows.iter().flatten().map(|row| row.provenance.generation);
+    if generations().any(|generation| generation > 0) {
+        generations().for_each(|generation| writer.unsigned(u64::from(generation)));
+    }
     writer.bytes
 }
 
@@ -115,9 +120,11 @@ pub fn decode_key(bytes: &[u8], layouts: &Layouts) -> Result<(KeyState, Option<I
     let first_seen = reader.instant()?;
     let mut state = KeyState::new(layouts.maps[layouts.current()].len(), first_seen);
     state.judged = reader.byte()? == 1;
+    let mut written = Vec::new();
     for map in maps {
         for _ in 0..reader.length()? {
             let row = read_row(&mut reader, map, first_seen)?;
+            written.push(map.source.map(|source| (source, state.rows[source].len())));
             if let Some(source) = map.source {
                 state.rows[source].push(row);
             }
@@ -133,6 +140,12 @@ pub fn decode_key(bytes: &[u8], layouts: &Layouts) -> Result<(KeyState, Option<I
             flap_count: reader.narrow()?,
         })
     })?;
+    for place in if reader.is_empty() { Vec::new() } else { written } {
+        let generation = reader.narrow()?;
+        if let Some((source, row)) = place {
+            state.rows[source][row].provenance.generation = generation;
+        }
+    }
     reader.end()?;
     Ok((state, due))
 }
@@ -149,6 +162,7 @@ fn read_row(reader: &mut Reader<'_>, map: &SourceMap, first_seen: Instant) -> Re
         origin: reader.narrow()?,
         lane: reader.narrow()?,
         offset: reader.signed()?,
+        generation: 0,
     };
     Ok(Row { columns, provenance })
 }

@@ -6,6 +6,7 @@ use bigdecimal::BigDecimal;
 
 use super::block::{decode, encode};
 use super::rules::{decode_rules, encode_rules};
+use super::snapshots::{decode_snapshots, encode_snapshots};
 use super::state::{
     Layouts, TaskMemory, decode_chunk, decode_key, decode_memory, encode_chunk, encode_key, encode_memory,
 };
@@ -14,7 +15,7 @@ use super::{Reader, WireError, Writer};
 use crate::domain::catalog::{Catalog, Column, LookupTable, SourceTable};
 use crate::domain::change::{
     Block, Change, End, Entry, Gap, GapCause, Header, Key, Mark, Operation, Origin, Position, Proof, Reject, RunId,
-    SourceTopic, TopicPartition, Topology,
+    SourceTopic, TopicPartition, Topology, Unseen,
 };
 use crate::domain::flow::{Flow, Place};
 use crate::domain::instant::Instant;
@@ -22,9 +23,11 @@ use crate::domain::key_state::{Episode, KeyState, Memory, Phase, Provenance, Rea
 use crate::domain::numbers::Numbers;
 use crate::domain::queue::Waiting;
 use crate::domain::rule::{Definition, Escalation, RuleSet};
+use crate::domain::snapshots::{Promised, Snapshot, Snapshots, Stage};
 use crate::domain::timeline::Lane;
 use crate::domain::transactions::{Ledger, Ledgers, Table, Unchecked};
 use crate::domain::value::{Type, Value};
+use crate::task::reconcile::{Confirming, Rest};
 
 fn catalog(columns: &[&str]) -> Catalog {
     let column = |name: &&str| Column { name: (*name).to_owned(), ty: Type::Text };
@@ -146,6 +149,7 @@ fn state() -> KeyState {
         origin: 1,
         lane: 0,
         offset: 12,
+        generation: 0,
     };
     state.rows[1].push(Row { columns: every_value(), provenance });
     let episode = |phase| Episode {
@@ -302,6 +306,50 @@ fn counts_of_transactions_have_lines_and_a_memory_of_their_own() {
     let bytes = encode_ledgers(12, &ledgers, &catalog);
     assert_eq!(decode_ledgers(&bytes, &catalog), Ok((12, ledgers)));
     golden("transactions-1.bin", &bytes);
+}
+
+/// And what is known of snapshots.
+#[test]
+fn snapshots_have_lines_and_a_memory_of_their_own() {
+    let names = columns();
+    let catalog = catalog(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut block = block();
+    block.entries = vec![
+        Entry::Snapshot { topic_partition: 1, run: run(98) },
+        Entry::Confirm { topic_partition: 0, unseen: Unseen::Gone },
+        Entry::Confirm { topic_partition: 1, unseen: Unseen::Kept },
+    ];
+    let bytes = encode(&block, &catalog);
+    assert_eq!(decode(&bytes, &catalog), Ok(block));
+    golden("block-1-snapshots.bin", &bytes);
+
+    let snapshot = |generation, stage| Snapshot {
+        generation,
+        run: run(generation.into()),
+        after: Instant(5),
+        until: Instant::MAX,
+        stage,
+    };
+    let taken =
+        vec![vec![], vec![snapshot(3, Stage::Compared), snapshot(4, Stage::Settled), snapshot(5, Stage::Begun)]];
+    let lanes = vec![Promised { by: run(7), generation: 3 }, Promised::default()];
+    let known = Snapshots { taken, lanes, confirmed: vec![2, 0] };
+    let rest = Rest { asked: Some((4, Unseen::Kept)), leaving: 3, left: 7, counted: 4, rows: -1 };
+    let confirming = Confirming { known: known.into(), looks: 9, rests: vec![rest, Rest::default()] };
+    let bytes = encode_snapshots(&confirming);
+    let mut read =
+        Confirming { known: Snapshots::new(2, 2).into(), rests: vec![Rest::default(); 2], ..Confirming::default() };
+    assert_eq!((decode_snapshots(&bytes, &mut read), &read), (Ok(()), &confirming));
+    golden("snapshots-1.bin", &bytes);
+
+    let layouts = Layouts::new(Vec::new(), &catalog).expect("it is the catalog's own");
+    let mut state = state();
+    let row = state.rows[1][0].clone();
+    state.rows[0].push(row);
+    state.rows[1][0].provenance.generation = 300;
+    let bytes = encode_key(&state, None, &layouts);
+    assert_eq!(decode_key(&bytes, &layouts), Ok((state, None)));
+    golden("key-1-snapshots.bin", &bytes);
 }
 
 fn ruled() -> Block {

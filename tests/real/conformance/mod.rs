@@ -201,7 +201,7 @@ fn answered(query: &Query, rows: &Sides<Vec<Value>>) -> Answer {
     let answer = query.evaluate(&tables);
     match answer.cannot_compare {
         Some(Cause::Error(error)) => return Err(error.to_string()),
-        Some(Cause::Unknown) => panic!("nothing is unknown here"),
+        Some(Cause::Unknown | Cause::Unconfirmed) => panic!("nothing is unknown here"),
         None => {}
     }
     let text = |value: &Value| match value {
