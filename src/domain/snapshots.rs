@@ -7,9 +7,9 @@
 //! was committed between the last promise before it and its end is told by it alone, as rows that stand at its end:
 //!
 //! ```text
-//!   promised by runs before        in doubt: nothing is known            known, but for rows
-//!                                  of when, or whether                   that it has not seen
-//!   ───────────────────────▶ after ────────────────────────────▶ until ─────────────────────▶
+//!    promised by runs before        in doubt: nothing is known          known, but for rows
+//!                                   of when, or whether                 that it has not seen
+//!   ────────────────────────▶ after ──────────────────────────▶ settled ────────────────────▶
 //! ```
 
 #[cfg(test)]
@@ -28,7 +28,7 @@ pub type Generation = u32;
 pub struct Snapshot {
     pub generation: Generation,
     pub run: RunId,
-    /// Everything up to here was promised by runs before it. `Instant::MAX` before any promise since.
+    /// Everything up to here was promised before any of it came. `Instant::MAX` for a first one.
     pub after: Instant,
     /// All that it has read stands no later than here.
     pub until: Instant,
@@ -104,22 +104,35 @@ impl Snapshots {
         self.lanes.get(lane).map_or(RunId::default(), |promised| promised.by)
     }
 
-    /// A run of a connector begins a lane with rows of a snapshot. `is_first` where nothing is known of the connector that was
-    /// told before. What a run reads after its promises is no such snapshot: an operator's, of some tables, that skips nothing.
-    /// True where it is news.
-    pub fn begin(&mut self, connector: ConnectorIndex, lane: LaneIndex, run: RunId, is_first: bool) -> bool {
+    /// A run of a connector begins a lane, promised up to `mark`, with rows of a snapshot. `is_first` where nothing is known of
+    /// the connector that was told before. What a run reads after its promises is no such snapshot: an operator's, of some
+    /// tables, that skips nothing.
+    pub fn begin(
+        &mut self,
+        (connector, lane): (ConnectorIndex, LaneIndex),
+        run: RunId,
+        mark: Option<Instant>,
+        is_first: bool,
+    ) {
         let by = self.promised_by(lane);
-        let last = self.taken[connector].last();
-        let is_old = last.is_some_and(|last| !last.run.began_before(run));
-        if !run.is_dated() || by.is_same_start(run) || run.began_before(by) || is_old {
-            return false;
+        let taken = &mut self.taken[connector];
+        if !run.is_dated() || by.is_same_start(run) || run.began_before(by) {
+            return;
         }
-        let is_first = is_first && last.is_none();
-        let generation = last.map_or(0, |last| last.generation) + 1;
-        let stage = if is_first { Stage::Compared } else { Stage::Begun };
-        let (after, until) = (Instant::MAX, Instant::MIN);
-        self.taken[connector].push(Snapshot { generation, run, after, until, stage });
-        true
+        let (stage, after) = match is_first && taken.is_empty() {
+            true => (Stage::Compared, Instant::MAX),
+            false => (Stage::Begun, mark.unwrap_or(Instant::MIN)),
+        };
+        match taken.last_mut() {
+            Some(last) if last.run.is_same_start(run) && last.stage == Stage::Begun => {
+                last.after = last.after.min(after)
+            }
+            Some(last) if last.run.is_same_start(run) || !last.run.began_before(run) => {}
+            last => {
+                let generation = last.map_or(0, |last| last.generation) + 1;
+                taken.push(Snapshot { generation, run, after, until: Instant::MIN, stage });
+            }
+        }
     }
 
     /// A lane of a connector is promised up to `time` by a run; `before` is what was promised of it so far, `latest` the latest
@@ -164,7 +177,7 @@ impl Snapshots {
     pub fn doubt(&self, connector: ConnectorIndex, now: Instant) -> Option<Doubt> {
         let known = self.taken[connector].iter().filter(|snapshot| snapshot.after < now);
         known.fold(None, |doubt: Option<Doubt>, snapshot| {
-            let is_whole = now < snapshot.until || doubt.is_some_and(|doubt| doubt.is_whole);
+            let is_whole = snapshot.stage == Stage::Begun || doubt.is_some_and(|doubt| doubt.is_whole);
             Some(Doubt { is_whole, generation: snapshot.generation })
         })
     }
@@ -176,7 +189,8 @@ impl Snapshots {
 
     /// The last instant up to `now` at which a connector's history began anew.
     pub fn began(&self, connector: ConnectorIndex, now: Instant) -> Option<Instant> {
-        let known = self.taken[connector].iter().filter(|snapshot| snapshot.after < now && snapshot.until <= now);
+        let known =
+            self.taken[connector].iter().filter(|snapshot| snapshot.after < now && snapshot.stage > Stage::Begun);
         known.map(|snapshot| snapshot.until).max()
     }
 

@@ -345,9 +345,13 @@ impl Timeline {
             lane.last_run = change.run;
         }
         lane.latest = lane.latest.max(change.source_time);
-        let floor = lane.mark.map_or(Instant::MIN, Instant::next);
         let late = admission == Admission::Late;
-        let place = if change.position.is_some() { lane.place } else { lane.behind() };
+        let (place, after) = match change.position {
+            Some(_) => (lane.place, lane.mark),
+            // Of a topic-partition that was added nothing is promised yet.
+            None => (lane.behind(), lane.mark.or(self.settled)),
+        };
+        let floor = after.map_or(Instant::MIN, Instant::next);
         self.waiting[lane_index].push(Waiting { place, floor, late, change });
         admission
     }

@@ -41,8 +41,12 @@ impl Doubts {
     }
 
     pub fn begin(&mut self, database: usize, lane: usize, run: u64, lanes: &[LaneLaw], of: &[Lane]) {
-        let by = lanes[lane].promised_by;
-        if by >= run || self.snaps[database].last().is_some_and(|last| last.run >= run) {
+        if lanes[lane].promised_by >= run || self.snaps[database].last().is_some_and(|last| last.run > run) {
+            return;
+        }
+        let mark = lanes[lane].mark.unwrap_or(Micros::MIN);
+        if let Some(last) = self.snaps[database].last_mut().filter(|last| last.run == run) {
+            last.after = if last.is_settled { last.after } else { last.after.min(mark) };
             return;
         }
         let is_new = |(law, lane): (&LaneLaw, &Lane)| {
@@ -50,7 +54,7 @@ impl Doubts {
             lane.database != database || !is_promised && (law.told_by == 0 || law.told_by == run)
         };
         let is_first = self.snaps[database].is_empty() && lanes.iter().zip(of).all(is_new);
-        let (after, until) = (Micros::MAX, Micros::MIN);
+        let (after, until) = (if is_first { Micros::MAX } else { mark }, Micros::MIN);
         self.snaps[database].push(Snap { run, after, until, is_settled: is_first, is_compared: is_first });
     }
 
@@ -69,7 +73,7 @@ impl Doubts {
     pub fn is_doubtful(&self, table: usize, at: Micros, generations: impl Iterator<Item = usize>) -> bool {
         let snaps = &self.snaps[DATABASE[table]];
         let Some(last) = snaps.iter().rposition(|snap| snap.after < at) else { return false };
-        let is_whole = snaps.iter().any(|snap| snap.after < at && at < snap.until);
+        let is_whole = snaps.iter().any(|snap| snap.after < at && !snap.is_settled);
         is_whole || self.kept[table] <= last && generations.into_iter().any(|generation| generation <= last)
     }
 
@@ -80,7 +84,7 @@ impl Doubts {
 
     /// From when on the history of a table is known, up to an instant.
     pub fn began(&self, table: usize, at: Micros) -> Micros {
-        let known = self.snaps[DATABASE[table]].iter().filter(|snap| snap.after < at && snap.until <= at);
+        let known = self.snaps[DATABASE[table]].iter().filter(|snap| snap.after < at && snap.is_settled);
         known.map(|snap| snap.until).max().unwrap_or(Micros::MIN)
     }
 

@@ -199,10 +199,10 @@ impl Life<'_> {
         story.book = &self.books[turn.book];
         if let Some(lived) = judged.filter(|lived| self.began <= *lived) {
             story.cause = Some(turn.cause);
-            self.end_removed_rules(story, lived);
             let known = story.rows.len();
             let Story { rows, generations, .. } = &mut *story;
             rows.retain(|id, _| generations[id] >= turn.leaving[id.0]);
+            self.end_removed_rules(story, lived);
             let reason = if story.rows.len() < known { Event::Deleted } else { Event::Converged };
             self.confront(story, lived, reason);
             self.fall_due(story, lived, lived);

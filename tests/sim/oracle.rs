@@ -117,6 +117,8 @@ struct Taken {
     requeued: Option<i64>,
     /// Where it stands in commit order.
     place: Place,
+    /// The greatest place of its lane so far, and floor: what a snapshot read stands behind what came before it.
+    order: (Place, Micros),
     /// True where its lane has gone on since it was to be taken: it stands with the last of it.
     joins: bool,
 }
@@ -130,6 +132,8 @@ pub struct LaneLaw {
     pub generation: usize,
     offset: i64,
     place: Place,
+    /// The greatest place at which anything of it stands, and floor.
+    last: (Place, Micros),
     pub latest: Micros,
     pub mark: Option<Micros>,
     proved: Place,
@@ -141,6 +145,12 @@ pub struct LaneLaw {
 }
 
 impl LaneLaw {
+    /// What comes stands no earlier than what came before.
+    fn comes(&mut self, order: (Place, Micros)) -> (Place, Micros) {
+        self.last = self.last.max(order);
+        self.last
+    }
+
     /// Behind the transaction that the lane has come to, and all that is promised.
     fn behind(&self) -> Place {
         let (epoch, (transaction, _)) = self.place;
@@ -197,7 +207,7 @@ impl Oracle<'_> {
                         turns.push(Turn { book: *book, cause, lived: verdict.settled, leaving: [0; 3] });
                     }
                     Line::Change { lane, offset } => {
-                        if let Some(taken) = self.take(&mut lanes[*lane], *lane, *offset) {
+                        if let Some(taken) = self.take(&mut lanes[*lane], (*lane, *offset), heard.settled) {
                             verdict.late += u64::from(taken.late);
                             if let Record::Edit { run, .. } = taken.record {
                                 heard.runs.insert(run);
@@ -258,6 +268,12 @@ impl Oracle<'_> {
                 }
             }
             if let Some(leaving) = look.take() {
+                if std::env::var_os("LIFTED").is_some() {
+                    println!(
+                        "LOOK p{} block {cause} leaving {leaving:?} lived {:?} doubts {doubts:?}",
+                        self.partition, verdict.settled
+                    );
+                }
                 let book = turns.last().map_or(0, |turn| turn.book);
                 match turns[turned..].last_mut() {
                     Some(turn) => turn.leaving = leaving,
@@ -281,7 +297,7 @@ impl Oracle<'_> {
                     while let Some((at, group)) = self.next_transaction(waiting, proofs, *reached, settled) {
                         *reached = at;
                         for taken in group {
-                            self.happen(taken, at, &doubts, &mut owners, &mut lives, &mut verdict);
+                            self.happen(taken, at, (&doubts, baseline), &mut owners, &mut lives, &mut verdict);
                         }
                     }
                 }
@@ -335,13 +351,15 @@ impl Oracle<'_> {
         ((transaction.epoch, edit.position), edit)
     }
 
-    fn take(&self, law: &mut LaneLaw, lane: usize, offset: i64) -> Option<Taken> {
+    fn take(&self, law: &mut LaneLaw, (lane, offset): (usize, i64), settled: Option<Micros>) -> Option<Taken> {
         if offset <= law.offset {
             return None;
         }
         law.offset = offset;
         let record = self.lanes()[lane].records[offset as usize];
-        let floor = law.mark.map_or(Micros::MIN, |mark| mark + 1);
+        let is_edit = matches!(record, Record::Edit { .. });
+        let after = if is_edit { law.mark } else { law.mark.or(settled) };
+        let floor = after.map_or(Micros::MIN, |mark| mark + 1);
         let mut late = false;
         match record {
             Record::Edit { transaction, edit, .. } => {
@@ -358,8 +376,18 @@ impl Oracle<'_> {
             Record::Reread { snapshot, .. } => law.latest = law.latest.max(self.delivery.rereads[snapshot].time),
             other => panic!("{other:?} stands at {lane}:{offset}, no change"),
         }
-        let place = if matches!(record, Record::Edit { .. }) { law.place } else { law.behind() };
-        Some(Taken { lane, offset, record, floor, late, requeued: None, place, joins: false })
+        let place = if is_edit { law.place } else { law.behind() };
+        Some(Taken {
+            lane,
+            offset,
+            record,
+            floor,
+            late,
+            requeued: None,
+            place,
+            order: law.comes((place, floor)),
+            joins: false,
+        })
     }
 
     /// A change that is said again, whenever it was made: nothing that is settled changes by it. Where nobody has heard of its
@@ -381,7 +409,8 @@ impl Oracle<'_> {
             other => panic!("{other:?} was requeued"),
         };
         let late = time < floor;
-        Taken { lane, offset, record, floor, late, requeued: Some(until), place: law.place, joins }
+        let (place, order) = (law.place, law.comes((law.place, floor)));
+        Taken { lane, offset, record, floor, late, requeued: Some(until), place, order, joins }
     }
 
     /// The next transaction in commit order, if its place on the timeline is settled.
@@ -397,7 +426,7 @@ impl Oracle<'_> {
             _ => None,
         };
         // Of one lane, what came first stands first.
-        waiting.sort_by_key(|taken| (taken.place, taken.lane));
+        waiting.sort_by_key(|taken| (taken.order, taken.lane));
         let transaction = whole(waiting.first()?);
         let of_it = |(index, taken): &(usize, &Taken)| {
             let is_behind = waiting[..*index].iter().any(|before| before.lane == taken.lane);
@@ -428,7 +457,7 @@ impl Oracle<'_> {
         &self,
         taken: Taken,
         at: Micros,
-        doubts: &Doubts,
+        (doubts, baseline): (&Doubts, Option<Micros>),
         owners: &mut BTreeMap<i64, (i64, usize)>,
         lives: &mut Lives,
         verdict: &mut Verdict,
@@ -448,8 +477,25 @@ impl Oracle<'_> {
                 let Transaction { stands, domain, .. } = self.world.databases[database].log[transaction];
                 // Where a clock was set back, what was told before may not have been heard of.
                 let is_exact = database == 0 && self.world.databases[database].clock_step.is_none();
-                verdict.lifted |=
-                    !late && requeued.is_none() && (at > stands || at < change.time || is_exact && at != stands);
+                // Up to the baseline nothing is judged, and what a first snapshot reads may stand above what it was told before.
+                let is_judged = Some(at) > baseline;
+                if std::env::var_os("LIFTED").is_some()
+                    && is_judged
+                    && !late
+                    && requeued.is_none()
+                    && (at > stands || at < change.time || is_exact && at != stands)
+                {
+                    println!(
+                        "LIFTED {record:?} lane {lane} offset {offset} at {at} stands {stands} {change:?} baseline {baseline:?} doubts {doubts:?}"
+                    );
+                    for (number, record) in self.lanes()[lane].records.iter().enumerate() {
+                        println!("   {number} {record:?}");
+                    }
+                }
+                verdict.lifted |= is_judged
+                    && !late
+                    && requeued.is_none()
+                    && (at > stands || at < change.time || is_exact && at != stands);
                 let (number, row) = change.position;
                 let position = match database {
                     0 => format!("{:X}/{:X}", row >> 32, row & 0xFFFF_FFFF),
@@ -474,6 +520,13 @@ impl Oracle<'_> {
         // A line's event does not say whose it was.
         let before = if table == LINES { owners.remove(&id).map(|(key, _)| key) } else { before.filter(owned) };
         let key = Edit::key_of(table, &after).filter(owned);
+        if std::env::var_os("LIFTED").is_some() && std::env::var("ID").ok() == Some(id.to_string()) {
+            println!(
+                "HAPPEN p{} {record:?} at {at} before {before:?} key {key:?} owns 3: {}",
+                self.partition,
+                owned(&3)
+            );
+        }
         let mut moment = |key: i64, row: Option<Sided>| {
             let moment = lives.entry(key).or_default().entry(at).or_default();
             moment.edits.push(Touch { table, id, row, generation, note_left_out, requeued });

@@ -18,6 +18,10 @@ fn promise(known: &mut Snapshots, lane: LaneIndex, by: RunId, before: i64, time:
     known.promise((0, lane), by, Some(Instant(before)), (Instant(time), Instant(time - 1)));
 }
 
+fn begin(known: &mut Snapshots, lane: LaneIndex, by: RunId, mark: i64) {
+    known.begin((0, lane), by, Some(Instant(mark)), false);
+}
+
 fn doubt(known: &Snapshots, now: i64) -> Option<(bool, Generation)> {
     known.doubt(0, Instant(now)).map(|doubt| (doubt.is_whole, doubt.generation))
 }
@@ -26,23 +30,29 @@ fn doubt(known: &Snapshots, now: i64) -> Option<(bool, Generation)> {
 fn what_happened_between_the_promises_before_and_the_end_of_a_snapshot_is_in_doubt() {
     let mut known = known();
     assert!(known.is_empty());
-    assert!(known.begin(0, 0, run(5), false));
-    assert!(!known.begin(0, 1, run(5), false), "another lane of it");
-    assert_eq!((doubt(&known, 50), known.is_open(Instant(50))), (None, false), "nothing of it is promised");
-    promise(&mut known, 1, run(5), 12, 40);
-    assert_eq!(doubt(&known, 12), None, "promised before it");
-    assert_eq!(doubt(&known, 13), Some((true, 1)));
-    promise(&mut known, 0, run(5), 10, 38);
-    assert_eq!((doubt(&known, 10), doubt(&known, 11)), (None, Some((true, 1))), "the least of both");
-    assert_eq!((doubt(&known, 39), doubt(&known, 40)), (Some((true, 1)), Some((false, 1))), "the greatest of both");
+    begin(&mut known, 0, run(5), 12);
+    assert_eq!((doubt(&known, 12), doubt(&known, 13)), (None, Some((true, 1))), "promised before its first row");
+    begin(&mut known, 1, run(5), 11);
+    assert_eq!(doubt(&known, 12), Some((true, 1)), "in another lane it came first");
+    promise(&mut known, 0, run(1), 12, 20);
+    assert_eq!(
+        (doubt(&known, 12), doubt(&known, 30)),
+        (Some((true, 1)), Some((true, 1))),
+        "an old promise ends no doubt"
+    );
+    promise(&mut known, 1, run(5), 10, 40);
+    assert_eq!((doubt(&known, 10), doubt(&known, 11)), (None, Some((true, 1))), "the least of all");
+    promise(&mut known, 0, run(5), 20, 38);
+    assert_eq!((doubt(&known, 99), known.began(0, Instant(99))), (Some((true, 1)), None), "it is not settled");
+    assert!(known.settle(0, Instant(40), 0..2));
+    assert_eq!((doubt(&known, 41), known.began(0, Instant(41))), (Some((false, 1)), Some(Instant(40))));
     assert_eq!((known.generation_of(0, run(4)), known.generation_of(0, run(6))), (0, 1));
-    assert_eq!((known.began(0, Instant(39)), known.began(0, Instant(40))), (None, Some(Instant(40))));
 }
 
 #[test]
 fn it_is_settled_with_all_its_lanes_and_compared_after_that() {
     let mut known = known();
-    known.begin(0, 0, run(5), false);
+    begin(&mut known, 0, run(5), 10);
     promise(&mut known, 0, run(5), 10, 40);
     assert!(!known.settle(0, Instant(50), 0..2), "the other lane");
     promise(&mut known, 1, run(6), 10, 42);
@@ -59,43 +69,48 @@ fn it_is_settled_with_all_its_lanes_and_compared_after_that() {
 #[test]
 fn what_a_run_reads_after_it_was_promised_is_no_new_snapshot() {
     let mut known = known();
-    assert!(!known.begin(0, 0, run(1), false));
-    assert!(!known.begin(0, 1, RunId { number: run(1).number, family: 7 }, false), "whatever its positions are");
-    assert!(known.begin(0, 0, run(5), false));
+    let mut begins = |lane, by: RunId| {
+        begin(&mut known, lane, by, 10);
+        known.taken[0].iter().map(|snapshot| snapshot.run.number >> 16).collect::<Vec<_>>()
+    };
+    assert_eq!(begins(0, run(1)), [0; 0]);
+    assert_eq!(begins(1, RunId { number: run(1).number, family: 7 }), [0; 0], "whatever its positions are");
+    assert_eq!(begins(1, RunId { number: 77, family: 0 }), [0; 0], "nobody knows when that began");
+    assert_eq!(begins(0, run(5)), [5000]);
+    assert_eq!((begins(1, run(5)), begins(0, run(3))), (vec![5000], vec![5000]), "another lane; one that is behind");
     promise(&mut known, 0, run(8), 10, 40);
-    assert!(!known.begin(0, 0, run(7), false), "older than what promises rest on");
-    assert!(!known.begin(0, 1, run(4), false), "a lane that is behind tells of an older one");
-    assert!(!known.begin(0, 1, RunId { number: 77, family: 0 }, false), "nobody knows when that began");
+    begin(&mut known, 0, run(7), 40);
+    assert_eq!(known.taken[0].len(), 1, "older than what promises rest on");
 }
 
 #[test]
 fn the_first_snapshot_leaves_no_doubt() {
     let mut known = Snapshots::new(2, 1);
-    assert!(known.begin(0, 0, run(5), true));
+    known.begin((0, 0), run(5), None, true);
     known.promise((0, 0), run(5), None, (Instant(40), Instant(30)));
     known.promise((0, 1), run(5), None, (Instant(40), Instant(30)));
     assert!(known.is_empty() && doubt(&known, 50).is_none() && !known.is_open(Instant(50)));
     assert_eq!((known.last(0), known.settled(0), known.settle(0, Instant(50), 0..2)), (0, 0, false));
-    assert!(known.begin(0, 0, run(9), true), "it was not the first");
+    known.begin((0, 0), run(9), Some(Instant(50)), true);
     promise(&mut known, 0, run(9), 50, 70);
-    assert_eq!((doubt(&known, 60), known.last(0)), (Some((true, 2)), 2));
+    assert_eq!((doubt(&known, 60), known.last(0)), (Some((true, 2)), 2), "it was not the first");
 }
 
 /// One that was not finished is begun anew by the next run.
 #[test]
 fn of_two_snapshots_the_last_counts_and_old_ones_are_forgotten() {
     let mut known = known();
-    known.begin(0, 0, run(5), false);
-    known.begin(0, 0, run(7), false);
+    begin(&mut known, 0, run(5), 10);
+    begin(&mut known, 0, run(7), 10);
     promise(&mut known, 0, run(7), 10, 40);
     promise(&mut known, 1, run(7), 10, 40);
-    assert_eq!((doubt(&known, 20), doubt(&known, 40)), (Some((true, 2)), Some((false, 2))));
     assert_eq!((known.generation_of(0, run(5)), known.generation_of(0, run(7))), (1, 2));
     assert!(known.settle(0, Instant(40), 0..2));
+    assert_eq!((doubt(&known, 10), doubt(&known, 20)), (None, Some((false, 2))));
     known.compared();
     for number in 2..20 {
-        known.begin(0, 0, run(number * 10), false);
         let time = number as i64 * 100;
+        begin(&mut known, 0, run(number * 10), time - 50);
         promise(&mut known, 0, run(number * 10), time - 50, time);
         promise(&mut known, 1, run(number * 10), time - 50, time);
         known.settle(0, Instant(time), 0..2);

@@ -21,8 +21,8 @@ pub struct Group {
 /// Merges a connector's lanes in commit order.
 pub struct Merge {
     connector: ConnectorIndex,
-    /// For each lane, the place and the number of its first change that is in no group yet.
-    heads: BinaryHeap<Reverse<(Place, LaneIndex, u64)>>,
+    /// For each lane, the place, the floor and the number of its first change that is in no group yet.
+    heads: BinaryHeap<Reverse<(Place, Instant, LaneIndex, u64)>>,
     pub group: Option<Group>,
 }
 
@@ -51,7 +51,7 @@ impl Merge {
         fetch: &mut impl FnMut(LaneIndex, u64) -> Result<Vec<Waiting>, E>,
     ) -> Result<(), E> {
         if let Some(next) = timeline.waiting[lane].get(number, |from| fetch(lane, from))? {
-            self.heads.push(Reverse((next.place, lane, number)));
+            self.heads.push(Reverse((next.place, next.floor, lane, number)));
         }
         Ok(())
     }
@@ -66,7 +66,7 @@ impl Merge {
         let Some(Reverse((place, ..))) = self.heads.peek().copied() else { return Ok(()) };
         let mut group = Group { at: timeline.flows[self.connector].reached, lanes: Vec::new() };
         let (mut transaction, mut is_lifted) = (None, false);
-        while let Some(Reverse((next_place, lane, number))) = self.heads.peek().copied() {
+        while let Some(Reverse((next_place, _, lane, number))) = self.heads.peek().copied() {
             let next = timeline.waiting[lane].get(number, |from| fetch(lane, from))?;
             let next = next.expect("a head is a change that waits");
             let (own, is_requeued) = (next.change.transaction, next.change.requeued.is_some());

@@ -96,8 +96,8 @@ impl<S: Store> Task<S> {
             let is_promised = stands.mark.is_some() && !self.confirming.known.promised_by(lane).is_same_start(run);
             !is_promised && (stands.last_run == RunId::default() || stands.last_run.is_same_start(run))
         });
-        let known = Arc::make_mut(&mut self.confirming.known);
-        known.begin(connector, lane, run, is_first);
+        let mark = self.timeline.lanes[lane].mark;
+        Arc::make_mut(&mut self.confirming.known).begin((connector, lane), run, mark, is_first);
     }
 
     /// A lane is promised further than `before`, on what the proof rests on.
