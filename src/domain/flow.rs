@@ -30,6 +30,9 @@ pub struct Flow {
     pub epoch: u32,
     /// The runs that were heard of and their epochs, in order of learning; bounded by [`RUNS_KEPT`].
     pub runs: Vec<(RunId, u32)>,
+    /// The last run that began with a new snapshot, and the epoch that begins with it: it sends nothing again, and nothing that
+    /// was committed before what others sent.
+    pub anew: Option<(RunId, u32)>,
     /// `(place, instant)`: every transaction at or after the place has an `at` no earlier than the instant.
     /// Both rise.
     pub proofs: VecDeque<(Place, Instant)>,
@@ -65,7 +68,7 @@ pub struct Around {
 
 impl Default for Flow {
     fn default() -> Flow {
-        Flow { reached: Instant::MIN, epoch: 0, runs: Vec::new(), proofs: VecDeque::new() }
+        Flow { reached: Instant::MIN, epoch: 0, runs: Vec::new(), anew: None, proofs: VecDeque::new() }
     }
 }
 
@@ -78,24 +81,48 @@ impl Flow {
             return Place { epoch, position };
         }
         let (earliest, latest) = self.epochs_around(run);
-        let epoch = self.epoch_of(told, own, is_news).clamp(earliest.min(latest), latest);
-        Place { epoch, position }
+        let proved = self.proved(told);
+        // What was proved before a new snapshot tells of the epoch as it would be without.
+        let skipped = self.anew_before(run).map_or(0, |epoch| epoch.saturating_sub(proved.epoch.max(own)));
+        let epoch = self.epoch_of(told, Place { epoch: proved.epoch.max(own), position }, proved, is_news) + skipped;
+        Place { epoch: epoch.clamp(earliest.min(latest), latest), position }
+    }
+
+    /// The last place that is known of a time before.
+    fn proved(&self, told: Told) -> Place {
+        let oldest = self.runs.iter().map(|(_, epoch)| *epoch).min().unwrap_or(FIRST);
+        let proved = self.proved_before(told.time).max(told.exact.and_then(|around| around.before));
+        proved.unwrap_or_default().max(Place { epoch: oldest, ..Place::default() })
     }
 
     /// Of which epochs a run can be: no earlier than those that began before it, no later than those that began after.
     fn epochs_around(&self, run: RunId) -> (u32, u32) {
         let before = self.runs.iter().filter(|(known, _)| known.began_before(run)).map(|(_, epoch)| *epoch);
         let after = self.runs.iter().filter(|(known, _)| run.began_before(*known)).map(|(_, epoch)| *epoch);
+        let before = before.chain(self.anew_before(run));
         (before.max().unwrap_or(0), after.min().unwrap_or(u32::MAX))
     }
 
+    /// The epoch that began with the last new snapshot, where that was begun when a run was.
+    fn anew_before(&self, run: RunId) -> Option<u32> {
+        let anew = self.anew.filter(|(known, _)| known.is_same_start(run) || known.began_before(run));
+        anew.map(|(_, epoch)| epoch)
+    }
+
+    /// A run begins with a new snapshot. Gives the epoch that it begins; or that of it, or of a later run, which another
+    /// topic-partition has told of already.
+    pub fn begin_anew(&mut self, run: RunId) -> u32 {
+        let since = self.runs.iter().filter(|(known, _)| known.is_same_start(run) || run.began_before(*known));
+        let epoch = since.map(|(_, epoch)| *epoch).min();
+        let epoch = epoch.unwrap_or(self.epoch + u32::from(self.epoch > 0));
+        self.epoch = self.epoch.max(epoch);
+        self.anew = Some((run, epoch));
+        epoch
+    }
+
     /// Of which epoch a run is, by what it tells.
-    fn epoch_of(&self, told: Told, own: u32, is_news: bool) -> u32 {
-        let Told { run, position, time, .. } = told;
-        let oldest = self.runs.iter().map(|(_, epoch)| *epoch).min().unwrap_or(FIRST);
-        let proved = self.proved_before(time).max(told.exact.and_then(|around| around.before));
-        let proved = proved.unwrap_or_default().max(Place { epoch: oldest, ..Place::default() });
-        let place = Place { epoch: proved.epoch.max(own), position };
+    fn epoch_of(&self, told: Told, place: Place, proved: Place, is_news: bool) -> u32 {
+        let run = told.run;
         if let Some(epoch) = self.epoch_before(told, place) {
             return epoch;
         }

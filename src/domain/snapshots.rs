@@ -28,6 +28,8 @@ pub type Generation = u32;
 pub struct Snapshot {
     pub generation: Generation,
     pub run: RunId,
+    /// See [`Flow::anew`](super::flow::Flow::anew).
+    pub epoch: u32,
     /// Everything up to here was promised before any of it came. `Instant::MAX` for a first one.
     pub after: Instant,
     /// All that it has read stands no later than here.
@@ -106,20 +108,22 @@ impl Snapshots {
 
     /// A run of a connector begins a lane, promised up to `mark`, with rows of a snapshot. `is_first` where nothing is known of
     /// the connector that was told before. What a run reads after its promises is no such snapshot: an operator's, of some
-    /// tables, that skips nothing.
+    /// tables, that skips nothing. `epoch` gives the epoch of its connector's positions that one begins which was not heard of.
     pub fn begin(
         &mut self,
         (connector, lane): (ConnectorIndex, LaneIndex),
         run: RunId,
         mark: Option<Instant>,
         is_first: bool,
+        epoch: impl FnOnce() -> u32,
     ) {
         let by = self.promised_by(lane);
         let taken = &mut self.taken[connector];
         if !run.is_dated() || by.is_same_start(run) || run.began_before(by) {
             return;
         }
-        let (stage, after) = match is_first && taken.is_empty() {
+        let is_first = is_first && taken.is_empty();
+        let (stage, after) = match is_first {
             true => (Stage::Compared, Instant::MAX),
             false => (Stage::Begun, mark.unwrap_or(Instant::MIN)),
         };
@@ -130,7 +134,14 @@ impl Snapshots {
             Some(last) if last.run.is_same_start(run) || !last.run.began_before(run) => {}
             last => {
                 let generation = last.map_or(0, |last| last.generation) + 1;
-                taken.push(Snapshot { generation, run, after, until: Instant::MIN, stage });
+                taken.push(Snapshot {
+                    generation,
+                    run,
+                    epoch: if is_first { 0 } else { epoch() },
+                    after,
+                    until: Instant::MIN,
+                    stage,
+                });
             }
         }
     }
@@ -163,6 +174,11 @@ impl Snapshots {
         }
         self.lane(lane).generation = reached;
         reached > known
+    }
+
+    /// The last run of a connector that began with a new snapshot, and the epoch that it began.
+    pub fn anew(&self, connector: ConnectorIndex) -> Option<(RunId, u32)> {
+        self.taken[connector].last().filter(|last| last.epoch > 0).map(|last| (last.run, last.epoch))
     }
 
     /// Of which generation an event is that a run of a connector sent.

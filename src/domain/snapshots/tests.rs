@@ -19,7 +19,7 @@ fn promise(known: &mut Snapshots, lane: LaneIndex, by: RunId, before: i64, time:
 }
 
 fn begin(known: &mut Snapshots, lane: LaneIndex, by: RunId, mark: i64) {
-    known.begin((0, lane), by, Some(Instant(mark)), false);
+    known.begin((0, lane), by, Some(Instant(mark)), false, || 7);
 }
 
 fn doubt(known: &Snapshots, now: i64) -> Option<(bool, Generation)> {
@@ -86,14 +86,16 @@ fn what_a_run_reads_after_it_was_promised_is_no_new_snapshot() {
 #[test]
 fn the_first_snapshot_leaves_no_doubt() {
     let mut known = Snapshots::new(2, 1);
-    known.begin((0, 0), run(5), None, true);
+    known.begin((0, 0), run(5), None, true, || 7);
     known.promise((0, 0), run(5), None, (Instant(40), Instant(30)));
     known.promise((0, 1), run(5), None, (Instant(40), Instant(30)));
     assert!(known.is_empty() && doubt(&known, 50).is_none() && !known.is_open(Instant(50)));
     assert_eq!((known.last(0), known.settled(0), known.settle(0, Instant(50), 0..2)), (0, 0, false));
-    known.begin((0, 0), run(9), Some(Instant(50)), true);
+    assert_eq!(known.anew(0), None);
+    known.begin((0, 0), run(9), Some(Instant(50)), true, || 8);
     promise(&mut known, 0, run(9), 50, 70);
     assert_eq!((doubt(&known, 60), known.last(0)), (Some((true, 2)), 2), "it was not the first");
+    assert_eq!(known.anew(0), Some((run(9), 8)));
 }
 
 /// One that was not finished is begun anew by the next run.

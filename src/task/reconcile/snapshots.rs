@@ -65,6 +65,9 @@ impl<S: Store> Task<S> {
     pub(super) fn restore_snapshots(&mut self) -> Result<(), StateError<S::Error>> {
         if let Some(bytes) = self.store.get(Space::Memory, SNAPSHOTS_KEY).map_err(StateError::Store)? {
             decode_snapshots(&bytes, &mut self.confirming)?;
+            for (connector, flow) in self.timeline.flows.iter_mut().enumerate() {
+                flow.anew = self.confirming.known.anew(connector);
+            }
         }
         Ok(())
     }
@@ -97,7 +100,9 @@ impl<S: Store> Task<S> {
             !is_promised && (stands.last_run == RunId::default() || stands.last_run.is_same_start(run))
         });
         let mark = self.timeline.lanes[lane].mark;
-        Arc::make_mut(&mut self.confirming.known).begin((connector, lane), run, mark, is_first);
+        let flow = &mut self.timeline.flows[connector];
+        let known = Arc::make_mut(&mut self.confirming.known);
+        known.begin((connector, lane), run, mark, is_first, || flow.begin_anew(run));
     }
 
     /// A lane is promised further than `before`, on what the proof rests on.
@@ -171,6 +176,7 @@ impl<S: Store> Task<S> {
     /// Counts a key that is looked at. Gives what takes away the rows that are gone, at an instant.
     pub(super) fn look_at(&mut self, key: &Key, state: &KeyState, at: Instant) -> Result<Vec<Effect>, S::Error> {
         self.count_unseen(state, 1);
+        if std::env::var_os("LIFTED").is_some() && &*key.0 == "3" { println!("LIFTED {:?}", state.rows.iter().flatten().map(|row| (&row.columns[0], row.provenance.generation, row.provenance.offset, row.provenance.lane)).collect::<Vec<_>>()); }
         let mut effects = Vec::new();
         for source in 0..self.confirming.rests.len() {
             let table = &self.plan.catalog.sources[source];

@@ -24,6 +24,7 @@ pub fn encode_snapshots(confirming: &Confirming) -> Vec<u8> {
         for snapshot in of_connector {
             writer.unsigned(u64::from(snapshot.generation));
             write_run_id(&mut writer, snapshot.run);
+            writer.unsigned(u64::from(snapshot.epoch));
             writer.instant(snapshot.after);
             writer.instant(snapshot.until);
             writer.byte(match snapshot.stage {
@@ -84,6 +85,7 @@ fn read_snapshot(reader: &mut Reader<'_>) -> Result<Snapshot, WireError> {
     Ok(Snapshot {
         generation: reader.narrow()?,
         run: read_run_id(reader)?,
+        epoch: reader.narrow()?,
         after: reader.instant()?,
         until: reader.instant()?,
         stage: match reader.byte()? {

@@ -401,6 +401,7 @@ fn read_flow(reader: &mut Reader<'_>) -> Result<Flow, WireError> {
         reached: reader.instant()?,
         epoch: reader.narrow()?,
         runs: reader.list(|reader| Ok((read_run_id(reader)?, reader.narrow()?)))?,
+        anew: None,
         proofs: reader.list(|reader| Ok((read_place(reader)?, reader.instant()?)))?.into(),
     })
 }

@@ -199,6 +199,7 @@ fn memory(layouts: &Layouts) -> TaskMemory {
             reached: Instant(20),
             epoch: 1,
             runs: vec![(run(21), 0), (run(22), 1)],
+            anew: None,
             proofs: [(place, Instant(23))].into(),
         }],
         lanes: vec![Lane {
@@ -325,6 +326,7 @@ fn snapshots_have_lines_and_a_memory_of_their_own() {
 
     let snapshot = |generation, stage| Snapshot {
         generation,
+        epoch: 65_537,
         run: run(generation.into()),
         after: Instant(5),
         until: Instant::MAX,
