@@ -82,9 +82,12 @@ impl Flow {
         }
         let (earliest, latest) = self.epochs_around(run);
         let proved = self.proved(told);
-        // What was proved before a new snapshot tells of the epoch as it would be without.
-        let skipped = self.anew_before(run).map_or(0, |epoch| epoch.saturating_sub(proved.epoch.max(own)));
-        let epoch = self.epoch_of(told, Place { epoch: proved.epoch.max(own), position }, proved, is_news) + skipped;
+        let place = Place { epoch: proved.epoch.max(own), position };
+        let epoch = match self.anew_before(run) {
+            // What was proved before a new snapshot tells nothing of what comes after.
+            Some(anew) if anew > place.epoch => anew,
+            _ => self.epoch_of(told, place, proved, is_news),
+        };
         Place { epoch: epoch.clamp(earliest.min(latest), latest), position }
     }
 

@@ -405,7 +405,12 @@ impl Delivery {
             let lost = flight.number > cut && (!only_sole || flight.lane == sole);
             match (lost, flight.record) {
                 (false, _) => kept.push_back(flight),
-                (true, Record::Edit { transaction, edit, .. }) => resume = resume.min((transaction, edit)),
+                (true, Record::Edit { transaction, edit, .. }) => {
+                    resume = resume.min((transaction, edit));
+                    if transaction < connector.first {
+                        self.skipped.insert((database, transaction, edit));
+                    }
+                }
                 (true, Record::Heartbeat { transaction, .. }) => resume = resume.min((transaction, 0)),
                 // A snapshot that was not finished is begun anew.
                 (true, Record::Reread { .. }) => connector.is_lost = true,
@@ -419,8 +424,10 @@ impl Delivery {
         connector.flying = kept;
         connector.is_lost |= !connector.rereads.is_empty();
         connector.rereads.clear();
-        connector.is_lost |= self.trouble.losses > 0
-            && mixed(17, (database, connector.run as usize, 0)).is_multiple_of(self.trouble.losses);
+        // What fails over before a new snapshot is promised cannot be told from what did not.
+        let may_be_lost = self.trouble.losses > 0 && world.databases[database].failover.is_none();
+        connector.is_lost |=
+            may_be_lost && mixed(17, (database, connector.run as usize, 0)).is_multiple_of(self.trouble.losses);
         for _ in 0..dice.below(8) {
             resume = preceding(&world.databases[database].log, resume);
         }

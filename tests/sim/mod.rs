@@ -212,9 +212,10 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
     trouble.poison = operators.pick(&[0, 0, 5, 40]);
     faults.requeues = operators.pick(&[10, 40]);
     trouble.counts = operators.once_in(2);
-    faults.confirms = operators.pick(&[0, 40]);
-    trouble.losses = operators.pick(&[0, 0, 2, 6]);
     trouble.drops = if trouble.counts { operators.pick(&[0, 0, 10, 40]) } else { 0 };
+    let mut snapshots = Dice::new(seed ^ 0x5A5A_5A5A_5A5A_5A5A);
+    trouble.losses = snapshots.pick(&[0, 0, 2, 6]);
+    faults.confirms = snapshots.pick(&[0, 40]);
     let mut hazards = Hazards {
         brokers: dice.pick(&[0, 5, 30]),
         vault: dice.pick(&[0, 2, 10]),
@@ -258,7 +259,7 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
             product.calm();
         }
         product.requeue(&mut operators);
-        product.confirm(&mut operators);
+        product.confirm(&mut snapshots);
         product.step(&mut dice, now);
     }
     product.finish(&mut dice, now);
