@@ -366,9 +366,13 @@ impl Timeline {
             Some(own) if own >= lane.place => lane.stand(own, change.fingerprint),
             _ => change.transaction = 0,
         }
-        let floor = self.settled.map_or(Instant::MIN, Instant::next);
-        let late = change.source_time < floor;
-        self.waiting[lane_index].push(Waiting { place: lane.place, floor, late, change });
+        let late = self.settled.is_some_and(|settled| change.source_time <= settled);
+        let (place, after) = match change.position {
+            Some(_) => (lane.place, self.settled),
+            None => (lane.behind(), self.settled.max(lane.mark)),
+        };
+        let floor = after.map_or(Instant::MIN, Instant::next);
+        self.waiting[lane_index].push(Waiting { place, floor, late, change });
     }
 
     /// Takes a promise. One that says less than what was promised before is ignored. True where its connector's

@@ -394,7 +394,9 @@ impl Oracle<'_> {
     /// run, it stands with the last of its lane.
     fn take_again(&self, law: &mut LaneLaw, (lane, offset, until): (usize, i64, i64), heard: &Heard) -> Taken {
         let record = self.lanes()[lane].records[offset as usize];
-        let floor = heard.settled.map_or(Micros::MIN, |settled| settled + 1);
+        let is_edit = matches!(record, Record::Edit { .. });
+        let after = if is_edit { heard.settled } else { heard.settled.max(law.mark) };
+        let floor = after.map_or(Micros::MIN, |after| after + 1);
         let (joins, time) = match record {
             Record::Edit { transaction, edit, run } => {
                 let (own, change) = self.edit(lane, transaction, edit);
@@ -405,11 +407,12 @@ impl Oracle<'_> {
                 }
                 (joins, change.time)
             }
-            Record::Reread { snapshot, .. } => (true, self.delivery.rereads[snapshot].time),
+            Record::Reread { snapshot, .. } => (false, self.delivery.rereads[snapshot].time),
             other => panic!("{other:?} was requeued"),
         };
-        let late = time < floor;
-        let (place, order) = (law.place, law.comes((law.place, floor)));
+        let late = heard.settled.is_some_and(|settled| time <= settled);
+        let place = if is_edit { law.place } else { law.behind() };
+        let order = law.comes((place, floor));
         Taken { lane, offset, record, floor, late, requeued: Some(until), place, order, joins }
     }
 
@@ -462,6 +465,7 @@ impl Oracle<'_> {
         lives: &mut Lives,
         verdict: &mut Verdict,
     ) {
+        let floor_ = taken.floor;
         let Taken { lane, offset, record, late, requeued, .. } = taken;
         let database = self.lanes()[lane].database;
         let mut note_left_out = false;
@@ -520,9 +524,9 @@ impl Oracle<'_> {
         // A line's event does not say whose it was.
         let before = if table == LINES { owners.remove(&id).map(|(key, _)| key) } else { before.filter(owned) };
         let key = Edit::key_of(table, &after).filter(owned);
-        if std::env::var_os("LIFTED").is_some() && std::env::var("ID").ok() == Some(id.to_string()) {
+        if std::env::var_os("LIFTED").is_some() {
             println!(
-                "HAPPEN p{} {record:?} at {at} before {before:?} key {key:?} owns 3: {}",
+                "HAPPEN p{} lane {lane} offset {offset} floor {floor_} requeued {requeued:?} {record:?} at {at} before {before:?} key {key:?} owns 3: {}",
                 self.partition,
                 owned(&3)
             );

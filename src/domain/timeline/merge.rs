@@ -72,7 +72,8 @@ impl Merge {
             let (own, is_requeued) = (next.change.transaction, next.change.requeued.is_some());
             // What is requeued must not part what it stands in.
             let of_any = transaction.is_some_and(|known| known != 0);
-            let joins = of_any && is_requeued && own == 0 && group.lanes.contains(&lane);
+            let is_placed = next.change.position.is_some();
+            let joins = of_any && is_requeued && is_placed && own == 0 && group.lanes.contains(&lane);
             let same = transaction.is_none_or(|known| known != 0 && known == own);
             if !(joins || same && next_place.epoch == place.epoch) {
                 break;
@@ -83,7 +84,7 @@ impl Merge {
                 is_lifted = true;
                 group.at = group.at.max(timeline.flows[self.connector].lift(next_place));
             }
-            let is_read = next.change.position.is_none() && next.floor > Instant::MIN;
+            let is_read = !is_placed && next.floor > Instant::MIN;
             let time = if is_read { next.floor } else { next.change.source_time };
             group.at = group.at.max(time).max(next.floor);
             group.lanes.push(lane);
