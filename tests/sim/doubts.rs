@@ -1,7 +1,7 @@
 //! The oracle's view of snapshots that connectors took anew: what is in doubt when, and which rows were not seen.
 
 use super::delivery::Lane;
-use super::oracle::LaneLaw;
+use super::law::LaneLaw;
 use super::world::{DATABASE, Micros};
 
 /// A snapshot that a connector took anew, as far as the log has told.
@@ -73,8 +73,13 @@ impl Doubts {
     pub fn is_doubtful(&self, table: usize, at: Micros, generations: impl Iterator<Item = usize>) -> bool {
         let snaps = &self.snaps[DATABASE[table]];
         let Some(last) = snaps.iter().rposition(|snap| snap.after < at) else { return false };
-        let is_whole = snaps.iter().any(|snap| snap.after < at && !snap.is_settled);
-        is_whole || self.kept[table] <= last && generations.into_iter().any(|generation| generation <= last)
+        self.is_whole(DATABASE[table], at)
+            || self.kept[table] <= last && generations.into_iter().any(|generation| generation <= last)
+    }
+
+    /// True where nothing is known of a database at an instant.
+    pub fn is_whole(&self, database: usize, at: Micros) -> bool {
+        self.snaps[database].iter().any(|snap| snap.after < at && !snap.is_settled)
     }
 
     /// True where keys may have been judged in doubt, and not since.

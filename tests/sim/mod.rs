@@ -9,6 +9,7 @@ mod delivery;
 mod doubts;
 mod events;
 mod feed;
+mod law;
 mod life;
 mod misfits;
 mod operator;
@@ -335,13 +336,6 @@ fn compare(
             assert_eq!(verdict.lacking, [""; 0], "seed {seed}: what is settled is all there");
         }
         let said = published::said(published, &outside.group.topics);
-        if std::env::var_os("LIFTED").is_some() {
-            for record in published {
-                if let evenkeel::domain::record::Content::Source(notice) = &record.content {
-                    println!("NOTICE p{partition} {:?} {notice:?}", record.cause);
-                }
-            }
-        }
         for key in verdict.said.keys().chain(said.keys()) {
             let (expected, got) = (verdict.said.get(key), said.get(key));
             if told && expected != got {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::delivery::{Delivery, Lane, PARTITIONS, Record};
 use super::doubts::Doubts;
+use super::law::{LaneLaw, Place};
 use super::life::{Life, Moment, Said, Sided, Touch, Turn};
 use super::rules::Book;
 use super::world::{Cells, DATABASE, Edit, LINES, Micros, PAYMENTS, Transaction, World};
@@ -71,9 +72,6 @@ pub struct Proof {
     pub run: u64,
 }
 
-/// Commit order: how many failovers came before, and the position since.
-type Place = (u32, (u64, u64));
-
 /// What one partition of the changes log must come to.
 #[derive(Debug, Default)]
 pub struct Verdict {
@@ -121,43 +119,6 @@ struct Taken {
     order: (Place, Micros),
     /// True where its lane has gone on since it was to be taken: it stands with the last of it.
     joins: bool,
-}
-
-#[derive(Default)]
-pub struct LaneLaw {
-    /// The run that last told of an edit, and the one that the mark rests on.
-    pub told_by: u64,
-    pub promised_by: u64,
-    /// After how many snapshots of its connector the mark was given.
-    pub generation: usize,
-    offset: i64,
-    place: Place,
-    /// The greatest place at which anything of it stands, and floor.
-    last: (Place, Micros),
-    pub latest: Micros,
-    pub mark: Option<Micros>,
-    proved: Place,
-    baseline: Option<Micros>,
-    taken: BTreeSet<(usize, usize)>,
-    gap: Option<(i64, i64)>,
-    /// While its promises are not believed, the best of them.
-    halted: Option<Option<(Micros, Option<Proof>)>>,
-}
-
-impl LaneLaw {
-    /// What comes stands no earlier than what came before.
-    fn comes(&mut self, order: (Place, Micros)) -> (Place, Micros) {
-        self.last = self.last.max(order);
-        self.last
-    }
-
-    /// Behind the transaction that the lane has come to, and all that is promised.
-    fn behind(&self) -> Place {
-        let (epoch, (transaction, _)) = self.place;
-        let (proved_epoch, (proved, _)) = self.proved;
-        let promised = if proved > 0 { (proved - 1, u64::MAX) } else { (0, 0) };
-        (epoch, (transaction, u64::MAX)).max((proved_epoch, promised))
-    }
 }
 
 /// What the log has told so far.
@@ -268,12 +229,6 @@ impl Oracle<'_> {
                 }
             }
             if let Some(leaving) = look.take() {
-                if std::env::var_os("LIFTED").is_some() {
-                    println!(
-                        "LOOK p{} block {cause} leaving {leaving:?} lived {:?} doubts {doubts:?}",
-                        self.partition, verdict.settled
-                    );
-                }
                 let book = turns.last().map_or(0, |turn| turn.book);
                 match turns[turned..].last_mut() {
                     Some(turn) => turn.leaving = leaving,
@@ -465,7 +420,6 @@ impl Oracle<'_> {
         lives: &mut Lives,
         verdict: &mut Verdict,
     ) {
-        let floor_ = taken.floor;
         let Taken { lane, offset, record, late, requeued, .. } = taken;
         let database = self.lanes()[lane].database;
         let mut note_left_out = false;
@@ -481,21 +435,9 @@ impl Oracle<'_> {
                 let Transaction { stands, domain, .. } = self.world.databases[database].log[transaction];
                 // Where a clock was set back, what was told before may not have been heard of.
                 let is_exact = database == 0 && self.world.databases[database].clock_step.is_none();
-                // Up to the baseline nothing is judged, and what a first snapshot reads may stand above what it was told before.
-                let is_judged = Some(at) > baseline;
-                if std::env::var_os("LIFTED").is_some()
-                    && is_judged
-                    && !late
-                    && requeued.is_none()
-                    && (at > stands || at < change.time || is_exact && at != stands)
-                {
-                    println!(
-                        "LIFTED {record:?} lane {lane} offset {offset} at {at} stands {stands} {change:?} baseline {baseline:?} doubts {doubts:?}"
-                    );
-                    for (number, record) in self.lanes()[lane].records.iter().enumerate() {
-                        println!("   {number} {record:?}");
-                    }
-                }
+                // Up to the baseline and in doubt nothing is judged, and what was read of a topic-partition that has promised nothing
+                // may stand above what others were told before.
+                let is_judged = Some(at) > baseline && !doubts.is_whole(database, at);
                 verdict.lifted |= is_judged
                     && !late
                     && requeued.is_none()
@@ -524,13 +466,6 @@ impl Oracle<'_> {
         // A line's event does not say whose it was.
         let before = if table == LINES { owners.remove(&id).map(|(key, _)| key) } else { before.filter(owned) };
         let key = Edit::key_of(table, &after).filter(owned);
-        if std::env::var_os("LIFTED").is_some() {
-            println!(
-                "HAPPEN p{} lane {lane} offset {offset} floor {floor_} requeued {requeued:?} {record:?} at {at} before {before:?} key {key:?} owns 3: {}",
-                self.partition,
-                owned(&3)
-            );
-        }
         let mut moment = |key: i64, row: Option<Sided>| {
             let moment = lives.entry(key).or_default().entry(at).or_default();
             moment.edits.push(Touch { table, id, row, generation, note_left_out, requeued });

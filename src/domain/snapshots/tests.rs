@@ -1,3 +1,5 @@
+//! What is in doubt when, and what is no new snapshot.
+
 use super::*;
 
 /// The run that began at a second.

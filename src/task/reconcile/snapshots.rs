@@ -176,22 +176,6 @@ impl<S: Store> Task<S> {
     /// Counts a key that is looked at. Gives what takes away the rows that are gone, at an instant.
     pub(super) fn look_at(&mut self, key: &Key, state: &KeyState, at: Instant) -> Result<Vec<Effect>, S::Error> {
         self.count_unseen(state, 1);
-        if std::env::var_os("LIFTED").is_some() && &*key.0 == "3" {
-            println!(
-                "LIFTED {:?}",
-                state
-                    .rows
-                    .iter()
-                    .flatten()
-                    .map(|row| (
-                        &row.columns[0],
-                        row.provenance.generation,
-                        row.provenance.offset,
-                        row.provenance.lane
-                    ))
-                    .collect::<Vec<_>>()
-            );
-        }
         let mut effects = Vec::new();
         for source in 0..self.confirming.rests.len() {
             let table = &self.plan.catalog.sources[source];
