@@ -283,6 +283,13 @@ impl Binary {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// `evenkeel confirm`: what it prints.
+    pub fn confirm(&self, source: &str, unseen: &str) -> Result<String> {
+        let output = self.command("confirm").args([source, unseen]).output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// `evenkeel quarantine requeue` with further flags: what it prints, and whether all of it could be requeued.
     pub fn requeue(&self, flags: &[&str]) -> Result<(bool, String)> {
         let output = self.command_of(&["quarantine", "requeue"]).args(flags).output()?;

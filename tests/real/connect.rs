@@ -170,11 +170,19 @@ impl Connect {
 
     /// Stops and deletes the connector and forgets its position, so that its name can begin anew.
     pub fn delete_connector(&self, name: &str) -> Result {
-        self.stop_connector(name)?;
-        for path in [format!("connectors/{name}/offsets"), format!("connectors/{name}")] {
-            self.settled(&path, || accepted(&path, self.http.delete(self.url(&path)).call()?))?;
-        }
+        self.forget_offsets(name)?;
+        self.delete(&format!("connectors/{name}"))?;
         wait_until("the connector to be gone", PATIENCE, || Ok(self.status(name)?.is_none().then_some(())))
+    }
+
+    /// Stops the connector and forgets its position.
+    pub fn forget_offsets(&self, name: &str) -> Result {
+        self.stop_connector(name)?;
+        self.delete(&format!("connectors/{name}/offsets"))
+    }
+
+    fn delete(&self, path: &str) -> Result {
+        self.settled(path, || accepted(path, self.http.delete(self.url(path)).call()?))
     }
 
     fn put(&self, path: &str) -> Result {

@@ -20,6 +20,7 @@ mod fixers;
 mod jvm;
 mod kafka;
 mod lost;
+mod lost_place;
 mod mariadb;
 mod members;
 mod overtaken;

@@ -229,6 +229,11 @@ impl Stack {
         self.connect.delete_connector(name)
     }
 
+    /// Stops a connector, and has Connect forget where it was.
+    pub fn forget_offsets(&self, name: &str) -> Result {
+        self.connect.forget_offsets(name)
+    }
+
     pub fn connector_offsets(&self, name: &str) -> Result<serde_json::Value> {
         self.connect.offsets(name)
     }

@@ -133,6 +133,10 @@ impl Watch {
             "source_gap" | "source_gap_acknowledged" | "source_widened" => {
                 self.notices.push(format!("{} {} {}", text("type"), text("source"), text("cause")).trim().to_owned());
             }
+            "source_unconfirmed" | "source_confirmed" => {
+                let notice = format!("{} {} {} {}", text("type"), text("source"), text("unseen"), body["rows"]);
+                self.notices.push(notice.replace("  ", " "));
+            }
             "source_incomplete" => {
                 let (sent, arrived) = (&body["sent"], &body["arrived"]);
                 self.notices.push(format!("source_incomplete {}, {arrived} of {sent} have come", text("source")));
