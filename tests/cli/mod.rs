@@ -146,6 +146,7 @@ fn cli_help_of_each_verb_has_its_options_and_an_example() {
         ("test", &["<FILE>...", "--json"]),
         ("state", &["--config", "--json", "verify", "restore", "drop"]),
         ("acknowledge", &["--config", "<SOURCE>"]),
+        ("confirm", &["--config", "<SOURCE>", "gone", "kept"]),
         ("audit", &["--config", "--copy", "--earlier", "--json"]),
         ("copy", &["--config", "<FOLDER>"]),
         ("replay", &["--config", "--from", "--to", "--rules", "--diff", "--copy", "--state"]),

@@ -102,6 +102,8 @@ pub struct OnDisk {
     pub next_offset: i64,
     pub settled: Option<Instant>,
     pub halted: Vec<Halted>,
+    /// Sources with rows that the last snapshot of their connector has not seen, and how many.
+    pub unconfirmed: Vec<(String, i64)>,
     /// Order keys; an estimate of RocksDB's.
     pub keys: u64,
     pub bytes: u64,
@@ -200,11 +202,13 @@ impl<'s> Desk<'s> {
             let source = self.settings.sources[source].name.clone();
             Halted { source, topic_partition: topic_partition.clone(), gap }
         };
+        let names = self.settings.sources.iter().map(|source| source.name.clone());
         let folder = Home::find(&self.settings.state_folder(partition));
         Ok(Some(OnDisk {
             next_offset: task.next_offset(),
             settled: task.settled(),
             halted: task.halted().map(named).collect(),
+            unconfirmed: names.zip(task.unconfirmed()).filter(|(_, rows)| *rows > 0).collect(),
             keys: task.store().keys(),
             bytes: folder.map_or(Ok(0), |folder| bytes_in(&folder))?,
         }))

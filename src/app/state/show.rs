@@ -252,6 +252,7 @@ impl Report {
                 "found_offset": gap.found,
             })
         };
+        let unconfirmed = |(source, rows): &(String, i64)| json!({"source": source, "rows": rows});
         let state = seen.disk.as_ref().map(|state| {
             json!({
                 "next_offset": state.next_offset,
@@ -259,6 +260,7 @@ impl Report {
                 "keys": state.keys,
                 "bytes": state.bytes,
                 "halted": state.halted.iter().map(halted).collect::<Vec<_>>(),
+                "unconfirmed": state.unconfirmed.iter().map(unconfirmed).collect::<Vec<_>>(),
             })
         });
         let kept = |kept: &Kept| {
@@ -314,6 +316,14 @@ fn notes(seen: &Partition, topic: &str, config: &str) -> Vec<Note> {
             format!(
                 "Re-snapshot the table, wait until the snapshot is through, then: evenkeel acknowledge -c {config} {source}"
             ),
+        );
+    }
+    for (source, rows) in seen.disk.iter().flat_map(|state| &state.unconfirmed) {
+        note(
+            format!(
+                "the last snapshot of source {source} has not seen {rows} rows that were there: what rests on them is not judged"
+            ),
+            format!("Say what has become of them: evenkeel confirm -c {config} {source} gone, or kept"),
         );
     }
     let Some((start, end)) = seen.bounds else { return notes };
@@ -394,7 +404,14 @@ mod tests {
 
     fn on_disk(next_offset: i64) -> OnDisk {
         let settled = Some(Instant(NOW - 1_250_000));
-        OnDisk { next_offset, settled, halted: Vec::new(), keys: 1_203_311, bytes: 412 << 20 }
+        OnDisk {
+            next_offset,
+            settled,
+            halted: Vec::new(),
+            unconfirmed: Vec::new(),
+            keys: 1_203_311,
+            bytes: 412 << 20,
+        }
     }
 
     fn kept(next_offset: i64, age_seconds: i64) -> Kept {
@@ -408,6 +425,18 @@ mod tests {
 
     fn messages(seen: &Partition) -> Vec<String> {
         notes(seen, "log", "c.yaml").into_iter().map(|note| format!("{} {}", note.message, note.hint)).collect()
+    }
+
+    #[test]
+    fn rows_that_no_snapshot_has_seen_again_call_for_somebody() {
+        let mut disk = on_disk(812_304);
+        disk.unconfirmed = vec![("orders".to_owned(), 7)];
+        let said = messages(&seen(Some(disk), (0, 812_310), Some(vec![kept(812_200, 12)])));
+        let [one] = said.as_slice() else { panic!("{said:?}") };
+        assert!(
+            one.contains("source orders has not seen 7 rows") && one.contains("confirm -c c.yaml orders gone"),
+            "{one}"
+        );
     }
 
     #[test]
