@@ -315,7 +315,8 @@ impl Timeline {
         change.source_time = change.source_time.min(ceiling);
         if is_repeated {
             // What was taken is no later than the latest.
-            let is_foreign = !is_ahead && change.source_time > lane.latest && !self.has_id(lane_index);
+            let is_later = change.position.is_some() && change.source_time > lane.latest;
+            let is_foreign = !is_ahead && is_later && !self.has_id(lane_index);
             return if is_foreign { Admission::Foreign } else { Admission::Repeated };
         }
         let mut admission = if is_ahead { Admission::Ahead } else { Admission::Taken };
@@ -344,7 +345,10 @@ impl Timeline {
             lane.stand(place, change.fingerprint);
             lane.last_run = change.run;
         }
-        lane.latest = lane.latest.max(change.source_time);
+        // A row that was read in mid-stream tells nothing of how far the stream has come.
+        if change.position.is_some() || lane.mark.is_none() {
+            lane.latest = lane.latest.max(change.source_time);
+        }
         let late = admission == Admission::Late;
         let (place, after) = match change.position {
             Some(_) => (lane.place, lane.mark),

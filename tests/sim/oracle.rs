@@ -328,7 +328,10 @@ impl Oracle<'_> {
                 late = place < law.proved;
             }
             Record::Snapshot(_) => law.latest = law.latest.max(super::world::BEGIN),
-            Record::Reread { snapshot, .. } => law.latest = law.latest.max(self.delivery.rereads[snapshot].time),
+            Record::Reread { snapshot, .. } if law.mark.is_none() => {
+                law.latest = law.latest.max(self.delivery.rereads[snapshot].time);
+            }
+            Record::Reread { .. } => {}
             other => panic!("{other:?} stands at {lane}:{offset}, no change"),
         }
         let place = if is_edit { law.place } else { law.behind() };

@@ -250,3 +250,13 @@ fn a_row_that_was_read_in_mid_stream_holds_nothing_back() {
     promise(&mut timeline, 1, 70, 8);
     assert_eq!(strides(&mut timeline, 99), [(70, vec![51, 60, 60, 60])]);
 }
+
+/// A restored database tells of times that lie before one at which its rows were read: it is not sent again.
+#[test]
+fn when_a_row_was_read_says_nothing_of_the_stream() {
+    use Admission::{NewEpoch, Taken};
+    let mut timeline = timeline(1);
+    assert_eq!(admit(&mut timeline, &[(0, 10, Some(100), 7)]), [Taken]);
+    mark(&mut timeline, 0, 20);
+    assert_eq!(admit(&mut timeline, &[(1, 90, None, 7), (2, 50, Some(5), 8)]), [Taken, NewEpoch]);
+}
