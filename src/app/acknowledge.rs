@@ -14,21 +14,20 @@ use crate::domain::change::{Block, Entry, SourceIndex, TopicPartition, Unseen};
 
 /// Acknowledges whatever was lost of a source before now. Gives its topic-partitions.
 pub fn acknowledge(settings: &Settings, source: SourceIndex) -> Result<Vec<TopicPartition>, StageError> {
-    say(settings, source, usize::MAX, |topic_partition| Entry::Acknowledge { topic_partition })
+    say(settings, source, |topic_partition| Entry::Acknowledge { topic_partition })
 }
 
 /// Says what has become of the rows of a source that its connector's last snapshot has not seen. False where the source has no
 /// topic.
 pub fn confirm(settings: &Settings, source: SourceIndex, unseen: Unseen) -> Result<bool, StageError> {
-    let said = say(settings, source, 1, |topic_partition| Entry::Confirm { topic_partition, unseen })?;
+    let said = say(settings, source, |topic_partition| Entry::Confirm { topic_partition, unseen })?;
     Ok(!said.is_empty())
 }
 
-/// Says something of no more than so many of a source's topic-partitions, to every partition of the changes log.
+/// Says something of each of a source's topic-partitions, to every partition of the changes log.
 fn say(
     settings: &Settings,
     source: SourceIndex,
-    most: usize,
     entry: impl Fn(usize) -> Entry,
 ) -> Result<Vec<TopicPartition>, StageError> {
     let mut hand = ByHand::open(settings)?;
@@ -37,7 +36,7 @@ fn say(
         let topic: Arc<str> = topic.into();
         (0..partitions).map(move |partition| TopicPartition { topic: Arc::clone(&topic), partition })
     });
-    let ids: Vec<TopicPartition> = ids.take(most).collect();
+    let ids: Vec<TopicPartition> = ids.collect();
     let partitions = settings.topics.partitions;
     let block = Block::of_each(ids.iter().map(|id| (source, id.clone())).collect(), partitions, now(), entry);
     if !ids.is_empty() {

@@ -292,7 +292,7 @@ fn confirm_verb(args: &ConfirmArgs) -> ExitCode {
     match confirm(&settings, source, unseen) {
         Ok(true) => {
             println!("said that the rows of source {} are {word} that its last snapshot has not seen", args.source);
-            println!("a source_confirmed record of each partition that has such rows tells how many they were");
+            println!("source_confirmed records tell how many they were, as far as they were counted");
             ExitCode::SUCCESS
         }
         Ok(false) => fail(format_args!("source {} has no topic", args.source)),

@@ -182,11 +182,9 @@ impl KeyState {
                 self.judged = true;
                 touched.sources = u64::MAX;
             }
-            if !window.snapshots.is_empty() && self.is_unsure(plan, window, now) {
-                let is_due = || self.due(plan).is_some_and(|due| due <= now);
-                if touched.sources != 0 || is_due() {
-                    touched.sources = u64::MAX;
-                }
+            let is_due = || self.due(plan).is_some_and(|due| due <= now);
+            if self.is_unsure(plan, window, now) && (touched.sources != 0 || is_due()) {
+                touched.sources = u64::MAX;
             }
             if touched.sources != 0 {
                 self.judge(plan, now, window, &touched, out);
@@ -243,7 +241,9 @@ impl KeyState {
 
     /// True where some rule may be unable to say what it said at another instant, or said it while it was not.
     fn is_unsure(&self, plan: &Plan, window: Window<'_>, now: Instant) -> bool {
-        window.snapshots.is_open(now) || (0..self.rows.len()).any(|source| self.in_doubt(plan, source, window, now))
+        !window.snapshots.is_empty()
+            && (window.snapshots.is_open(now)
+                || (0..self.rows.len()).any(|source| self.in_doubt(plan, source, window, now)))
     }
 
     /// True where a source whose history is known only in part has no row of a key that may be older than it.

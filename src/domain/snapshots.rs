@@ -38,6 +38,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// False for a first one, which leaves no doubt.
+    fn is_new(&self) -> bool {
+        self.after != Instant::MAX
+    }
+
     /// True where it was begun when a run sent anything.
     fn has_come_by(&self, run: RunId) -> bool {
         self.run.is_same_start(run) || self.run.began_before(run)
@@ -91,14 +96,7 @@ impl Snapshots {
 
     /// True where there has been no snapshot but first ones.
     pub fn is_empty(&self) -> bool {
-        self.taken.iter().flatten().all(|snapshot| snapshot.after == Instant::MAX)
-    }
-
-    fn lane(&mut self, lane: LaneIndex) -> &mut Promised {
-        if self.lanes.len() <= lane {
-            self.lanes.resize(lane + 1, Promised::default());
-        }
-        &mut self.lanes[lane]
+        !self.taken.iter().flatten().any(Snapshot::is_new)
     }
 
     /// Whose log the last promise of a lane rests on.
@@ -147,33 +145,31 @@ impl Snapshots {
     }
 
     /// A lane of a connector is promised up to `time` by a run; `before` is what was promised of it so far, `latest` the latest
-    /// source time that has come of it. True where that is news of a snapshot.
+    /// source time that has come of it.
     pub fn promise(
         &mut self,
         (connector, lane): (ConnectorIndex, LaneIndex),
         run: RunId,
         before: Option<Instant>,
         (time, latest): (Instant, Instant),
-    ) -> bool {
+    ) {
         if !run.is_dated() {
-            return false;
+            return;
         }
-        let promised = self.lane(lane);
+        if self.lanes.len() <= lane {
+            self.lanes.resize(lane + 1, Promised::default());
+        }
+        let promised = &mut self.lanes[lane];
         promised.by = run;
         let known = promised.generation;
-        let mut reached = known;
-        for snapshot in &mut self.taken[connector] {
-            if snapshot.generation <= known || !snapshot.has_come_by(run) {
-                continue;
-            }
-            reached = reached.max(snapshot.generation);
+        let news = self.taken[connector].iter_mut().filter(|snapshot| snapshot.generation > known);
+        for snapshot in news.filter(|snapshot| snapshot.has_come_by(run)) {
+            promised.generation = snapshot.generation;
             if snapshot.stage == Stage::Begun {
                 snapshot.after = snapshot.after.min(before.unwrap_or(Instant::MIN));
                 snapshot.until = snapshot.until.max(time).max(latest);
             }
         }
-        self.lane(lane).generation = reached;
-        reached > known
     }
 
     /// The last run of a connector that began with a new snapshot, and the epoch that it began.
@@ -212,15 +208,13 @@ impl Snapshots {
 
     /// The generation of a connector's last snapshot that is settled, and was not the first.
     pub fn settled(&self, connector: ConnectorIndex) -> Generation {
-        let settled = |snapshot: &&Snapshot| snapshot.stage > Stage::Begun && snapshot.after != Instant::MAX;
+        let settled = |snapshot: &&Snapshot| snapshot.stage > Stage::Begun && snapshot.is_new();
         self.taken[connector].iter().rev().find(settled).map_or(0, |snapshot| snapshot.generation)
     }
 
     /// The generation of a connector's last snapshot, where it was not the first.
     pub fn last(&self, connector: ConnectorIndex) -> Generation {
-        let last =
-            self.taken[connector].last().filter(|last| last.stage < Stage::Compared || last.after != Instant::MAX);
-        last.map_or(0, |last| last.generation)
+        self.taken[connector].last().filter(|last| last.is_new()).map_or(0, |last| last.generation)
     }
 
     /// The connectors of which a snapshot is settled, and keys were not judged since.

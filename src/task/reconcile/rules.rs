@@ -1,4 +1,5 @@
-//! A change of the rules: from the block that says so on, every key is judged by the new ones.
+//! A change of the rules: from the block that says so on, every key is judged by the new ones. And how every key is judged anew,
+//! for that and after a new snapshot.
 //!
 //! Must not know: what a rule means. What it judges anew it judges as of the settled time, a step at a time.
 

@@ -50,15 +50,6 @@ impl Confirming {
         let known = Arc::new(Snapshots::new(sources, plan.connectors()));
         Confirming { known, looks: 0, rests: vec![Rest::default(); sources] }
     }
-
-    /// A snapshot's rows, and those before them, by source.
-    fn unseen<'s>(&'s self, state: &'s KeyState) -> impl Iterator<Item = (SourceIndex, i64)> + 's {
-        let counted = self.rests.iter().enumerate().filter(|(_, rest)| rest.counted > 0);
-        counted.map(move |(source, rest)| {
-            let is_unseen = |generation| generation < rest.counted;
-            (source, state.rows[source].iter().filter(|row| is_unseen(row.provenance.generation)).count() as i64)
-        })
-    }
 }
 
 impl<S: Store> Task<S> {
@@ -196,9 +187,10 @@ impl<S: Store> Task<S> {
 
     /// Adds a key's rows that were not seen to those that are counted, or takes them away.
     pub(super) fn count_unseen(&mut self, state: &KeyState, change: i64) {
-        let unseen: Vec<(SourceIndex, i64)> = self.confirming.unseen(state).collect();
-        for (source, rows) in unseen {
-            self.confirming.rests[source].rows += change * rows;
+        let rests = self.confirming.rests.iter_mut().zip(&state.rows).filter(|(rest, _)| rest.counted > 0);
+        for (rest, rows) in rests {
+            let unseen = rows.iter().filter(|row| row.provenance.generation < rest.counted).count();
+            rest.rows += change * unseen as i64;
         }
     }
 

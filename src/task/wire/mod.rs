@@ -44,6 +44,13 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// What [`Reader::head`] checks.
+    pub fn begin(magic: &[u8], version: u8) -> Writer {
+        let mut writer = Writer { bytes: magic.to_vec() };
+        writer.byte(version);
+        writer
+    }
+
     pub fn byte(&mut self, byte: u8) {
         self.bytes.push(byte);
     }

@@ -15,9 +15,7 @@ const MAGIC: &[u8] = b"EKR";
 const VERSION: u8 = 1;
 
 pub fn encode_rules(set: &RuleSet) -> Vec<u8> {
-    let mut writer = Writer::default();
-    writer.bytes.extend_from_slice(MAGIC);
-    writer.byte(VERSION);
+    let mut writer = Writer::begin(MAGIC, VERSION);
     writer.length(set.lookups.len());
     for lookup in &set.lookups {
         writer.text(&lookup.name);

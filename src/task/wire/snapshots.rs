@@ -14,9 +14,7 @@ const MAGIC: &[u8] = b"EKS";
 const VERSION: u8 = 1;
 
 pub fn encode_snapshots(confirming: &Confirming) -> Vec<u8> {
-    let mut writer = Writer::default();
-    writer.bytes.extend_from_slice(MAGIC);
-    writer.byte(VERSION);
+    let mut writer = Writer::begin(MAGIC, VERSION);
     let Snapshots { taken, lanes, confirmed } = &*confirming.known;
     writer.length(taken.len());
     for of_connector in taken {
@@ -82,8 +80,12 @@ pub fn decode_snapshots(bytes: &[u8], confirming: &mut Confirming) -> Result<(),
 }
 
 fn read_snapshot(reader: &mut Reader<'_>) -> Result<Snapshot, WireError> {
+    let generation = reader.narrow()?;
+    if generation == 0 {
+        return Err(reader.damaged("a snapshot has no generation"));
+    }
     Ok(Snapshot {
-        generation: reader.narrow()?,
+        generation,
         run: read_run_id(reader)?,
         epoch: reader.narrow()?,
         after: reader.instant()?,

@@ -265,9 +265,7 @@ pub struct TaskMemory {
 }
 
 pub fn encode_memory(memory: &TaskMemory) -> Vec<u8> {
-    let mut writer = Writer::default();
-    writer.bytes.extend_from_slice(MAGIC);
-    writer.byte(VERSION);
+    let mut writer = Writer::begin(MAGIC, VERSION);
     writer.signed(memory.next_offset);
     writer.unsigned(u64::from(memory.partitions.unsigned_abs()));
     writer.option(memory.fingerprint, Writer::fixed);

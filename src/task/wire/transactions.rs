@@ -55,9 +55,7 @@ pub(super) fn read_end<T>(
 
 /// What a store keeps: the offset behind the last block that was counted, and the ledgers.
 pub fn encode_ledgers(counted: i64, ledgers: &Ledgers, catalog: &Catalog) -> Vec<u8> {
-    let mut writer = Writer::default();
-    writer.bytes.extend_from_slice(MAGIC);
-    writer.byte(VERSION);
+    let mut writer = Writer::begin(MAGIC, VERSION);
     writer.signed(counted);
     let table = |writer: &mut Writer, (source, topic): &Table| {
         writer.text(&catalog.sources[*source].name);
