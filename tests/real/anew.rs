@@ -9,7 +9,7 @@ use rdkafka::client::DefaultClientContext;
 use super::binary::{Binary, Shipped};
 use super::overtaken::delete_below;
 use super::product::{instant, pg_order};
-use super::shipped::{compare, end, sell, sources};
+use super::shipped::{compare, end, sell, sources, start};
 use super::watch::Watch;
 use super::{Result, Source, Stack, wait_until};
 
@@ -43,10 +43,7 @@ fn begin(stack: &Stack, name: &str, folder: &std::path::Path) -> Result<(Source,
     let soon = soon.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let shipped = Shipped::read("evenkeel.yaml", name, &shop, &pay)?.with_kafka(&soon);
     let binary = shipped.binary(stack, folder)?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    binary.start()?;
-    let mut watch = Watch::begin(stack, &format!("evenkeel.{name}"))?;
+    let mut watch = start(stack, [&shop, &pay], &binary, name)?;
     (1..41).try_for_each(|order| stack.pg(&pg_order(order, "CANCELLED", "1.00")).map(drop))?;
     let written = instant(stack, 0)?;
     watch.until("it has read them", LIMIT, |watch| watch.has_settled(2, &written))?;

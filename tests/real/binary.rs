@@ -276,6 +276,13 @@ impl Binary {
         Ok(agent.get(&format!("http://127.0.0.1:{}/{path}", self.http)).call()?.body_mut().read_to_string()?)
     }
 
+    /// The sum of the series whose text begins so.
+    pub fn sum(&self, series: &str) -> Result<f64> {
+        let metrics = self.metrics()?;
+        let values = metrics.lines().filter(|line| line.starts_with(series));
+        Ok(values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
     /// `evenkeel acknowledge`: what it prints.
     pub fn acknowledge(&self, source: &str) -> Result<String> {
         let output = self.command("acknowledge").arg(source).output()?;

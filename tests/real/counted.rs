@@ -5,18 +5,11 @@ use std::time::Duration;
 
 use super::binary::{Binary, Shipped};
 use super::product::{capture, instant, pg_order};
-use super::shipped::{end, sources};
+use super::shipped::{end, sources, start};
 use super::watch::Watch;
 use super::{AvroIds, Result, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(90);
-
-/// The sum of a counter over its partitions.
-fn counter(binary: &Binary, name: &str) -> Result<u64> {
-    let metrics = binary.metrics()?;
-    let values = metrics.lines().filter(|line| line.starts_with(name));
-    Ok(values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
-}
 
 fn counted() -> Result {
     let stack = super::stack();
@@ -40,10 +33,7 @@ fn counted() -> Result {
         .replace("    kind: mariadb\n", &format!("    kind: mariadb\n    transactions: {}.transaction\n", pay.prefix))
         .replace("\nslack: 1s\n", &format!("\nregistry: {{url: \"{}\"}}\nslack: 1s\n", registry.confluent()));
     let binary = shipped.binary(&stack, folder.path())?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    binary.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.counted")?;
+    let mut watch = start(&stack, [&shop, &pay], &binary, "counted")?;
 
     // Transactions of several rows, whose topics have several partitions, in both databases.
     let mut next = 1000;
@@ -54,7 +44,7 @@ fn counted() -> Result {
             (next..next + 3).map(|id| capture(id, &id.to_string(), "CAPTURED", "3.00")).collect();
         stack.maria(&format!("begin; {} commit;", payments.join(" ")))?;
         next += 3;
-        Ok((counter(&binary, "evenkeel_checked_transactions_total")? >= 6).then_some(()))
+        Ok((binary.sum("evenkeel_checked_transactions_total")? >= 6.0).then_some(()))
     })?;
     assert_eq!(watch.notices, Vec::<String>::new());
 
@@ -65,7 +55,7 @@ fn counted() -> Result {
     watch.until("more is settled", LIMIT, |watch| watch.has_settled(2, &beyond))?;
     assert_eq!(watch.notices, [told], "once, and nothing else");
     wait_until("it is counted", LIMIT, || {
-        Ok((counter(&binary, "evenkeel_incomplete_transactions_total")? == 1).then_some(()))
+        Ok((binary.sum("evenkeel_incomplete_transactions_total")? == 1.0).then_some(()))
     })?;
     end(&stack, &binary, [&shop, &pay])
 }

@@ -5,18 +5,14 @@ use std::time::Duration;
 
 use super::binary::{Binary, Shipped};
 use super::product::{capture, instant, pairs, pg_order};
-use super::shipped::{compare, end, sources};
+use super::shipped::{compare, end, sources, start};
 use super::watch::Watch;
 use super::{Result, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The sum of a gauge over its partitions.
 fn unconfirmed(binary: &Binary, source: &str) -> Result<f64> {
-    let metrics = binary.metrics()?;
-    let of_source = format!("source=\"{source}\"");
-    let is_it = |line: &&str| line.starts_with("evenkeel_unconfirmed_rows{") && line.contains(&of_source);
-    Ok(metrics.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    binary.sum(&format!("evenkeel_unconfirmed_rows{{source=\"{source}\""))
 }
 
 /// How many rows of a source were said to be unconfirmed, or confirmed.
@@ -31,10 +27,7 @@ fn loses_its_place() -> Result {
     let (shop, pay) = sources(&stack, "place")?;
     let shipped = Shipped::read("evenkeel.yaml", "place", &shop, &pay)?;
     let binary = shipped.binary(&stack, folder.path())?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    binary.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.place")?;
+    let mut watch = start(&stack, [&shop, &pay], &binary, "place")?;
     for order in 1..7 {
         stack.pg(&pg_order(order, "PAID", "5.00"))?;
         stack.maria(&capture(order, &order.to_string(), "CAPTURED", "5.00"))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::binary::{Binary, Shipped};
-use super::shipped::{compare, end, sell, sources, unpaid};
+use super::shipped::{compare, end, sell, sources, start, unpaid};
 use super::watch::Watch;
 use super::{Result, wait_until};
 
@@ -22,10 +22,7 @@ fn come_and_go() -> Result {
     let (shop, pay) = sources(&stack, "members")?;
     let shipped = Shipped::read("evenkeel.yaml", "members", &shop, &pay)?;
     let [first, second] = [shipped.binary(&stack, folders[0].path())?, shipped.binary(&stack, folders[1].path())?];
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    first.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.members")?;
+    let mut watch = start(&stack, [&shop, &pay], &first, "members")?;
     // There are two partitions, so each member of two has one.
     let mut expected = BTreeSet::new();
     let mut go_on = |watch: &mut Watch, round: i64| -> Result {
@@ -97,10 +94,7 @@ fn returns() -> Result {
         .with_kafka(&[("group.instance.id".to_owned(), "one".to_owned())])
         .replace("session.timeout.ms: \"3000\"", "session.timeout.ms: \"120000\"");
     let member = shipped.binary(&stack, folder.path())?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    member.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.returns")?;
+    let mut watch = start(&stack, [&shop, &pay], &member, "returns")?;
     sell(&stack, 10)?;
     let said: BTreeSet<_> = unpaid(10).collect();
     watch.until("it says it", LIMIT, |watch| watch.ever_opened() == said)?;

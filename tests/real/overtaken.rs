@@ -9,7 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::anew::admin;
 use super::binary::{Binary, Shipped};
 use super::product::instant;
-use super::shipped::{compare, end, sell, sources};
+use super::shipped::{compare, end, sell, sources, start};
 use super::watch::Watch;
 use super::{Result, Stack, wait_until};
 
@@ -37,10 +37,7 @@ fn overtaken() -> Result {
     let checkpoints = format!("\ncheckpoints: {{url: \"{}\", every: 1s}}\nslack: 1s\n", store.display());
     let shipped = Shipped::read("evenkeel.yaml", "cut", &shop, &pay)?.replace("\nslack: 1s\n", &checkpoints);
     let binary = shipped.binary(&stack, folder.path())?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    binary.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.cut")?;
+    let mut watch = start(&stack, [&shop, &pay], &binary, "cut")?;
     sell(&stack, 10)?;
     let sold = instant(&stack, 0)?;
     watch.until("it has read them", LIMIT, |watch| watch.has_settled(2, &sold))?;

@@ -18,7 +18,7 @@ use rdkafka::client::DefaultClientContext;
 use super::binary::Shipped;
 use super::error::Error;
 use super::product::{capture, instant, pairs, pg_order};
-use super::shipped::{end, sources};
+use super::shipped::{end, sources, start};
 use super::watch::Watch;
 use super::{Result, wait_until};
 
@@ -138,10 +138,7 @@ fn forgotten() -> Result {
     let folder = tempfile::tempdir()?;
     let (shop, pay) = sources(&stack, "gap")?;
     let binary = Shipped::read("evenkeel.yaml", "gap", &shop, &pay)?.binary(&stack, folder.path())?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    binary.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.gap")?;
+    let mut watch = start(&stack, [&shop, &pay], &binary, "gap")?;
     let orders = |from: i64| -> Result {
         (from..from + 20).try_for_each(|order| stack.pg(&pg_order(order, "CANCELLED", "1.00")).map(drop))
     };
@@ -187,10 +184,7 @@ fn rules_edited_over_a_kill() -> Result {
     let (shop, pay) = sources(&stack, "edited")?;
     let shipped = Shipped::read("evenkeel.yaml", "edited", &shop, &pay)?;
     let binary = shipped.binary(&stack, folder.path())?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    binary.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.edited")?;
+    let mut watch = start(&stack, [&shop, &pay], &binary, "edited")?;
     stack.pg(&format!("{} {}", pg_order(1, "PAID", "10.00"), pg_order(2, "PAID", "20.00")))?;
     stack.maria(&capture(2, "2", "CAPTURED", "20.00"))?;
     let before = pairs(&[("paid-without-payment", "1")]);

@@ -18,6 +18,13 @@ pub fn sources(stack: &Stack, name: &str) -> Result<(Source, Source)> {
     Ok((Source::shop(stack, &format!("shop{name}")), Source::pay(stack, &format!("pay{name}"))))
 }
 
+/// Starts both connectors and the binary; watches what is published under a name.
+pub fn start(stack: &Stack, sources: [&Source; 2], binary: &Binary, name: &str) -> Result<Watch> {
+    sources.iter().try_for_each(|source| stack.start_source(source))?;
+    binary.start()?;
+    Watch::begin(stack, &format!("evenkeel.{name}"))
+}
+
 pub fn end(stack: &Stack, binary: &Binary, sources: [&Source; 2]) -> Result {
     binary.stop()?;
     sources.iter().try_for_each(|source| stack.remove_source(source))
@@ -127,10 +134,7 @@ fn one_payment() -> Result {
     let (shop, pay) = sources(&stack, "one")?;
     let shipped = Shipped::read("one-payment.yaml", "one", &shop, &pay)?;
     let binary = shipped.binary(&stack, folder.path())?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    binary.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.one")?;
+    let mut watch = start(&stack, [&shop, &pay], &binary, "one")?;
     for (order, ours, theirs) in [(1, "PAID", "PAID"), (2, "PAID", "PENDING"), (3, "REFUNDED", "PAID")] {
         stack.pg(&pg_order(order, ours, "5.00"))?;
         stack.maria(&capture(order, &order.to_string(), theirs, "5.00"))?;
@@ -155,10 +159,7 @@ fn idle_databases() -> Result {
     let (shop, pay) = sources(&stack, "idle")?;
     let shipped = Shipped::read("evenkeel.yaml", "idle", &shop, &pay)?;
     let binary = shipped.binary(&stack, folder.path())?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    binary.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.idle")?;
+    let mut watch = start(&stack, [&shop, &pay], &binary, "idle")?;
     stack.pg(&pg_order(1, "PAID", "5.00"))?;
     let missing = |watch: &Watch| watch.ever_opened() == pairs(&[("paid-without-payment", "1")]);
     watch.until("the payments' database is idle", LIMIT, missing)?;
@@ -212,10 +213,7 @@ fn whole_transactions() -> Result {
         )
         .replace("\nslack: 1s\n", &format!("{LINES_RULE}\nslack: 1s\n"));
     let binary = shipped.binary(&stack, folder.path())?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    binary.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.whole")?;
+    let mut watch = start(&stack, [&shop, &pay], &binary, "whole")?;
     for order in 1..40 {
         stack.pg(&format!(
             "begin; insert into shop.lines values ({order}, {order}, 2), ({order} + 1000, {order}, 3); {} commit",
@@ -260,10 +258,7 @@ fn quarantine() -> Result {
     let shop = shop.set("skipped.operations", "none");
     let shipped = Shipped::read("evenkeel.yaml", "odd", &shop, &pay)?;
     let binary = shipped.binary(&stack, folder.path())?;
-    stack.start_source(&shop)?;
-    stack.start_source(&pay)?;
-    binary.start()?;
-    let mut watch = Watch::begin(&stack, "evenkeel.odd")?;
+    let mut watch = start(&stack, [&shop, &pay], &binary, "odd")?;
     stack.pg("truncate shop.orders")?;
     watch.until("the truncate is quarantined", LIMIT, |watch| watch.quarantined.len() == 1)?;
     assert_eq!(watch.quarantined[0]["reason"], "truncate", "{:?}", watch.quarantined);

@@ -7,7 +7,7 @@ use evenkeel::task::ingest::{Decoded, Reading};
 
 use super::delivery::{Delivery, Record, Reread};
 use super::transactions;
-use super::world::{BEGIN, Cell, Cells, Edit, LINES, Transaction, World};
+use super::world::{BEGIN, Cell, Cells, Edit, LINES, Micros, Transaction, World};
 
 fn values(cells: &Cells) -> Box<[Value]> {
     let value = |cell: &Cell| match cell {
@@ -30,50 +30,12 @@ pub fn understand(world: &World, delivery: &Delivery, lane: usize, record: Recor
     let database = delivery.lanes[lane].database;
     match record {
         Record::Snapshot(index) => {
-            let (table, id, cells) = &world.databases[database].snapshot[index];
-            let edit = Edit {
-                table: *table,
-                id: *id,
-                before: None,
-                after: Some(cells.clone()),
-                time: BEGIN,
-                note_left_out: false,
-                position: (0, 0),
-                ordinal: 0,
-            };
-            let change =
-                Change { position: None, transaction: 0, ..change(&edit, database, 0, RunId::default(), offset) };
-            Reading::Change(Decoded {
-                change: change.into(),
-                origin: Origin::None,
-                streamed: false,
-                incremental: false,
-                incomplete: false,
-            })
+            read_row(&world.databases[database].snapshot[index], (database, offset), BEGIN, RunId::default())
         }
         Record::Reread { snapshot, row } => {
             let Reread { run, time, rows, .. } = &delivery.rereads[snapshot];
-            let (table, id, cells) = &rows[row];
-            let edit = Edit {
-                table: *table,
-                id: *id,
-                before: None,
-                after: Some(cells.clone()),
-                time: *time,
-                note_left_out: false,
-                position: (0, 0),
-                ordinal: 0,
-            };
             // It has no GTID where streamed rows have one.
-            let run = run_id(*run, &Origin::None);
-            let change = Change { position: None, transaction: 0, ..change(&edit, database, 0, run, offset) };
-            Reading::Change(Decoded {
-                change: change.into(),
-                origin: Origin::None,
-                streamed: false,
-                incremental: false,
-                incomplete: false,
-            })
+            read_row(&rows[row], (database, offset), *time, run_id(*run, &Origin::None))
         }
         Record::Edit { transaction, edit, run } => {
             let transaction = &world.databases[database].log[transaction];
@@ -102,6 +64,33 @@ pub fn understand(world: &World, delivery: &Delivery, lane: usize, record: Recor
             detail: "it is garbage".into(),
         })),
     }
+}
+
+/// A row as a snapshot tells of it.
+fn read_row(
+    (table, id, cells): &(usize, i64, Cells),
+    (database, offset): (usize, i64),
+    time: Micros,
+    run: RunId,
+) -> Reading {
+    let edit = Edit {
+        table: *table,
+        id: *id,
+        before: None,
+        after: Some(cells.clone()),
+        time,
+        note_left_out: false,
+        position: (0, 0),
+        ordinal: 0,
+    };
+    let change = Change { position: None, transaction: 0, ..change(&edit, database, 0, run, offset) };
+    Reading::Change(Decoded {
+        change: change.into(),
+        origin: Origin::None,
+        streamed: false,
+        incremental: false,
+        incomplete: false,
+    })
 }
 
 /// What the decoder makes of a heartbeat's transaction and the run that told of it.
