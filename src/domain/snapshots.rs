@@ -20,6 +20,9 @@ use super::instant::Instant;
 use super::rule::ConnectorIndex;
 use super::timeline::LaneIndex;
 
+/// How many snapshots that were broken off are told apart, of one connector that fails again and again.
+const MOST_BROKEN_OFF: usize = 16;
+
 /// How many snapshots of its connector a row's event has come after: 0 before the first that was heard of.
 pub type Generation = u32;
 
@@ -38,6 +41,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// True while nothing rests on it, as on one that was broken off.
+    fn is_bare(&self) -> bool {
+        self.stage == Stage::Begun && self.until == Instant::MIN
+    }
+
     /// False for a first one, which leaves no doubt.
     fn is_new(&self) -> bool {
         self.after != Instant::MAX
@@ -141,6 +149,12 @@ impl Snapshots {
                     stage,
                 });
             }
+        }
+        let bare = taken.iter().filter(|snapshot| snapshot.is_bare()).count();
+        if let (true, [.., left_out, last]) = (bare > MOST_BROKEN_OFF, &mut taken[..]) {
+            // What it has read is taken for what the one before it has.
+            last.after = last.after.min(left_out.after);
+            taken.swap_remove(taken.len() - 2);
         }
     }
 

@@ -276,10 +276,14 @@ impl Binary {
         Ok(agent.get(&format!("http://127.0.0.1:{}/{path}", self.http)).call()?.body_mut().read_to_string()?)
     }
 
-    /// The sum of the series whose text begins so.
-    pub fn sum(&self, series: &str) -> Result<f64> {
+    /// The sum of a metric over the series that have these labels; as text, `name="value"`.
+    pub fn sum(&self, metric: &str, labels: &[&str]) -> Result<f64> {
         let metrics = self.metrics()?;
-        let values = metrics.lines().filter(|line| line.starts_with(series));
+        let is_summed = |line: &&str| {
+            let series = line.strip_prefix(metric).filter(|series| series.starts_with(['{', ' ']));
+            series.is_some_and(|series| labels.iter().all(|label| series.contains(label)))
+        };
+        let values = metrics.lines().filter(is_summed);
         Ok(values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 

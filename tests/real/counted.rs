@@ -44,7 +44,7 @@ fn counted() -> Result {
             (next..next + 3).map(|id| capture(id, &id.to_string(), "CAPTURED", "3.00")).collect();
         stack.maria(&format!("begin; {} commit;", payments.join(" ")))?;
         next += 3;
-        Ok((binary.sum("evenkeel_checked_transactions_total")? >= 6.0).then_some(()))
+        Ok((binary.sum("evenkeel_checked_transactions_total", &[])? >= 6.0).then_some(()))
     })?;
     assert_eq!(watch.notices, Vec::<String>::new());
 
@@ -55,7 +55,7 @@ fn counted() -> Result {
     watch.until("more is settled", LIMIT, |watch| watch.has_settled(2, &beyond))?;
     assert_eq!(watch.notices, [told], "once, and nothing else");
     wait_until("it is counted", LIMIT, || {
-        Ok((binary.sum("evenkeel_incomplete_transactions_total")? == 1.0).then_some(()))
+        Ok((binary.sum("evenkeel_incomplete_transactions_total", &[])? == 1.0).then_some(()))
     })?;
     end(&stack, &binary, [&shop, &pay])
 }

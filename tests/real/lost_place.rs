@@ -12,7 +12,7 @@ use super::{Result, wait_until};
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn unconfirmed(binary: &Binary, source: &str) -> Result<f64> {
-    binary.sum(&format!("evenkeel_unconfirmed_rows{{source=\"{source}\""))
+    binary.sum("evenkeel_unconfirmed_rows", &[&format!("source=\"{source}\"")])
 }
 
 /// How many rows of a source were said to be unconfirmed, or confirmed.
@@ -45,7 +45,7 @@ fn loses_its_place() -> Result {
     let unpaid = pairs(&[("paid-without-payment", "7")]);
     watch.until("what is wrong is found", LIMIT, |watch| watch.ever_opened() == unpaid)?;
     watch.until("what is unconfirmed is said", LIMIT, |watch| said(watch, "source_unconfirmed orders") == 2)?;
-    wait_until("the metric", LIMIT, || Ok((unconfirmed(&binary, "orders")? == 2.0).then_some(())))?;
+    wait_until("both rows are counted", LIMIT, || Ok((unconfirmed(&binary, "orders")? == 2.0).then_some(())))?;
     let beyond = instant(&stack, 2)?;
     watch.until("more is settled", LIMIT, |watch| watch.has_settled(2, &beyond))?;
     assert_eq!(watch.ever_opened(), unpaid, "nobody knows whether orders 1 and 2 are still there");
@@ -55,7 +55,7 @@ fn loses_its_place() -> Result {
     compare(&stack, &shipped, &binary, &mut watch)?;
     let expected = pairs(&[("paid-without-payment", "7"), ("payment-without-order", "2")]);
     assert_eq!(watch.ever_opened(), expected, "{:?}", watch.events);
-    wait_until("the metric", LIMIT, || Ok((unconfirmed(&binary, "orders")? == 0.0).then_some(())))?;
+    wait_until("no row is counted any more", LIMIT, || Ok((unconfirmed(&binary, "orders")? == 0.0).then_some(())))?;
 
     // The payments' connector, too.
     stack.forget_offsets(&pay.prefix)?;

@@ -123,3 +123,16 @@ fn of_two_snapshots_the_last_counts_and_old_ones_are_forgotten() {
         assert_eq!(known.generation_of(0, run(1)) + 1, known.taken[0][0].generation, "older than all that are known");
     }
 }
+
+/// A connector that fails in every snapshot leaves no more behind with each.
+#[test]
+fn only_so_many_snapshots_that_were_broken_off_are_told_apart() {
+    let mut known = known();
+    for second in 5..1000 {
+        begin(&mut known, 0, run(second), 10 + second as i64);
+    }
+    assert_eq!(known.taken[0].len(), MOST_BROKEN_OFF, "{:?}", known.taken[0]);
+    assert_eq!((doubt(&known, 15), doubt(&known, 2000)), (None, Some((true, 995))), "since the first of them");
+    assert_eq!(known.generation_of(0, run(4)), 0, "what came before all of them");
+    assert_eq!(known.generation_of(0, run(999)), 995);
+}
