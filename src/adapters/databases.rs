@@ -2,17 +2,47 @@
 //!
 //! Must not know: what is asked, what an answer means. A URL holds a password: no error and no `Debug` shows one.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
+use native_tls::TlsConnector;
 use postgres::SimpleQueryMessage;
+use postgres_native_tls::MakeTlsConnector;
 use url::Url;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where a database is, and the login.
+/// How much a session is protected on its way, in libpq's words and in those of MySQL's clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tls {
+    Disable,
+    /// Where the server offers it.
+    Prefer,
+    Require,
+    /// And the certificate is one of an authority that is trusted.
+    VerifyCa,
+    /// And it is the host's.
+    VerifyFull,
+}
+
+const TLS: [(Tls, &str, &str); 5] = [
+    (Tls::Disable, "disable", "DISABLED"),
+    (Tls::Prefer, "prefer", "PREFERRED"),
+    (Tls::Require, "require", "REQUIRED"),
+    (Tls::VerifyCa, "verify-ca", "VERIFY_CA"),
+    (Tls::VerifyFull, "verify-full", "VERIFY_IDENTITY"),
+];
+
+/// Where a database is, and the login; with `sslmode` and `sslrootcert`, as libpq has them, or `ssl-mode` and `ssl-ca`, as
+/// MySQL's clients do.
 #[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(Url);
+pub struct DatabaseUrl {
+    url: Url,
+    tls: Tls,
+    /// Certificates in PEM to trust in place of the system's.
+    authorities: Option<PathBuf>,
+}
 
 impl std::fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -23,41 +53,59 @@ impl std::fmt::Debug for DatabaseUrl {
 /// Host, port and database alone.
 impl std::fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let host = self.0.host_str().unwrap_or_default();
-        write!(f, "{}://{host}:{}{}", self.0.scheme(), self.port(), self.0.path())
+        let host = self.url.host_str().unwrap_or_default();
+        write!(f, "{}://{host}:{}{}", self.url.scheme(), self.port(), self.url.path())
     }
 }
 
 impl DatabaseUrl {
-    /// `None` where the text is no URL of a database that can be asked.
-    pub fn parse(text: &str) -> Option<DatabaseUrl> {
-        let url = Url::parse(text).ok()?;
+    /// An error says what is wrong with the text, without quoting it.
+    pub fn parse(text: &str) -> Result<DatabaseUrl, String> {
+        const NO_URL: &str = "this is no URL of its database";
+        let url = Url::parse(text).map_err(|_| NO_URL)?;
         let is_known = matches!(url.scheme(), "postgres" | "postgresql" | "mysql" | "mariadb");
-        (is_known && url.host_str().is_some_and(|host| !host.is_empty())).then_some(DatabaseUrl(url))
+        if !is_known || url.host_str().is_none_or(str::is_empty) {
+            return Err(NO_URL.to_owned());
+        }
+        let mut read = DatabaseUrl { url, tls: Tls::Prefer, authorities: None };
+        let [mode, file] = if read.is_postgres() { ["sslmode", "sslrootcert"] } else { ["ssl-mode", "ssl-ca"] };
+        for (name, value) in read.url.query_pairs() {
+            if name == file {
+                read.authorities = Some(PathBuf::from(&*value));
+            } else if name == mode {
+                let words =
+                    TLS.map(|(_, of_postgres, of_mysql)| if mode == "sslmode" { of_postgres } else { of_mysql });
+                let place = words.iter().position(|word| word.eq_ignore_ascii_case(&value));
+                read.tls = place.map(|place| TLS[place].0).ok_or(format!("{mode} is one of {}", words.join(", ")))?;
+            } else {
+                return Err(format!("{mode} and {file} are all that may stand behind its ?"));
+            }
+        }
+        Ok(read)
     }
 
     pub fn is_postgres(&self) -> bool {
-        matches!(self.0.scheme(), "postgres" | "postgresql")
+        matches!(self.url.scheme(), "postgres" | "postgresql")
     }
 
     fn port(&self) -> u16 {
-        self.0.port().unwrap_or(if self.is_postgres() { 5432 } else { 3306 })
+        self.url.port().unwrap_or(if self.is_postgres() { 5432 } else { 3306 })
     }
 
     fn host(&self) -> &str {
-        self.0.host_str().unwrap_or_default().trim_matches(['[', ']'])
+        self.url.host_str().unwrap_or_default().trim_matches(['[', ']'])
     }
 
     fn user(&self) -> String {
-        decoded(self.0.username())
+        decoded(self.url.username())
     }
 
     fn password(&self) -> Option<String> {
-        self.0.password().map(decoded)
+        self.url.password().map(decoded)
     }
 
     fn database(&self) -> Option<String> {
-        Some(decoded(self.0.path().trim_matches('/'))).filter(|name| !name.is_empty())
+        Some(decoded(self.url.path().trim_matches('/'))).filter(|name| !name.is_empty())
     }
 }
 
@@ -109,7 +157,7 @@ impl Database {
 
 fn failure(url: &DatabaseUrl, detail: &str) -> DatabaseError {
     let mut detail = detail.to_owned();
-    for secret in [url.password(), url.0.password().map(str::to_owned)].into_iter().flatten() {
+    for secret in [url.password(), url.url.password().map(str::to_owned)].into_iter().flatten() {
         if !secret.is_empty() {
             detail = detail.replace(&secret, "***");
         }
@@ -122,13 +170,32 @@ fn open_postgres(url: &DatabaseUrl) -> Result<Client, String> {
     config.host(url.host()).port(url.port()).user(&url.user()).connect_timeout(PATIENCE);
     config.application_name("evenkeel doctor");
     config.options("-c default_transaction_read_only=on -c statement_timeout=10s");
-    config.ssl_mode(postgres::config::SslMode::Disable);
+    config.ssl_mode(match url.tls {
+        Tls::Disable => postgres::config::SslMode::Disable,
+        Tls::Prefer => postgres::config::SslMode::Prefer,
+        Tls::Require | Tls::VerifyCa | Tls::VerifyFull => postgres::config::SslMode::Require,
+    });
     if let Some(password) = url.password() {
         config.password(password);
     }
     config.dbname(&url.database().unwrap_or_else(|| "postgres".to_owned()));
-    let client = config.connect(postgres::NoTls).map_err(|error| told(&error))?;
+    let client = config.connect(MakeTlsConnector::new(connector(url)?)).map_err(|error| told(&error))?;
     Ok(Client::Postgres(Box::new(client)))
+}
+
+fn connector(url: &DatabaseUrl) -> Result<TlsConnector, String> {
+    let mut builder = TlsConnector::builder();
+    builder.danger_accept_invalid_certs(url.tls < Tls::VerifyCa);
+    builder.danger_accept_invalid_hostnames(url.tls < Tls::VerifyFull);
+    if let Some(file) = &url.authorities {
+        let told = |error: &dyn std::error::Error| format!("{}: {error}", file.display());
+        let text = std::fs::read(file).map_err(|error| told(&error))?;
+        for certificate in native_tls::Certificate::stack_from_pem(&text).map_err(|error| told(&error))? {
+            builder.add_root_certificate(certificate);
+        }
+        builder.disable_built_in_roots(true);
+    }
+    builder.build().map_err(|error| error.to_string())
 }
 
 /// The driver's own words leave out what the server said.
@@ -152,7 +219,7 @@ fn postgres_rows(client: &mut postgres::Client, sql: &str) -> Result<Rows, Strin
 }
 
 fn open_mysql(url: &DatabaseUrl) -> Result<Client, String> {
-    let options = mysql::OptsBuilder::new()
+    let mut options = mysql::OptsBuilder::new()
         .ip_or_hostname(Some(url.host()))
         .tcp_port(url.port())
         .prefer_socket(false)
@@ -162,7 +229,18 @@ fn open_mysql(url: &DatabaseUrl) -> Result<Client, String> {
         .tcp_connect_timeout(Some(PATIENCE))
         .read_timeout(Some(PATIENCE))
         .write_timeout(Some(PATIENCE));
-    let mut client = mysql::Conn::new(options).map_err(|error| error.to_string())?;
+    if url.tls > Tls::Disable {
+        let tls = mysql::SslOpts::default().with_root_cert_path(url.authorities.clone());
+        let tls = tls.with_danger_accept_invalid_certs(url.tls < Tls::VerifyCa);
+        options = options.ssl_opts(tls.with_danger_skip_domain_validation(url.tls < Tls::VerifyFull));
+    }
+    let client = match mysql::Conn::new(options.clone()) {
+        Err(mysql::Error::DriverError(mysql::DriverError::TlsNotSupported)) if url.tls == Tls::Prefer => {
+            mysql::Conn::new(options.ssl_opts(None::<mysql::SslOpts>))
+        }
+        client => client,
+    };
+    let mut client = client.map_err(|error| error.to_string())?;
     client.query_drop("SET SESSION TRANSACTION READ ONLY").map_err(|error| error.to_string())?;
     Ok(Client::Mysql(Box::new(client)))
 }
@@ -204,10 +282,25 @@ mod tests {
         let url = DatabaseUrl::parse("mysql://u@[::1]/pay").expect("a URL");
         assert_eq!((url.host(), url.port(), url.is_postgres()), ("::1", 3306, false));
         for wrong in ["oracle://x/y", "postgres:///x", "host=db user=x"] {
-            assert_eq!(DatabaseUrl::parse(wrong), None, "{wrong}");
+            assert!(DatabaseUrl::parse(wrong).is_err(), "{wrong}");
         }
         let half = DatabaseUrl::parse("mysql://u:100%@h/p").expect("a URL");
         assert_eq!(half.password(), Some("100%".to_owned()));
+    }
+
+    #[test]
+    fn how_a_session_is_encrypted_is_said_as_the_databases_clients_say_it() {
+        let tls = |text: &str| DatabaseUrl::parse(text).map(|url| (url.tls, url.authorities));
+        assert_eq!(tls("postgres://db/x"), Ok((Tls::Prefer, None)));
+        let full = tls("postgresql://db/x?sslmode=verify-full&sslrootcert=/etc/ssl/own%20ca.pem");
+        assert_eq!(full, Ok((Tls::VerifyFull, Some("/etc/ssl/own ca.pem".into()))));
+        let full = tls("mysql://db?ssl-mode=verify_identity&ssl-ca=ca.pem");
+        assert_eq!(full, Ok((Tls::VerifyFull, Some("ca.pem".into()))));
+        assert_eq!(tls("mariadb://db?ssl-mode=DISABLED"), Ok((Tls::Disable, None)));
+        let odd = tls("postgres://u:hush@db/x?sslmode=hush").expect_err("no mode");
+        assert_eq!(odd, "sslmode is one of disable, prefer, require, verify-ca, verify-full");
+        let odd = tls("mysql://u:hush@db/x?sslmode=require").expect_err("PostgreSQL's word");
+        assert_eq!(odd, "ssl-mode and ssl-ca are all that may stand behind its ?");
     }
 
     #[test]

@@ -107,6 +107,15 @@ impl Connect {
         self.wait_state(name, "RUNNING")
     }
 
+    /// Creates a connector that does not run (KIP-980).
+    pub fn create_stopped(&self, name: &str, config: &Config) -> Result {
+        let body = serde_json::json!({"name": name, "config": config, "initial_state": "STOPPED"});
+        self.settled(&format!("connector {name:?} to be accepted"), || {
+            accepted("connectors", self.http.post(self.url("connectors")).send_json(&body)?)
+        })?;
+        wait_until("the connector to be there", PATIENCE, || Ok(self.status(name)?.map(drop)))
+    }
+
     pub fn config(&self, name: &str) -> Result<Option<Config>> {
         // The worker has no answer while others' connectors come.
         let config = wait_until("a connector's configuration", PATIENCE, || {

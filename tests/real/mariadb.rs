@@ -43,6 +43,11 @@ pub struct Mariadb {
 impl Mariadb {
     /// Makes the data folder and starts the server, to its readiness and with the tables.
     pub fn start(folder: &Path) -> Result<Mariadb> {
+        Mariadb::start_with(folder, &[])
+    }
+
+    /// The same with further settings.
+    pub fn start_with(folder: &Path, more: &[&str]) -> Result<Mariadb> {
         let [port] = free_ports()?;
         let user = User::unless_root("mysql")?;
         let home = folder.join("mariadb");
@@ -55,7 +60,7 @@ impl Mariadb {
         run("mariadb-install-db", install, &folder.join("mariadb-install.log"))?;
 
         let mut server = user.command(&program("mariadbd")?, "KILL");
-        server.args(settings(port, &home, &data));
+        server.args(settings(port, &home, &data)).args(more);
         let mariadb =
             Mariadb { service: Service::new("mariadb", folder.join("mariadb.log")), port, shared: Mutex::new(None) };
         mariadb.service.start(server)?;

@@ -38,6 +38,13 @@ pub struct Postgres {
 impl Postgres {
     /// Makes the cluster and starts the server, to its readiness and with the tables.
     pub fn start(folder: &Path) -> Result<Postgres> {
+        let postgres = Postgres::start_with(folder, &[])?;
+        postgres.query(TABLES)?;
+        Ok(postgres)
+    }
+
+    /// The same with further settings, and without the tables.
+    pub fn start_with(folder: &Path, more: &[&str]) -> Result<Postgres> {
         let [port] = free_ports()?;
         let user = User::unless_root("postgres")?;
         let home = folder.join("postgres");
@@ -53,7 +60,7 @@ impl Postgres {
         // SIGQUIT is the immediate shutdown: it takes the server's own children along, which kill -9 would not.
         let mut server = user.command(&programs.join("postgres"), "QUIT");
         server.current_dir(&home).arg("-D").arg(&data);
-        for setting in settings(port, &home) {
+        for setting in settings(port, &home).iter().map(String::as_str).chain(more.iter().copied()) {
             server.arg("-c").arg(setting);
         }
         let postgres = Postgres {
@@ -63,7 +70,6 @@ impl Postgres {
         };
         postgres.service.start(server)?;
         postgres.service.wait_ready(Duration::from_secs(60), || Ok(postgres.session().is_ok()))?;
-        postgres.query(TABLES)?;
         Ok(postgres)
     }
 

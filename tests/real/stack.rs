@@ -200,6 +200,10 @@ impl Stack {
         self.connect.put_config(name, config)
     }
 
+    pub fn create_stopped(&self, name: &str, config: &Config) -> Result {
+        self.connect.create_stopped(name, config)
+    }
+
     pub fn wait_running(&self, name: &str) -> Result {
         self.connect.wait_state(name, "RUNNING")
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant as Moment};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::atom::Atom;
@@ -165,6 +166,16 @@ impl Decoder {
         patience: Duration,
     ) -> Result<Option<End<Box<str>>>, Refusal> {
         self.wait_in(patience, |decoder| decoder.end(shape, record))
+    }
+
+    /// Some fields of a record's value, where that is Avro and its schema was met before.
+    pub fn outline<T: DeserializeOwned>(&self, shape: &SourceShape, record: Record<'_>) -> Option<T> {
+        let frame = frame::of(shape.connector.format, Half::Value, record.value?, record.headers).ok()?;
+        let Frame::Schema(id, datum) = frame else { return None };
+        match &**self.compiled.get(&id)? {
+            Compiled::Avro { writer, .. } => writer.own(datum).ok(),
+            Compiled::Json => None,
+        }
     }
 
     fn wait_in<T>(

@@ -127,18 +127,19 @@ fn database(section: &Section<'_>, kind: ConnectorKind) -> Option<DatabaseUrl> {
             return None;
         }
     };
-    let url = DatabaseUrl::parse(&text).filter(|url| url.is_postgres() == is_postgres);
-    if let (None, Some(node)) = (&url, section.get("database")) {
+    let other = || Err("this is no URL of its database".to_owned());
+    let url = DatabaseUrl::parse(&text);
+    let url = if url.as_ref().is_ok_and(|url| url.is_postgres() != is_postgres) { other() } else { url };
+    if let (Err(fault), Some(node)) = (&url, section.get("database")) {
         let form = if is_postgres {
-            "postgres://reader:${PASSWORD}@db:5432/shop"
+            "postgres://reader:${PASSWORD}@db:5432/shop?sslmode=verify-full"
         } else {
-            "mysql://reader:${PASSWORD}@db:3306"
+            "mysql://reader:${PASSWORD}@db:3306?ssl-mode=VERIFY_IDENTITY"
         };
-        let fault =
-            node.fault(Kind::BadValue, format!("{}: this is no URL of its database", section.path("database")));
+        let fault = node.fault(Kind::BadValue, format!("{}: {fault}", section.path("database")));
         section.context.report(fault.hint(format!("As in {form}.")));
     }
-    url
+    url.ok()
 }
 
 fn format(section: &Section<'_>) -> Option<Format> {

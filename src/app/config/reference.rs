@@ -168,7 +168,7 @@ pub static CONNECTOR: SectionDoc = SectionDoc {
         optional(
             "database",
             "URL",
-            "postgresql, mysql and mariadb: the database, as in postgres://reader:${PASSWORD}@db:5432/shop or mysql://reader:${PASSWORD}@db:3306. Only `evenkeel doctor` asks it, in sessions that may only read.",
+            "postgresql, mysql and mariadb: the database, as in postgres://reader:${PASSWORD}@db:5432/shop?sslmode=verify-full or mysql://reader:${PASSWORD}@db:3306?ssl-mode=VERIFY_IDENTITY. Only `evenkeel doctor` asks it, in sessions that may only read. TLS is told as to the databases' own clients: sslmode and sslrootcert, or ssl-mode and ssl-ca; without, it is used where the server offers it, and certificates are not looked at.",
         ),
     ],
 };

@@ -338,7 +338,8 @@ fn read(
                 let read = last_records(&brokers.properties, topic, partition, |message| {
                     with_record(message, |record| {
                         let decoded = decoder.decode_in(&source.shape, record, PATIENCE);
-                        bytes.take(table, case.shape, record, &decoded, &mut above);
+                        let outline = decoder.outline(&source.shape, record);
+                        bytes.take(table, case.shape, record, &decoded, outline, &mut above);
                     });
                 });
                 if let Err(failure) = read {
@@ -410,7 +411,7 @@ fn databases<'s>(
             }
             Err(error) => {
                 let finding = Finding::fail(check, error.to_string()).why("The database's side is not known.");
-                access.push(finding.advice("Check connectors.<name>.database: a login that may connect and read the catalog is enough; TLS is not spoken."));
+                access.push(finding.advice("Check connectors.<name>.database: a login that may connect and read the catalog is enough; and sslmode or ssl-mode, where the server wants TLS."));
             }
         }
     }

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::finding::Finding;
@@ -50,17 +52,32 @@ pub struct Bytes {
     pub incomplete: u64,
 }
 
+/// What Avro says beside rows; `op` is Debezium's own envelope's.
+#[derive(Deserialize)]
+pub struct Outline {
+    #[serde(default)]
+    op: Option<String>,
+    #[serde(default)]
+    source: Value,
+    #[serde(default)]
+    before: Option<IgnoredAny>,
+    #[serde(default)]
+    transaction: Option<IgnoredAny>,
+}
+
 /// Shapes whose values are typed by a schema.
 const WITH_SCHEMA: [&str; 2] = ["JSON with schema", "Avro with a schema id"];
 
 impl Bytes {
-    /// Takes a record in; `decoded` is what Evenkeel makes of it, `above` the source time of the one above it.
+    /// Takes a record in; `decoded` is what Evenkeel makes of it, `outline` what it says where it is Avro, `above`
+    /// the source time of the one above it.
     pub fn take(
         &mut self,
         table: &Table,
         shape: &ConnectorShape,
         record: Record<'_>,
         decoded: &Result<Event, Refusal>,
+        outline: Option<Outline>,
         above: &mut Option<i64>,
     ) {
         self.records += 1;
@@ -81,9 +98,9 @@ impl Bytes {
             Ok(Frame::Json(bytes)) => serde_json::from_slice::<Value>(bytes).ok(),
             Ok(Frame::Schema(..)) => {
                 self.count_shape("Avro with a schema id");
-                if let Ok(Event::Change(decoded)) = decoded {
-                    let word = if decoded.streamed { "streamed" } else { "snapshot" };
-                    *self.ops.entry(word.to_owned()).or_default() += 1;
+                if let Some(Outline { op: Some(op), source, before, transaction }) = outline {
+                    // By its schema, every image that is there is whole.
+                    self.envelope(&op, before.is_some(), transaction.is_some(), &source, above);
                 }
                 return;
             }
@@ -122,17 +139,28 @@ impl Bytes {
         if !is_envelope {
             return;
         }
+        let is_whole = match (payload["before"].as_object(), payload["after"].as_object()) {
+            (Some(before), Some(after)) => before.len() == after.len(),
+            _ => false,
+        };
         let op = payload["op"].as_str().unwrap_or("?");
+        self.envelope(op, is_whole, payload["transaction"].is_object(), &payload["source"], above);
+    }
+
+    fn envelope(
+        &mut self,
+        op: &str,
+        has_before: bool,
+        has_transaction: bool,
+        source: &Value,
+        above: &mut Option<i64>,
+    ) {
         *self.ops.entry(op.to_owned()).or_default() += 1;
         if op == "u" {
-            let is_whole = match (payload["before"].as_object(), payload["after"].as_object()) {
-                (Some(before), Some(after)) => before.len() == after.len(),
-                _ => false,
-            };
-            self.before[usize::from(!is_whole)] += 1;
+            self.before[usize::from(!has_before)] += 1;
         }
-        self.with_transaction += u64::from(payload["transaction"].is_object());
-        self.source(&payload["source"], above);
+        self.with_transaction += u64::from(has_transaction);
+        self.source(source, above);
     }
 
     fn source(&mut self, source: &Value, above: &mut Option<i64>) {

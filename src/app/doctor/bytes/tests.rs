@@ -38,7 +38,7 @@ fn take(
     let run: &[u8] = b"run";
     let headers = |name: &str| (has_run && name == RUN_HEADER).then_some(run);
     let record = Record { key, value, timestamp: Instant(0), headers: &headers };
-    bytes.take(&table(), &shape(), record, decoded, above);
+    bytes.take(&table(), &shape(), record, decoded, None, above);
 }
 
 fn event(op: &str, before: &str, ts_us: i64, more: &str) -> String {

@@ -180,7 +180,7 @@ fn decimals(case: &Case<'_>, config: &Config) -> Finding {
             "precise" => DecimalMode::Precise,
             "string" => DecimalMode::String,
             "double" => DecimalMode::Double,
-            _ => return Finding::warn(NAME, saw).why("It is not one of Debezium's modes.").set(NAME, "string"),
+            _ => return Finding::unknown(NAME, saw),
         };
         let ours = case.shape.decimal_mode;
         if ours != Some(mode) && case.has_schemas() != Some(true) {

@@ -40,9 +40,7 @@ fn gtids(config: &Config) -> Vec<Finding> {
 fn server_id(config: &Config) -> Finding {
     const NAME: &str = "database.server.id";
     setting(config, NAME, "", |value| match value {
-        "" => Finding::warn(NAME, "not set")
-            .why("The connector draws one by lot, which may be another replica's.")
-            .advice("Give it a database.server.id that no other replica or connector has."),
+        "" => Finding::unknown(NAME, "not set"),
         _ => Finding::pass(NAME, value),
     })
 }

@@ -56,7 +56,7 @@ fn each_setting_of_any_connector_is_judged() {
         ("value.converter.replace.null.with.default", "true", "WARN value.converter.replace.null.with.default"),
         ("decimal.handling.mode", "", "FAIL value.converter.schemas.enable; FAIL decimal.handling.mode"),
         ("decimal.handling.mode", "double", "FAIL decimal.handling.mode"),
-        ("decimal.handling.mode", "odd", "WARN decimal.handling.mode"),
+        ("decimal.handling.mode", "odd", "UNKNOWN decimal.handling.mode"),
         ("time.precision.mode", "connect", "FAIL time.precision.mode"),
         ("time.precision.mode", "nanoseconds", "WARN time.precision.mode"),
         ("binary.handling.mode", "hex", "FAIL binary.handling.mode"),
@@ -134,7 +134,7 @@ fn settings_of_mysql_and_mariadb_are_judged() {
         ("gtid.source.includes", "a.*", "WARN gtid.source.includes"),
         ("gtid.source.excludes", "a.*", "WARN gtid.source.excludes"),
         ("gtid.ignore", "true", "WARN gtid.ignore"),
-        ("database.server.id", "", "WARN database.server.id"),
+        ("database.server.id", "", "UNKNOWN database.server.id"),
         ("inconsistent.schema.handling.mode", "skip", "FAIL inconsistent.schema.handling.mode"),
         ("schema.history.internal.skip.unparseable.ddl", "true", "WARN schema.history.internal.skip.unparseable.ddl"),
         ("schema.history.internal.store.only.captured.tables.ddl", "true", ""),
@@ -366,7 +366,7 @@ fn transforms_are_judged() {
     assert_eq!(told("org.apache.kafka.connect.transforms.MaskField$Value", &[("fields", "ts_ms")]), "");
     assert_eq!(told("com.example.Own", &[]), "", "it is noted");
     assert_eq!(told("${env:X}", &[]), "UNKNOWN transforms.t.type");
-    assert_eq!(Given::postgres().set("transforms", "t").told(), "WARN transforms.t.type");
+    assert_eq!(Given::postgres().set("transforms", "t").told(), "UNKNOWN transforms.t.type");
     assert_eq!(Given::postgres().set("transforms", "${env:T}").told(), "UNKNOWN transforms");
 }
 

@@ -35,7 +35,7 @@ fn transform(case: &Case<'_>, config: &Config, name: &str) -> Vec<Finding> {
     let class = match config.said(&at("type")) {
         Said::Is(class) => class,
         Said::Hidden => return vec![hidden(at("type"))],
-        Said::Absent => return vec![Finding::warn(at("type"), "not set").why("The connector cannot start with it.")],
+        Said::Absent => return vec![Finding::unknown(at("type"), "not set")],
     };
     let check = format!("transforms.{name}");
     let short = class.rsplit('.').next().unwrap_or(class).to_owned();
