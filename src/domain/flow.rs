@@ -101,9 +101,14 @@ impl Flow {
     /// Of which epochs a run can be: no earlier than those that began before it, no later than those that began after.
     fn epochs_around(&self, run: RunId) -> (u32, u32) {
         let before = self.runs.iter().filter(|(known, _)| known.began_before(run)).map(|(_, epoch)| *epoch);
-        let after = self.runs.iter().filter(|(known, _)| run.began_before(*known)).map(|(_, epoch)| *epoch);
         let before = before.chain(self.anew_before(run));
-        (before.max().unwrap_or(0), after.min().unwrap_or(u32::MAX))
+        (before.max().unwrap_or(0), self.latest_of(run))
+    }
+
+    /// The epoch that a run is no later than: that of the runs which began after it.
+    pub fn latest_of(&self, run: RunId) -> u32 {
+        let after = self.runs.iter().filter(|(known, _)| run.began_before(*known)).map(|(_, epoch)| *epoch);
+        after.min().unwrap_or(u32::MAX)
     }
 
     /// The epoch that began with the last new snapshot, where that was begun when a run was.

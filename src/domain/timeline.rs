@@ -328,7 +328,8 @@ impl Timeline {
                 || other_family && (change.run.is_same_start(lane.last_run) || !flow.knows_family(change.run));
             let mut place = flow.place_of(told, lane.place.max(lane.proved).epoch, is_news);
             if place < lane.place && is_news {
-                place.epoch = lane.place.epoch + 1;
+                // Where something of the lane was lost, what was sent before may be later than the latest.
+                place.epoch = (lane.place.epoch + 1).min(flow.latest_of(change.run)).max(place.epoch);
             }
             if place < lane.place {
                 return Admission::Replayed;

@@ -200,6 +200,22 @@ fn positions_that_fall_while_time_rises_begin_an_epoch() {
 }
 
 /// All rows of a first snapshot share one instant, and no step takes more than its limit; what is judged is whole.
+/// The first that was sent of 5 was lost, and with it how late it was: sent again behind 6, it tells of no failover, for a run
+/// that began later goes on in the epoch of before.
+#[test]
+fn what_was_lost_and_is_sent_again_begins_no_epoch() {
+    use Admission::{NewEpoch, Replayed, Taken};
+    let run = |began: u64| (began << 16) | 0x7000;
+    let told = |is_order_known: bool| {
+        let mut timeline = timeline(2);
+        let first = if is_order_known { run(3) } else { 9 };
+        timeline.admit(1, change(0, 60, Some(7), first).into(), CEILING);
+        admit(&mut timeline, &[(2, 20, Some(6), run(1)), (3, 50, Some(5), run(2)), (4, 20, Some(6), run(2))])
+    };
+    assert_eq!(told(true), [Taken, Replayed, Replayed]);
+    assert_eq!(told(false), [Taken, NewEpoch, Taken], "nothing tells that it was sent before");
+}
+
 #[test]
 fn a_first_snapshot_is_settled_in_steps() {
     let mut timeline = timeline(2);
