@@ -334,16 +334,7 @@ impl<S: Store> Task<S> {
                     change.origin = origins[change.origin];
                     self.admit(lane, change, written_at.plus(AHEAD_US))?;
                 }
-                Entry::Mark(mark) => {
-                    let lane = lanes[mark.topic_partition];
-                    let before = self.timeline.lanes[lane].mark;
-                    self.counts.epochs += u64::from(self.timeline.mark(lane, &mark));
-                    self.see_promise(lane, before, mark.proof);
-                    self.see_mark(lane, &mark);
-                    if let Some(after_us) = self.stalled[lane] {
-                        self.set_stalled(lane, after_us, written_at, &mut out);
-                    }
-                }
+                Entry::Mark(mark) => self.promise(lanes[mark.topic_partition], &mark, written_at, &mut out),
                 Entry::Stall { topic_partition, after_us } => {
                     self.set_stalled(lanes[topic_partition], after_us, written_at, &mut out);
                 }

@@ -272,14 +272,15 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
     Lived { product, settled, books, partial }
 }
 
-/// True where nothing was lost on the way from the databases.
+/// True where nothing was lost on the way from the databases, or in quarantine when nobody could say what has followed.
 fn is_told_whole(world: &World, delivery: &Delivery) -> bool {
     let without = delivery.trouble.without_snapshot.contains(&true);
     let is_restored = |database: &world::Database| database.failover.is_some() || database.clock_step.is_some();
     let is_restored = world.databases.iter().any(is_restored);
     let Trouble { breaks_promises, drops, .. } = delivery.trouble;
     let is_skipped = !delivery.skipped.is_empty();
-    !without && !is_restored && !breaks_promises && !is_skipped && drops == 0 && delivery.lost.is_empty()
+    let is_cut = delivery.lanes.iter().any(|lane| lane.start > 0);
+    !without && !is_restored && !breaks_promises && !is_skipped && !is_cut && drops == 0 && delivery.lost.is_empty()
 }
 
 /// Two lives of an order, line by line: what was to be said and was not, what was said and should not have been.

@@ -31,16 +31,13 @@ impl<S: Store> Task<S> {
         let offset = change.offset;
         let is_watched = self.watch.as_ref().is_some_and(|watch| watch.is_named_by(&change));
         let admission = self.timeline.admit(lane, change, ceiling);
+        self.begin_epoch(lane, admission == Admission::NewEpoch);
         if is_watched {
             self.see_come(lane, offset, admission);
         }
         let count = match admission {
-            Admission::Taken => &mut self.counts.changes,
+            Admission::Taken | Admission::NewEpoch => &mut self.counts.changes,
             Admission::Late => &mut self.counts.late,
-            Admission::NewEpoch => {
-                self.counts.epochs += 1;
-                &mut self.counts.changes
-            }
             Admission::Ahead => &mut self.counts.ahead,
             Admission::Repeated => &mut self.counts.repeated,
             Admission::Replayed => &mut self.counts.replayed,

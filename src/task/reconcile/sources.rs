@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::Task;
-use crate::domain::change::{Gap, GapCause, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology};
+use crate::domain::change::{Gap, GapCause, Mark, SourceIndex, SourceTopic, TopicNews, TopicPartition, Topology};
 use crate::domain::instant::Instant;
 use crate::domain::record::{Content, SourceNews, SourceNotice};
 use crate::domain::routing::partition_of;
@@ -49,10 +49,21 @@ impl<S: Store> Task<S> {
         }
     }
 
+    pub(super) fn promise(&mut self, lane: LaneIndex, mark: &Mark, decided_at: Instant, out: &mut Outbox) {
+        let before = self.timeline.lanes[lane].mark;
+        let is_new_epoch = self.timeline.mark(lane, mark);
+        self.begin_epoch(lane, is_new_epoch);
+        self.see_promise(lane, before, mark.proof);
+        self.see_mark(lane, mark);
+        if let Some(after_us) = self.stalled[lane] {
+            self.set_stalled(lane, after_us, decided_at, out);
+        }
+    }
+
     pub(super) fn acknowledge(&mut self, lane: LaneIndex, decided_at: Instant, out: &mut Outbox) {
         let (before, withheld) = (self.timeline.lanes[lane].mark, self.timeline.lanes[lane].halted.flatten());
         if let Some(is_new_epoch) = self.timeline.acknowledge(lane) {
-            self.counts.epochs += u64::from(is_new_epoch);
+            self.begin_epoch(lane, is_new_epoch);
             self.see_promise(lane, before, withheld.and_then(|mark| mark.proof));
             let (source, topic_partition) = self.named(lane);
             self.tell(source, SourceNews::Acknowledged { topic_partition }, decided_at, out);

@@ -55,6 +55,17 @@ impl<S: Store> Task<S> {
         }
     }
 
+    /// Where positions begin anew, a transaction may have the id of another that was counted before.
+    pub(super) fn begin_epoch(&mut self, lane: LaneIndex, is_new: bool) {
+        let connector = self.plan.sources[self.timeline.lanes[lane].source].connector;
+        self.counts.epochs += u64::from(is_new);
+        if let Some(ledger) = self.counting.ledgers.get_mut(&connector).filter(|_| is_new) {
+            ledger.unchecked.clear();
+            ledger.begin(self.written_at);
+            self.counting.is_news = true;
+        }
+    }
+
     /// A connector's ledger; one that is begun now.
     fn ledger(&mut self, connector: ConnectorIndex, now: Instant) -> &mut Ledger {
         self.counting.ledgers.entry(connector).or_insert_with(|| {
@@ -221,5 +232,27 @@ mod tests {
         // Its connector sends it again.
         let again = task.apply(2, early(one_of_two().into())).expect("it can be applied");
         assert_eq!(incomplete(&again), 0);
+    }
+
+    /// A database that was restored may give an id twice: of what was counted before, nothing is held against what comes.
+    #[test]
+    fn what_was_counted_before_a_failover_is_not_checked() {
+        let plan = Arc::new(plan());
+        let limits = Limits { memory_bytes: 1 << 20, step: 1 << 10 };
+        let said_of = |is_new_epoch| {
+            let task = Task::open(Arc::clone(&plan), Ownership::WHOLE, MemoryStore::default(), limits);
+            let mut task = task.expect("it can be opened");
+            let at = |second: i64, entries| Block { written_at: Instant(second * SECOND), ..block(entries) };
+            task.apply(0, at(5, vec![Entry::Rules(plan.rule_set()), mark(0, 0), mark(1, 0)]))
+                .expect("it can be applied");
+            let [counted, ended] = one_of_two();
+            task.apply(1, at(5, vec![counted])).expect("it can be applied");
+            task.apply(2, at(12, vec![])).expect("it can be applied");
+            task.begin_epoch(0, is_new_epoch);
+            let marks = [counted_mark(0, 30 * SECOND), counted_mark(1, 30 * SECOND)];
+            let entries = [ended].into_iter().chain(marks).collect();
+            incomplete(&task.apply(3, at(31, entries)).expect("it can be applied"))
+        };
+        assert_eq!([true, false].map(said_of), [0, 1]);
     }
 }
