@@ -55,6 +55,11 @@ impl<S: Store> Task<S> {
         self.begin_epoch(lane, is_new_epoch);
         self.see_promise(lane, before, mark.proof);
         self.see_mark(lane, mark);
+        self.recover(lane, decided_at, out);
+    }
+
+    /// What was said to stand still may have gone on.
+    fn recover(&mut self, lane: LaneIndex, decided_at: Instant, out: &mut Outbox) {
         if let Some(after_us) = self.stalled[lane] {
             self.set_stalled(lane, after_us, decided_at, out);
         }
@@ -67,10 +72,7 @@ impl<S: Store> Task<S> {
             self.see_promise(lane, before, withheld.and_then(|mark| mark.proof));
             let (source, topic_partition) = self.named(lane);
             self.tell(source, SourceNews::Acknowledged { topic_partition }, decided_at, out);
-            // What was withheld may be young enough.
-            if let Some(after_us) = self.stalled[lane] {
-                self.set_stalled(lane, after_us, decided_at, out);
-            }
+            self.recover(lane, decided_at, out);
         }
     }
 
