@@ -13,6 +13,8 @@ use url::Url;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+pub const NO_URL: &str = "this is no URL of its database";
+
 /// How much a session is protected on its way, in libpq's words and in those of MySQL's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Tls {
@@ -40,7 +42,7 @@ const TLS: [(Tls, &str, &str); 5] = [
 pub struct DatabaseUrl {
     url: Url,
     tls: Tls,
-    /// Certificates in PEM to trust in place of the system's.
+    /// Certificates in PEM to trust: in place of the system's; by MySQL's driver, besides them.
     authorities: Option<PathBuf>,
 }
 
@@ -61,7 +63,6 @@ impl std::fmt::Display for DatabaseUrl {
 impl DatabaseUrl {
     /// An error says what is wrong with the text, without quoting it.
     pub fn parse(text: &str) -> Result<DatabaseUrl, String> {
-        const NO_URL: &str = "this is no URL of its database";
         let url = Url::parse(text).map_err(|_| NO_URL)?;
         let is_known = matches!(url.scheme(), "postgres" | "postgresql" | "mysql" | "mariadb");
         if !is_known || url.host_str().is_none_or(str::is_empty) {

@@ -329,7 +329,7 @@ impl Timeline {
             let mut place = flow.place_of(told, lane.place.max(lane.proved).epoch, is_news);
             if place < lane.place && is_news {
                 // Where something of the lane was lost, what was sent before may be later than the latest.
-                place.epoch = (lane.place.epoch + 1).min(flow.latest_of(change.run)).max(place.epoch);
+                place.epoch = (lane.place.epoch + 1).min(flow.latest_of(change.run));
             }
             if place < lane.place {
                 return Admission::Replayed;

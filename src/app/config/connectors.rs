@@ -10,7 +10,7 @@ use super::reader::{Context, Section};
 use super::types::parse_type;
 use super::units::Problem;
 use super::{Named, named, reference};
-use crate::adapters::databases::DatabaseUrl;
+use crate::adapters::databases::{DatabaseUrl, NO_URL};
 use crate::adapters::debezium::envelope::Field;
 use crate::adapters::debezium::position::lacking;
 use crate::adapters::debezium::shape::{
@@ -127,9 +127,8 @@ fn database(section: &Section<'_>, kind: ConnectorKind) -> Option<DatabaseUrl> {
             return None;
         }
     };
-    let other = || Err("this is no URL of its database".to_owned());
     let url = DatabaseUrl::parse(&text);
-    let url = if url.as_ref().is_ok_and(|url| url.is_postgres() != is_postgres) { other() } else { url };
+    let url = url.and_then(|url| if url.is_postgres() == is_postgres { Ok(url) } else { Err(NO_URL.to_owned()) });
     if let (Err(fault), Some(node)) = (&url, section.get("database")) {
         let form = if is_postgres {
             "postgres://reader:${PASSWORD}@db:5432/shop?sslmode=verify-full"

@@ -135,4 +135,8 @@ fn only_so_many_snapshots_that_were_broken_off_are_told_apart() {
     assert_eq!((doubt(&known, 15), doubt(&known, 2000)), (None, Some((true, 995))), "since the first of them");
     assert_eq!(known.generation_of(0, run(4)), 0, "what came before all of them");
     assert_eq!(known.generation_of(0, run(999)), 995);
+    // One that is left out is still in doubt from where it began.
+    begin(&mut known, 0, run(1000), 2);
+    begin(&mut known, 0, run(1001), 3000);
+    assert_eq!((doubt(&known, 2), doubt(&known, 3)), (None, Some((true, 997))));
 }

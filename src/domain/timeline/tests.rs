@@ -199,7 +199,6 @@ fn positions_that_fall_while_time_rises_begin_an_epoch() {
     }
 }
 
-/// All rows of a first snapshot share one instant, and no step takes more than its limit; what is judged is whole.
 /// The first that was sent of 5 was lost, and with it how late it was: sent again behind 6, it tells of no failover, for a run
 /// that began later goes on in the epoch of before.
 #[test]
@@ -216,6 +215,7 @@ fn what_was_lost_and_is_sent_again_begins_no_epoch() {
     assert_eq!(told(false), [Taken, NewEpoch, Taken], "nothing tells that it was sent before");
 }
 
+/// All rows of a first snapshot share one instant, and no step takes more than its limit; what is judged is whole.
 #[test]
 fn a_first_snapshot_is_settled_in_steps() {
     let mut timeline = timeline(2);

@@ -31,7 +31,9 @@ impl<S: Store> Task<S> {
         let offset = change.offset;
         let is_watched = self.watch.as_ref().is_some_and(|watch| watch.is_named_by(&change));
         let admission = self.timeline.admit(lane, change, ceiling);
-        self.begin_epoch(lane, admission == Admission::NewEpoch);
+        if admission == Admission::NewEpoch {
+            self.begin_epoch(lane);
+        }
         if is_watched {
             self.see_come(lane, offset, admission);
         }

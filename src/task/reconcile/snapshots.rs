@@ -74,7 +74,7 @@ impl<S: Store> Task<S> {
         self.confirming.rests.iter().map(|rest| rest.rows)
     }
 
-    fn connector_of(&self, lane: LaneIndex) -> ConnectorIndex {
+    pub(super) fn connector_of(&self, lane: LaneIndex) -> ConnectorIndex {
         self.plan.sources[self.timeline.lanes[lane].source].connector
     }
 

@@ -51,8 +51,9 @@ impl<S: Store> Task<S> {
 
     pub(super) fn promise(&mut self, lane: LaneIndex, mark: &Mark, decided_at: Instant, out: &mut Outbox) {
         let before = self.timeline.lanes[lane].mark;
-        let is_new_epoch = self.timeline.mark(lane, mark);
-        self.begin_epoch(lane, is_new_epoch);
+        if self.timeline.mark(lane, mark) {
+            self.begin_epoch(lane);
+        }
         self.see_promise(lane, before, mark.proof);
         self.see_mark(lane, mark);
         self.recover(lane, decided_at, out);
@@ -68,7 +69,9 @@ impl<S: Store> Task<S> {
     pub(super) fn acknowledge(&mut self, lane: LaneIndex, decided_at: Instant, out: &mut Outbox) {
         let (before, withheld) = (self.timeline.lanes[lane].mark, self.timeline.lanes[lane].halted.flatten());
         if let Some(is_new_epoch) = self.timeline.acknowledge(lane) {
-            self.begin_epoch(lane, is_new_epoch);
+            if is_new_epoch {
+                self.begin_epoch(lane);
+            }
             self.see_promise(lane, before, withheld.and_then(|mark| mark.proof));
             let (source, topic_partition) = self.named(lane);
             self.tell(source, SourceNews::Acknowledged { topic_partition }, decided_at, out);

@@ -48,7 +48,7 @@ impl<S: Store> Task<S> {
 
     /// What a promise speaks of that was not counted cannot be checked.
     pub(super) fn see_mark(&mut self, lane: LaneIndex, mark: &Mark) {
-        let connector = self.plan.sources[self.timeline.lanes[lane].source].connector;
+        let connector = self.connector_of(lane);
         if let Some(ledger) = self.counting.ledgers.get_mut(&connector).filter(|_| !mark.counted) {
             ledger.from = ledger.from.max(mark.time);
             self.counting.is_news = true;
@@ -56,10 +56,10 @@ impl<S: Store> Task<S> {
     }
 
     /// Where positions begin anew, a transaction may have the id of another that was counted before.
-    pub(super) fn begin_epoch(&mut self, lane: LaneIndex, is_new: bool) {
-        let connector = self.plan.sources[self.timeline.lanes[lane].source].connector;
-        self.counts.epochs += u64::from(is_new);
-        if let Some(ledger) = self.counting.ledgers.get_mut(&connector).filter(|_| is_new) {
+    pub(super) fn begin_epoch(&mut self, lane: LaneIndex) {
+        let connector = self.connector_of(lane);
+        self.counts.epochs += 1;
+        if let Some(ledger) = self.counting.ledgers.get_mut(&connector) {
             ledger.unchecked.clear();
             ledger.begin(self.written_at);
             self.counting.is_news = true;
@@ -248,7 +248,9 @@ mod tests {
             let [counted, ended] = one_of_two();
             task.apply(1, at(5, vec![counted])).expect("it can be applied");
             task.apply(2, at(12, vec![])).expect("it can be applied");
-            task.begin_epoch(0, is_new_epoch);
+            if is_new_epoch {
+                task.begin_epoch(0);
+            }
             let marks = [counted_mark(0, 30 * SECOND), counted_mark(1, 30 * SECOND)];
             let entries = [ended].into_iter().chain(marks).collect();
             incomplete(&task.apply(3, at(31, entries)).expect("it can be applied"))

@@ -5,7 +5,7 @@ use super::super::mariadb::Mariadb;
 use super::super::postgres::Postgres;
 use super::super::process::Folder;
 use super::super::{Result, Source, Stack};
-use super::{Found, Ledger};
+use super::{Found, Ledger, careful};
 
 /// Tables of PostgreSQL, each wrong in its way.
 const TABLES: &str = "
@@ -99,10 +99,7 @@ fn source(prefix: &str, table: &str, more: &str) -> String {
 
 /// A connector that was never started, as Kafka Connect has it, with nothing wrong but its database.
 fn stopped(stack: &Stack, source: Source) -> Result<Source> {
-    let source = source
-        .set("skipped.operations", "none")
-        .set("event.converting.failure.handling.mode", "fail")
-        .set("signal.data.collection", "shop.signals")
+    let source = careful(source)
         .set("table.include.list", r"ills\..*")
         .set("value.converter.replace.null.with.default", "true");
     stack.create_stopped(&source.prefix, &source.config)?;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::ledger::Ledger;
 use super::binary::Binary;
-use super::{Result, Stack};
+use super::{Result, Source, Stack};
 
 /// Stands in a connector's configuration and in a URL; nothing may show it.
 const SECRET: &str = "hush-hush";
@@ -68,6 +68,16 @@ impl Found {
         let [more, less] = [&wrong - &expected, &expected - &wrong];
         (!more.is_empty() || !less.is_empty()).then(|| format!("{name}: found {more:?}, and not {less:?}"))
     }
+}
+
+/// A connector with what the doctor wants of any.
+fn careful(source: Source) -> Source {
+    source
+        .set("skipped.operations", "none")
+        .set("event.converting.failure.handling.mode", "fail")
+        .set("signal.data.collection", "shop.signals")
+        .set("notification.enabled.channels", "sink")
+        .set("notification.sink.topic.name", "ill_notifications")
 }
 
 #[test]

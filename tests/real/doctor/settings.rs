@@ -4,7 +4,7 @@
 use super::super::binary::Shipped;
 use super::super::{Result, Source, Stack};
 use super::topics::create;
-use super::{Found, Ledger};
+use super::{Found, Ledger, careful};
 
 /// A connector with something wrong.
 struct Ill {
@@ -51,12 +51,7 @@ impl Ill {
                 .with_connector_tick()
                 .set("schema.history.internal.kafka.topic", "ill_kept"),
         };
-        let mut source = sound
-            .set("skipped.operations", "none")
-            .set("event.converting.failure.handling.mode", "fail")
-            .set("signal.data.collection", "shop.signals")
-            .set("notification.enabled.channels", "sink")
-            .set("notification.sink.topic.name", "ill_notifications");
+        let mut source = careful(sound);
         for (name, value) in self.settings {
             match *value {
                 "" => drop(source.config.remove(*name)),
