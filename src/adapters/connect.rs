@@ -2,10 +2,13 @@
 //!
 //! Must not know: what a setting means. Nothing is ever written. Answers may hold secrets: they are never quoted in errors.
 
+use std::thread;
+use std::time::Duration;
+
 use serde_json::Value;
 use url::Url;
 
-use super::http::{Credentials, HttpError, Server};
+use super::http::{Answer, Credentials, HttpError, Server};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectSettings {
@@ -22,12 +25,20 @@ pub enum ConnectError {
     Strange { url: String },
 }
 
+/// A worker that rebalances, because a connector came or was altered, answers 409, now and then 500; a proxy before it 502
+/// to 504. Each lasts for seconds: such a question is put again after each of these pauses.
+const PAUSES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
+
 /// A worker; any of a cluster answers for all.
-pub struct Connect(Server);
+pub struct Connect {
+    server: Server,
+    pauses: [Duration; 4],
+}
 
 impl Connect {
     pub fn new(settings: &ConnectSettings) -> Result<Connect, ConnectError> {
-        Ok(Connect(Server::new(&settings.url, settings.credentials.as_ref(), None)?))
+        Ok(Connect { server: Server::new(&settings.url, settings.credentials.as_ref(), None)?, pauses: PAUSES })
     }
 
     /// The worker's own version and its Kafka cluster.
@@ -59,14 +70,25 @@ impl Connect {
     }
 
     fn get(&self, path: &[&str]) -> Result<Option<Value>, ConnectError> {
-        let Some(answer) = self.0.get(path)? else { return Ok(None) };
+        let Some(answer) = self.answer(path)? else { return Ok(None) };
         serde_json::from_str(&answer.text).map(Some).map_err(|_| ConnectError::Strange { url: answer.url })
+    }
+
+    fn answer(&self, path: &[&str]) -> Result<Option<Answer>, HttpError> {
+        for pause in self.pauses {
+            match self.server.get(path) {
+                Err(HttpError::Status { status: 409 | 500 | 502..=504, .. }) => thread::sleep(pause),
+                answered => return answered,
+            }
+        }
+        self.server.get(path)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::sync::Mutex;
 
     use super::super::http::served::serve;
     use super::*;
@@ -82,6 +104,22 @@ mod tests {
         }
     }
 
+    fn at_once(settings: &ConnectSettings) -> Connect {
+        Connect { pauses: [Duration::ZERO; 4], ..Connect::new(settings).expect("a client can be made") }
+    }
+
+    #[test]
+    fn a_worker_that_rebalances_is_asked_until_it_answers() {
+        let answers = Mutex::new(vec![200, 500, 409]);
+        let served = serve("/", move |_, _| {
+            (answers.lock().expect("no panic").pop().unwrap_or(401), r#"["shop"]"#.to_owned())
+        });
+        let connect = at_once(&ConnectSettings { url: served.url.clone(), credentials: None });
+        assert_eq!(connect.connectors().expect("it answers at last"), ["shop"]);
+        connect.connectors().expect_err("no pause helps against this");
+        assert_eq!(served.asked().len(), 4);
+    }
+
     #[test]
     fn a_worker_is_only_read_and_its_answers_are_not_quoted() {
         let served = serve("/connect/", |path, _| {
@@ -91,7 +129,7 @@ mod tests {
         let credentials = Some(Credentials::Basic { username: "u".to_owned(), password: "secret".to_owned() });
         let settings = ConnectSettings { url: served.url.clone(), credentials };
         assert!(!format!("{settings:?}").contains("secret"));
-        let connect = Connect::new(&settings).expect("a client can be made");
+        let connect = at_once(&settings);
         assert_eq!(connect.worker().expect("it answers")["version"], "4.1.0");
         assert_eq!(connect.connectors().expect("it answers"), ["shop", "pay"]);
         let config = connect.config("shop/1").expect("it answers").expect("it is there");
@@ -102,7 +140,7 @@ mod tests {
         let strange = connect.plugins().expect_err("it is no JSON").to_string();
         assert!(strange.contains("not JSON") && !strange.contains("hush"), "{strange}");
         let asked = served.asked();
-        assert_eq!(asked.len(), 6);
+        assert_eq!(asked.len(), 5 + 5, "what it may only be unable to tell now is asked for again");
         for request in &asked {
             assert!(request.starts_with("GET ") && request.ends_with("Basic dTpzZWNyZXQ="), "{request}");
         }

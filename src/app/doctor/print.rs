@@ -215,9 +215,10 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// Kafka Connect answers 409, now and then 500, while a connector that was altered just before makes it rebalance.
 fn curl(means: &Means<'_>) -> String {
     let login = if means.has_login { r#" -u "$CONNECT_USERNAME:$CONNECT_PASSWORD""# } else { "" };
-    format!("curl -sS --fail-with-body{login}")
+    format!("curl -sS --retry 4 --retry-all-errors{login}")
 }
 
 fn url(means: &Means<'_>, path: &str) -> String {
@@ -225,7 +226,7 @@ fn url(means: &Means<'_>, path: &str) -> String {
 }
 
 fn rest(means: &Means<'_>, method: &str, path: &str) -> String {
-    format!("{} -X {method} {}\n", curl(means), url(means, path))
+    format!("{} --fail-with-body -X {method} {}\n", curl(means), url(means, path))
 }
 
 /// Alters settings and leaves all others as they are, on any version of Kafka Connect: secrets travel through the pipe only.
@@ -241,7 +242,9 @@ fn patch(means: &Means<'_>, connector: &str, settings: &BTreeMap<&str, Option<&s
     let url = url(means, &format!("connectors/{name}/config"));
     let curl = curl(means);
     format!(
-        "{curl} {url} \\\n  | jq {} \\\n  | {curl} -X PUT -H 'content-type: application/json' -d @- {url} > /dev/null\n",
+        "{curl} --fail {url} \\\n  | jq {} \\\n  \
+         | {curl} --fail-with-body -X PUT -H 'content-type: application/json' -d @- {url} \\\n  \
+         | jq -ers 'last | if .message then error(.message) else .name end'\n",
         quoted(&filter)
     )
 }
@@ -323,10 +326,11 @@ topic shop.orders
         let names = BTreeMap::from([("shop", "Shop")]);
         let means = Means { connect: Some("http://c:8083/"), has_login: true, names, bootstrap: "b:9092" };
         let expected = r##"# connector shop
-curl -sS --fail-with-body -u "$CONNECT_USERNAME:$CONNECT_PASSWORD" -X POST 'http://c:8083/connectors/Shop/restart'
-curl -sS --fail-with-body -u "$CONNECT_USERNAME:$CONNECT_PASSWORD" 'http://c:8083/connectors/Shop/config' \
+curl -sS --retry 4 --retry-all-errors -u "$CONNECT_USERNAME:$CONNECT_PASSWORD" --fail-with-body -X POST 'http://c:8083/connectors/Shop/restart'
+curl -sS --retry 4 --retry-all-errors -u "$CONNECT_USERNAME:$CONNECT_PASSWORD" --fail 'http://c:8083/connectors/Shop/config' \
   | jq '. + {"errors.tolerance":"none","event.converting.failure.handling.mode":"fail"} | delpaths([["gtid.source.includes"]])' \
-  | curl -sS --fail-with-body -u "$CONNECT_USERNAME:$CONNECT_PASSWORD" -X PUT -H 'content-type: application/json' -d @- 'http://c:8083/connectors/Shop/config' > /dev/null
+  | curl -sS --retry 4 --retry-all-errors -u "$CONNECT_USERNAME:$CONNECT_PASSWORD" --fail-with-body -X PUT -H 'content-type: application/json' -d @- 'http://c:8083/connectors/Shop/config' \
+  | jq -ers 'last | if .message then error(.message) else .name end'
 
 # database of connector shop
 # wal_level (SQL)

@@ -52,7 +52,7 @@ fn worker(path: &str) -> (u16, &'static str) {
             r#"{"connector": {"state": "RUNNING"}, "tasks": [{"id": 0, "state": "FAILED", "trace": "no hush\n\tat"}]}"#,
         ),
         "/connector-plugins" => (200, r#"[{"class": "a.b.PostgresConnector", "version": "3.6.3.Final"}]"#),
-        "/connectors/pay/config" => (503, "{}"),
+        "/connectors/pay/config" => (403, "{}"),
         _ => (404, "{}"),
     }
 }
