@@ -11,12 +11,15 @@ use super::error::Result;
 use super::jvm::{Jars, LOG_SETTINGS};
 use super::process::{Folder, Service, free_ports};
 
-/// A session of three seconds lets a broker that was killed come back at once; Kafka's nine make it wait.
+/// A session of three seconds lets a broker that was killed come back at once; Kafka's nine make it wait. Whoever has no
+/// access control list against him may do everything.
 const SETTINGS: &str = "\
 process.roles=broker,controller
 node.id=1
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 group.min.session.timeout.ms=1000

@@ -1,5 +1,6 @@
 //! Topics that lose something, what stands in them, and parts that do not answer.
 
+use std::process::Command;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -40,14 +41,19 @@ const SET: [Set; 3] = [
 
 const MIXED: &str = "ill_mixed";
 
+/// May be looked at, and not read.
+const FORBIDDEN: &str = "ill_forbidden";
+
 /// Of one broker, whatever else is found.
 const ALONE: &str = "WARN replicas, min.insync.replicas";
 
 pub fn all(stack: &Stack, ledger: &mut Ledger) -> Result {
     SET.iter().try_for_each(|(name, settings, _)| create(stack, name, 1, settings))?;
     create(stack, MIXED, 1, &[])?;
+    create(stack, FORBIDDEN, 1, &[])?;
     mix(stack)?;
-    let names = SET.iter().map(|(name, ..)| *name).chain([MIXED, "ill_absent"]);
+    forbid(stack)?;
+    let names = SET.iter().map(|(name, ..)| *name).chain([MIXED, FORBIDDEN, "ill_absent"]);
     let tables: String = names
         .map(|name| format!("  {name}: {{connector: shop, topic: {name}, primary_key: order_id, key: order_id, replica_identity: full, columns: {{order_id: bigint, total: \"numeric(12,2)\", never: text}}}}\n"))
         .collect();
@@ -71,7 +77,7 @@ sources:
         found.is_wrong(name, &format!("{expected}\n{ALONE}"));
     }
     found.is_wrong("ill_absent", "FAIL exists");
-    found.is_wrong("access", "FAIL connector shop");
+    found.is_wrong("access", &format!("FAIL connector shop\nFAIL reading {FORBIDDEN}"));
     found.is_wrong(
         MIXED,
         &format!(
@@ -115,5 +121,25 @@ fn mix(stack: &Stack) -> Result {
     for value in &values {
         producer.send(BaseRecord::<[u8], _>::to(MIXED).payload(value)).map_err(|(error, _)| error)?;
     }
+    producer.send(BaseRecord::<[u8], _>::to(FORBIDDEN).payload(&values[0])).map_err(|(error, _)| error)?;
     Ok(producer.flush(Duration::from_secs(20))?)
+}
+
+/// Sets access control lists, which rdkafka has no function for.
+fn forbid(stack: &Stack) -> Result {
+    let script = "
+import sys
+from confluent_kafka.admin import *
+topic, bootstrap = sys.argv[1:]
+def rule(operation, permission):
+    return AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, 'User:ANONYMOUS', '*', operation, permission)
+rules = [rule(AclOperation.DESCRIBE, AclPermissionType.ALLOW), rule(AclOperation.READ, AclPermissionType.DENY)]
+admin = AdminClient({'bootstrap.servers': bootstrap})
+for made in admin.create_acls(rules).values():
+    made.result(20)
+";
+    let python = &stack.parts().python;
+    let status = Command::new(python).args(["-c", script, FORBIDDEN, &stack.bootstrap()]).status()?;
+    assert!(status.success(), "the broker takes access control lists");
+    Ok(())
 }
