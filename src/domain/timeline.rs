@@ -96,14 +96,15 @@ pub struct Lane {
     pub place: Place,
     /// Fingerprints of the changes taken at `place`, oldest first; bounded by [`SHARED_KEPT`].
     pub shared: VecDeque<u32>,
-    /// The greatest source time taken.
+    /// The greatest source time taken of what was streamed. When a row was read tells nothing of how far the stream has come.
     pub latest: Instant,
     pub last_run: RunId,
     /// The promise: everything committed at or before is known. `None` before the first.
     pub mark: Option<Instant>,
     /// A change at a place before this one breaks the promise.
     pub proved: Place,
-    /// Where judging may begin as far as this lane is concerned: its first mark, or the last row of its snapshot.
+    /// Where judging may begin as far as this lane is concerned: its first mark, or the last change before that. Before its
+    /// first mark, the last row that was read.
     pub baseline: Option<Instant>,
     /// What was last lost of it.
     pub gap: Option<Gap>,
@@ -345,10 +346,9 @@ impl Timeline {
             }
             lane.stand(place, change.fingerprint);
             lane.last_run = change.run;
-        }
-        // A row that was read in mid-stream tells nothing of how far the stream has come.
-        if change.position.is_some() || lane.mark.is_none() {
             lane.latest = lane.latest.max(change.source_time);
+        } else if lane.mark.is_none() {
+            lane.baseline = lane.baseline.max(Some(change.source_time));
         }
         let late = admission == Admission::Late;
         let (place, after) = match change.position {
@@ -368,7 +368,10 @@ impl Timeline {
         let lane = &mut self.lanes[lane_index];
         let epoch = self.flows[self.connector_of[lane.source]].epoch_of_run(change.run);
         match change.position.zip(epoch).map(|(position, epoch)| Place { epoch, position }) {
-            Some(own) if own >= lane.place => lane.stand(own, change.fingerprint),
+            Some(own) if own >= lane.place => {
+                lane.stand(own, change.fingerprint);
+                lane.latest = lane.latest.max(change.source_time);
+            }
             _ => change.transaction = 0,
         }
         let late = self.settled.is_some_and(|settled| change.source_time <= settled);
@@ -406,9 +409,8 @@ impl Timeline {
             lane.proved = lane.proved.max(place);
             flow.prove(place, mark.time.next());
         }
-        lane.mark = Some(mark.time);
-        if lane.baseline.is_none() {
-            lane.baseline = Some(mark.time.max(lane.latest));
+        if lane.mark.replace(mark.time).is_none() {
+            lane.baseline = lane.baseline.max(Some(mark.time.max(lane.latest)));
         }
         is_new_epoch
     }
@@ -498,7 +500,8 @@ impl Timeline {
             return Ok(None);
         };
         if self.baseline.is_none() {
-            self.baseline = self.lanes.iter().filter_map(|lane| lane.baseline).max();
+            self.baseline =
+                self.lanes.iter().filter(|lane| lane.mark.is_some()).filter_map(|lane| lane.baseline).max();
         }
         let mut merges = Vec::new();
         for connector in 0..self.flows.len() {

@@ -78,6 +78,8 @@ pub struct Trouble {
     pub counts: bool,
     /// Once in so many crashes a connector loses its place in the log, and takes a new snapshot; 0 is never.
     pub losses: u64,
+    /// Once in so many edits an operator has the connector read a table in between, as a blocking snapshot does; 0 is never.
+    pub readings: u64,
     /// Once in so many edits what tells of it is lost between the connector, which counts it, and its topic; 0 is never.
     pub drops: u64,
 }
@@ -101,13 +103,17 @@ pub struct Connector {
     disturbed: u32,
     /// True where it does not know any more how far it had come.
     is_lost: bool,
-    /// What it has left to send of a new snapshot.
+    /// What it has left to send of a snapshot.
     rereads: VecDeque<Record>,
+    /// Where it was when an operator had it read a table.
+    read_at: (usize, usize),
 }
 
-/// A snapshot that a connector took anew.
+/// A snapshot that a connector took since it began.
 #[derive(Debug)]
 pub struct Reread {
+    /// True where the connector had lost its place; false for what an operator asked for.
+    pub is_anew: bool,
     pub run: u64,
     /// What the database's clock said.
     pub time: Micros,
@@ -166,6 +172,7 @@ impl Delivery {
             disturbed: 0,
             is_lost: false,
             rereads: VecDeque::new(),
+            read_at: (0, 0),
         };
         let connectors = [connector(0), connector(1)];
         let epochs = connectors.iter().map(|connector| (connector.run, 0)).collect();
@@ -242,7 +249,7 @@ impl Delivery {
             if stalled || now < self.connectors[database].down_until {
                 continue;
             }
-            if self.connectors[database].is_lost {
+            if self.connectors[database].is_lost || self.is_asked_to_read(database) {
                 self.reread(world, database, now);
             }
             // What ends a database often disturbs its connector first, once: a short run comes last.
@@ -260,7 +267,8 @@ impl Delivery {
         }
     }
 
-    /// A connector that has lost its place reads all rows that there are, and goes on behind that.
+    /// A connector that has lost its place reads all rows that there are, and goes on behind that. One that has not reads a table,
+    /// and goes on where it was.
     fn reread(&mut self, world: &World, database: usize, now: Micros) {
         let of = &world.databases[database];
         let log = &of.log;
@@ -272,21 +280,38 @@ impl Delivery {
                 None => drop(rows.remove(&(edit.table, edit.id))),
             }
         }
+        let rows = rows.into_iter().map(|((table, id), cells)| (table, id, cells));
         let connector = &mut self.connectors[database];
+        let is_anew = std::mem::take(&mut connector.is_lost);
+        let rows: Vec<_> = rows.filter(|(table, ..)| is_anew || *table == connector.next.0 % 3).collect();
+        let (run, snapshot) = (connector.run, self.rereads.len());
+        connector.rereads = (0..rows.len()).map(|row| Record::Reread { snapshot, row }).collect();
+        self.rereads.push(Reread { is_anew, run, time: of.told(now), rows });
+        if !is_anew {
+            return;
+        }
         let (first, from) = connector.next;
         for (index, transaction) in log.iter().enumerate().skip(first) {
             let edits = if index == first { from } else { 0 }..transaction.edits.len();
             self.skipped.extend(edits.map(|edit| (database, index, edit)));
         }
-        connector.is_lost = false;
         connector.epoch = log.last().map_or(connector.epoch, |last| last.epoch);
         (connector.first, connector.next) = (log.len(), (log.len(), 0));
-        let run = connector.run;
         self.epochs.insert(run, connector.epoch);
-        let rows: Vec<_> = rows.into_iter().map(|((table, id), cells)| (table, id, cells)).collect();
-        let snapshot = self.rereads.len();
-        connector.rereads = (0..rows.len()).map(|row| Record::Reread { snapshot, row }).collect();
-        self.rereads.push(Reread { run, time: of.told(now), rows });
+    }
+
+    /// No dice tell, so that all else is as it would be without.
+    fn is_asked_to_read(&mut self, database: usize) -> bool {
+        let Connector { run, next, rereads, read_at, .. } = &mut self.connectors[database];
+        let (index, edit) = *next;
+        // What a run reads before anything rests on it is taken for a new snapshot.
+        let is_first = run.is_multiple_of(1000);
+        is_first
+            && rereads.is_empty()
+            && edit == 0
+            && self.trouble.readings > 0
+            && std::mem::replace(read_at, *next) != *next
+            && mixed(19, (database, index, 0)).is_multiple_of(self.trouble.readings)
     }
 
     fn send_reread(&mut self, dice: &mut Dice, database: usize, now: Micros) {
@@ -413,7 +438,7 @@ impl Delivery {
                 }
                 (true, Record::Heartbeat { transaction, .. }) => resume = resume.min((transaction, 0)),
                 // A snapshot that was not finished is begun anew.
-                (true, Record::Reread { .. }) => connector.is_lost = true,
+                (true, Record::Reread { snapshot, .. }) => connector.is_lost |= self.rereads[snapshot].is_anew,
                 (true, Record::End { transaction }) => {
                     let edits = world.databases[database].log[transaction].edits.len();
                     resume = resume.min((transaction, edits - 1));
@@ -422,8 +447,9 @@ impl Delivery {
             }
         }
         connector.flying = kept;
-        connector.is_lost |= !connector.rereads.is_empty();
-        connector.rereads.clear();
+        let left = connector.rereads.drain(..).next();
+        let is_anew = |record| matches!(record, Record::Reread { snapshot, .. } if self.rereads[snapshot].is_anew);
+        connector.is_lost |= left.is_some_and(is_anew);
         // What fails over before a new snapshot is promised cannot be told from what did not.
         let may_be_lost = self.trouble.losses > 0 && world.databases[database].failover.is_none();
         connector.is_lost |=

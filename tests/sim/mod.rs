@@ -107,7 +107,7 @@ struct Sums {
     clocks: u64,
     /// Transactions that were said to lack something.
     incomplete: u64,
-    /// Snapshots that connectors took anew, rows that these did not see, and such as operators said to be gone or kept.
+    /// Snapshots that connectors took since they began, rows that these did not see, and such as operators said to be gone or kept.
     rereads: u64,
     unseen: u64,
     confirmed: u64,
@@ -193,6 +193,7 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
         poison: 0,
         counts: false,
         losses: 0,
+        readings: 0,
         drops: 0,
     };
     // Mostly it is said where history is known in part only.
@@ -217,6 +218,7 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
     let mut snapshots = Dice::new(seed ^ 0x5A5A_5A5A_5A5A_5A5A);
     trouble.losses = snapshots.pick(&[0, 0, 2, 6]);
     faults.confirms = snapshots.pick(&[0, 40]);
+    trouble.readings = Dice::new(seed ^ 0x3C3C_3C3C_3C3C_3C3C).pick(&[0, 0, 10]);
     let mut hazards = Hazards {
         brokers: dice.pick(&[0, 5, 30]),
         vault: dice.pick(&[0, 2, 10]),

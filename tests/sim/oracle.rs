@@ -361,6 +361,7 @@ impl Oracle<'_> {
                 let joins = !heard.runs.contains(&run) || own < law.place;
                 if !joins {
                     law.place = own;
+                    law.latest = law.latest.max(change.time);
                     law.taken.insert((transaction, edit));
                 }
                 (joins, change.time)

@@ -23,7 +23,7 @@ pub struct Scenario<'s> {
 type Cut = (&'static str, fn(&mut Scenario<'_>));
 
 /// What may be left out of a scenario.
-const CUTS: [Cut; 23] = [
+const CUTS: [Cut; 24] = [
     ("late-half", |scenario| scenario.world.quiet_from -= (scenario.world.quiet_from - BEGIN) / 2),
     ("late-quarter", |scenario| scenario.world.quiet_from -= (scenario.world.quiet_from - BEGIN) / 4),
     ("orders", |scenario| scenario.world.have_orders(1)),
@@ -41,6 +41,7 @@ const CUTS: [Cut; 23] = [
     ("poison", |scenario| scenario.trouble.poison = 0),
     ("drops", |scenario| scenario.trouble.drops = 0),
     ("losses", |scenario| scenario.trouble.losses = 0),
+    ("readings", |scenario| scenario.trouble.readings = 0),
     ("confirms", |scenario| scenario.faults.confirms = 0),
     ("counts", |scenario| (scenario.trouble.counts, scenario.trouble.drops) = (false, 0)),
     ("gaps", |scenario| scenario.faults.gaps = 0),

@@ -267,12 +267,33 @@ fn a_row_that_was_read_in_mid_stream_holds_nothing_back() {
     assert_eq!(strides(&mut timeline, 99), [(70, vec![51, 60, 60, 60])]);
 }
 
-/// A restored database tells of times that lie before one at which its rows were read: it is not sent again.
+/// A restored database tells of times that lie before one at which its rows were read: it is not sent again. Judging waits for rows
+/// that were read before anything was promised.
 #[test]
 fn when_a_row_was_read_says_nothing_of_the_stream() {
     use Admission::{NewEpoch, Taken};
-    let mut timeline = timeline(1);
-    assert_eq!(admit(&mut timeline, &[(0, 10, Some(100), 7)]), [Taken]);
-    mark(&mut timeline, 0, 20);
-    assert_eq!(admit(&mut timeline, &[(1, 90, None, 7), (2, 50, Some(5), 8)]), [Taken, NewEpoch]);
+    for is_promised in [true, false] {
+        let mut timeline = timeline(1);
+        assert_eq!(admit(&mut timeline, &[(0, 10, Some(100), 7)]), [Taken]);
+        if is_promised {
+            mark(&mut timeline, 0, 20);
+        }
+        assert_eq!(admit(&mut timeline, &[(1, 90, None, 7), (2, 50, Some(5), 8)]), [Taken, NewEpoch]);
+        mark(&mut timeline, 0, 60);
+        strides(&mut timeline, 99);
+        assert_eq!(timeline.baseline(), Some(Instant(if is_promised { 20 } else { 90 })));
+    }
+}
+
+/// What is requeued was no earlier than its time says: what stands before it, sent again by a run that nobody has heard of, was not
+/// committed later.
+#[test]
+fn what_is_requeued_makes_no_failover_of_what_is_sent_again() {
+    let mut timeline = timeline(2);
+    timeline.commit_time = vec![true];
+    let mut admit = |lane: usize, change: Change| timeline.admit(lane, change.into(), Instant(1_000_000));
+    assert_eq!(admit(1, change(0, 10_000, Some(1), 7)), Admission::Taken);
+    let requeued = Change { requeued: Some(2), ..change(1, 60_000, Some(9), 7) };
+    assert_eq!(admit(1, requeued), Admission::Requeued);
+    assert_eq!(admit(0, change(0, 59_000, Some(8), 8)), Admission::Taken);
 }

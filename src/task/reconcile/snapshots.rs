@@ -102,7 +102,8 @@ impl<S: Store> Task<S> {
         if let (Some(mark), Some(Proof { run, .. })) = (stands.mark.filter(|_| stands.mark > before), proof) {
             let known = Arc::make_mut(&mut self.confirming.known);
             let connector = self.plan.sources[stands.source].connector;
-            known.promise((connector, lane), run, before, (mark, stands.latest));
+            let latest = stands.baseline.map_or(stands.latest, |read| read.max(stands.latest));
+            known.promise((connector, lane), run, before, (mark, latest));
         }
     }
 
