@@ -7,6 +7,7 @@ SECONDS_OF_DEMO ?= 60
 SEEDS ?= 20000
 SECONDS_OF_CHAOS ?= 420
 SECONDS_OF_FUZZ ?= 60
+MUTATIONS ?= all
 
 .PHONY: help demo demo-real test test-real chaos simulate mutate fuzz bench lint docs packages stack
 
@@ -47,9 +48,9 @@ chaos: stack ## the real stack while it fails in every way, 10 minutes; then the
 simulate: packages ## the simulator against its oracle: make simulate SEEDS=100000
 	EVENKEEL_SEEDS=$(SEEDS) cargo test --test it -- --nocapture sim_
 
-mutate: packages ## break the core line by line and show that the simulator notices
+mutate: packages ## break the core line by line and show that the simulator notices (MUTATIONS=new: what was not tried yet)
 	@tests/install.sh mutate
-	tests/mutate.sh
+	tests/mutate.sh 1000 $(MUTATIONS)
 
 fuzz: packages ## libFuzzer on everything that reads what others wrote, SECONDS_OF_FUZZ each (nightly Rust)
 	tests/fuzz/run.sh $(SECONDS_OF_FUZZ)

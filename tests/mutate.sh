@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Applies each line of tests/mutations.txt in turn and shows that the simulator notices. Fails if one goes unnoticed; else
-# writes docs/mutations.md.
+# Applies each line of tests/mutations.txt in turn and shows that the simulator notices. Fails if one goes unnoticed. Those that
+# were noticed have a row in docs/mutations.md.
 # The files are put back, whatever happens; src must have no changes that are not committed. Arguments: a number of seeds
-# (1000).
+# (1000); which lines: `all`, `new` (the table has no row of them), or what they hold.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$HOME/.cache/evenkeel/target}"
 # Each error is compiled once and run for a moment: without optimisation that takes half the time.
 export CARGO_PROFILE_DEV_OPT_LEVEL=0
 seeds="${1:-1000}"
+which="${2:-all}"
 kept="$(mktemp -d)"
 changed=""
 git diff --quiet -- src || { echo "commit the changes of src first" >&2; exit 2; }
@@ -16,6 +17,16 @@ restore() {
     if [ -n "$changed" ]; then git checkout -q -- "$changed"; changed=""; fi
 }
 trap 'restore; rm -rf "$kept"' EXIT
+
+row() { # The beginning of a line's row in the table.
+    printf '| `%s` | `%s` | `%s` | ' "$1" "${2//|/\\|}" "${3//|/\\|}"
+}
+
+tell() { # That a line took so many seeds, in place of what the table had of it.
+    grep -vF -- "$1" docs/mutations.md > "$kept/rest"
+    cp "$kept/rest" docs/mutations.md
+    if [ -n "$2" ]; then echo "$1$2 |" >> docs/mutations.md; fi
+}
 
 total=0
 unnoticed=0
@@ -25,6 +36,12 @@ while IFS= read -r line; do
     rest="${line#* | }"
     from="${rest%% | *}"
     to="${rest#* | }"
+    row="$(row "$file" "$from" "$to")"
+    case "$which" in
+        all) ;;
+        new) if grep -qF -- "$row" docs/mutations.md; then continue; fi ;;
+        *) if [[ "$line" != *"$which"* ]]; then continue; fi ;;
+    esac
     total=$((total + 1))
     changed="$file"
     if ! FROM="$from" TO="$to" python3 - "$file" <<'PYTHON'
@@ -44,25 +61,13 @@ PYTHON
     if EVENKEEL_SEEDS="$seeds" timeout 300 cargo test --quiet --test it sim_ > "$kept/run" 2>&1; then
         echo "UNNOTICED  $file: $to"
         unnoticed=$((unnoticed + 1))
+        tell "$row" ""
     else
         seed="$(grep -o 'seed [0-9]* of' "$kept/run" | head -1 | grep -o '[0-9]*' || true)"
-        printf '| `%s` | `%s` | `%s` | %s |\n' "$file" "${from//|/\\|}" "${to//|/\\|}" "${seed:-time}" >> "$kept/table"
-        printf 'noticed by %-12s %s: %s\n' "$(grep -o 'seed [0-9]* of' "$kept/run" | head -1 | sed 's/ of//')" "$file" "$to"
+        tell "$row" "${seed:-time}"
+        printf 'noticed by %-12s %s: %s\n' "${seed:+seed $seed}" "$file" "$to"
     fi
     restore
 done < tests/mutations.txt
 echo "$((total - unnoticed)) of $total errors were noticed"
 [ "$unnoticed" -eq 0 ]
-{
-    cat <<'HEAD'
-# What the simulator notices
-
-Written by `make mutate`: each line of the product is replaced by one with an error, and the simulator tries seed after seed until
-what was said is not what its oracle says, or an assertion fails. The last column is how many seeds it took; "time" is an error
-that makes it run for ever.
-
-| file | line | with an error | seeds |
-|---|---|---|---|
-HEAD
-    cat "$kept/table"
-} > docs/mutations.md
