@@ -83,11 +83,7 @@ impl Flow {
         let (earliest, latest) = self.epochs_around(run);
         let proved = self.proved(told);
         let place = Place { epoch: proved.epoch.max(own), position };
-        let epoch = match self.anew_before(run) {
-            // What was proved before a new snapshot tells nothing of what comes after.
-            Some(anew) if anew > place.epoch => anew,
-            _ => self.epoch_of(told, place, proved, is_news),
-        };
+        let epoch = self.epoch_of(told, place, proved, is_news);
         Place { epoch: epoch.clamp(earliest.min(latest), latest), position }
     }
 
@@ -98,7 +94,8 @@ impl Flow {
         proved.unwrap_or_default().max(Place { epoch: oldest, ..Place::default() })
     }
 
-    /// Of which epochs a run can be: no earlier than those that began before it, no later than those that began after.
+    /// Of which epochs a run can be: no earlier than those that began before it, no later than those that began after. What was
+    /// proved before a new snapshot tells nothing of what comes after.
     fn epochs_around(&self, run: RunId) -> (u32, u32) {
         let before = self.runs.iter().filter(|(known, _)| known.began_before(run)).map(|(_, epoch)| *epoch);
         let before = before.chain(self.anew_before(run));

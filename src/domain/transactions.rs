@@ -228,6 +228,15 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_before_anything_is_known_is_given_its_time() {
+        let mut ledger = ledger();
+        ledger.read(table(0), 7, &numbers(&[1]), None);
+        assert_eq!(check(&mut ledger, 101, 5), (0, vec![]));
+        ledger.end(end(7, 102, 2), None);
+        assert_eq!(check(&mut ledger, 103, 9), (1, vec![(7, 2, 1)]));
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let since = Some(Instant(100 * SECOND));
         let all = Numbers::of_words((0..NUMBERS_KEPT / 64).map(|word| (word, u64::MAX)));
