@@ -4,8 +4,8 @@
 #
 #   tests/real/install.sh             packages (tests/install.sh does that: by sudo where you are not root), then the rest
 #   tests/real/install.sh --parts     the rest alone
-#   tests/real/install.sh --where     prints where jars, connector plugins, formatted storage, registry, Node's modules and
-#                                     Python's environment are, or fails
+#   tests/real/install.sh --where     prints where jars, connector plugins, formatted storage, registry, Node's modules,
+#                                     Python's environment and MySQL's server are, or fails
 #
 # They go to ${EVENKEEL_CACHE:-$HOME/.cache/evenkeel}/stack. apt, Maven, npm and pip are used as the machine has
 # them configured. A step that is interrupted leaves nothing half done: each arrives under its final name last.
@@ -16,19 +16,21 @@ SLF4J_IMPL=2.25.3
 POSTGRES_CONNECTOR=3.6.3.Final
 POSTGRES_CONNECTOR_NEXT=3.7.0.Final # for what changed since: each connector says which of the two it wants
 MARIADB_CONNECTOR=3.5.0.Final # the newest that is published as a plugin archive
+MYSQL_CONNECTOR=3.5.0.Final   # the same
 AVRO_CONVERTER=2.6.13.Final   # Apicurio's
 REGISTRY=3.0.9                # the newest that is published and runs on Java 17
 
 here=$(cd "$(dirname "$0")" && pwd)
 stack=${EVENKEEL_CACHE:-$HOME/.cache/evenkeel}/stack
 lib=$stack/kafka-$KAFKA
-plugins=$stack/plugins-$POSTGRES_CONNECTOR-$POSTGRES_CONNECTOR_NEXT-$MARIADB_CONNECTOR
+plugins=$stack/plugins-$POSTGRES_CONNECTOR-$POSTGRES_CONNECTOR_NEXT-$MARIADB_CONNECTOR-$MYSQL_CONNECTOR
 format=$stack/kafka-format-$KAFKA
 registry=$stack/registry-$AVRO_CONVERTER-$REGISTRY
 requirements=$here/../../deploy/consumers/python/requirements.txt
 sum() { cksum <"$1" | cut -d' ' -f1; }
 modules=$stack/node-$(sum "$here/asyncapi/package-lock.json")
 python=$stack/python-$(sum "$requirements")
+mysql=$stack/mysql
 
 # A signal ends the script by way of its EXIT trap, which cleans up.
 trap 'exit 130' INT TERM HUP
@@ -41,7 +43,7 @@ complete() { jars_complete && [ -d "$modules" ] && [ -d "$python" ]; }
 
 # Each part is fetched where it is not there.
 install_parts() {
-    if complete; then
+    if complete && [ -d "$mysql" ]; then
         say "parts: all there, in $stack"
         return
     fi
@@ -53,6 +55,7 @@ install_parts() {
     [ -d "$registry" ] || install_registry
     [ -d "$modules" ] || install_modules
     [ -d "$python" ] || install_python
+    [ -d "$mysql" ] || install_mysql || say "no MySQL server: what needs one is not tested"
     say "parts: $(du -sh "$stack" | cut -f1) in $stack"
 }
 
@@ -95,11 +98,12 @@ install_python() {
 
 # Runs the two executions of the pom beside this script, and unpacks what they fetch.
 install_kafka() {
-    say "jars: fetching Kafka $KAFKA and Debezium $POSTGRES_CONNECTOR, $POSTGRES_CONNECTOR_NEXT, $MARIADB_CONNECTOR"
+    say "jars: fetching Kafka $KAFKA and Debezium $POSTGRES_CONNECTOR, $POSTGRES_CONNECTOR_NEXT, $MARIADB_CONNECTOR, $MYSQL_CONNECTOR"
     cp "$here/stack-pom.xml" "$work/pom.xml"
     maven "$work" generate-resources \
         -Dkafka.version="$KAFKA" -Dslf4j.impl.version="$SLF4J_IMPL" \
         -Dpostgres.connector.version="$POSTGRES_CONNECTOR" -Dmariadb.connector.version="$MARIADB_CONNECTOR" \
+        -Dmysql.connector.version="$MYSQL_CONNECTOR" \
         -Dpostgres.connector.next.version="$POSTGRES_CONNECTOR_NEXT"
     mkdir "$work/plugins"
     # Two versions of one connector are two plugins: each has a folder of its own.
@@ -130,6 +134,33 @@ install_registry() {
     publish "$work/parts" "$registry"
 }
 
+# Debian's unstable alone packages a MySQL server. It comes with the libraries that it needs and runs beside the machine's own;
+# which version that is changes, and it may be none for a while. apt is used with folders of its own: it touches no package here.
+install_mysql() {
+    [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || return 1
+    archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -m1 '/debian/*$') || return 1
+    say "mysql: fetching Debian unstable's server"
+    apt=$work/apt
+    mkdir -p "$apt/lists/partial" "$apt/archives/partial"
+    : >"$apt/status"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive sid main" >"$apt/sources.list"
+    unstable() {
+        apt-get -qq -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+            -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null \
+            -o Dir::State::lists="$apt/lists" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt" \
+            -o Dir::Cache::archives="$apt/archives" -o Debug::NoLocking=1 -o APT::Sandbox::User="" \
+            -o Acquire::http::Timeout=30 -o Acquire::Retries=2 -o Acquire::Languages=none "$@"
+    }
+    unstable update >"$work/mysql.log" 2>&1 &&
+        unstable install --download-only --no-install-recommends -y mysql-server-core >>"$work/mysql.log" 2>&1 ||
+        { tail -n 5 "$work/mysql.log" >&2; return 1; }
+    for package in "$apt"/archives/*.deb; do
+        dpkg-deb -x "$package" "$work/mysql" || return 1
+    done
+    chmod -R a+rX "$work/mysql"
+    publish "$work/mysql" "$mysql"
+}
+
 # Formatting takes a JVM start; the result says nothing of ports or folders, so each run copies it.
 format_storage() {
     say "jars: formatting Kafka's storage once"
@@ -155,7 +186,7 @@ publish() {
 case "${1:-}" in
 --where)
     complete || exit 1
-    printf '%s\n' "$lib" "$plugins" "$format" "$registry" "$modules/node_modules" "$python.env/bin/python3"
+    printf '%s\n' "$lib" "$plugins" "$format" "$registry" "$modules/node_modules" "$python.env/bin/python3" "$mysql"
     ;;
 --parts) install_parts ;;
 "") exec "$here/../install.sh" stack ;;

@@ -19,6 +19,8 @@ pub struct Jars {
     pub modules: PathBuf,
     /// Python, with what the consumer imports.
     pub python: PathBuf,
+    /// A MySQL server, where one could be had.
+    pub mysql: PathBuf,
 }
 
 impl Jars {
@@ -27,9 +29,9 @@ impl Jars {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut lines = text.lines().map(PathBuf::from);
         let mut next = || lines.next().filter(|_| output.status.success());
-        match (next(), next(), next(), next(), next(), next()) {
-            (Some(lib), Some(plugins), Some(format), Some(registry), Some(modules), Some(python)) => {
-                Ok(Jars { lib, plugins, format, registry, modules, python })
+        match (next(), next(), next(), next(), next(), next(), next()) {
+            (Some(lib), Some(plugins), Some(format), Some(registry), Some(modules), Some(python), Some(mysql)) => {
+                Ok(Jars { lib, plugins, format, registry, modules, python, mysql })
             }
             _ => Err(Error::new("the real stack is not installed: run tests/real/install.sh")),
         }

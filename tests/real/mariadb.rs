@@ -1,6 +1,7 @@
-//! The MariaDB server: an own data folder with a row binlog, and sessions that answer with text rows.
+//! The MariaDB server, or MySQL's: an own data folder with a row binlog, and sessions that answer with text rows.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,9 +61,37 @@ impl Mariadb {
         run("mariadb-install-db", install, &folder.join("mariadb-install.log"))?;
 
         let mut server = user.command(&program("mariadbd")?, "KILL");
-        server.args(settings(port, &home, &data)).args(more);
-        let mariadb =
-            Mariadb { service: Service::new("mariadb", folder.join("mariadb.log")), port, shared: Mutex::new(None) };
+        server.arg("--no-defaults").args(settings(port, &home, &data)).args(MARIADBS).args(more);
+        Mariadb::serve("mariadb", server, folder, port)
+    }
+
+    /// MySQL's server: a program of another Debian, with all that it needs of that below `root`.
+    pub fn start_mysql(folder: &Path, root: &Path) -> Result<Mariadb> {
+        let [port] = free_ports()?;
+        let home = folder.join("mysql");
+        User::OURS.create_dir(&home)?;
+        let data = home.join("data");
+        let lib = root.join("usr/lib/x86_64-linux-gnu");
+        let mysqld = || {
+            let mut command = User::OURS.command(&lib.join("ld-linux-x86-64.so.2"), "KILL");
+            command.arg("--library-path").arg(&lib).arg(root.join("usr/sbin/mysqld")).arg("--no-defaults");
+            // Another could not look into root's folders. Who is not root stays who he is.
+            command.arg("--user=root");
+            command.arg(format!("--basedir={}", root.join("usr").display()));
+            command.arg(format!("--lc-messages-dir={}", root.join("usr/share/mysql").display()));
+            command
+        };
+        let mut install = mysqld();
+        install.arg("--initialize-insecure").arg(format!("--datadir={}", data.display()));
+        run("mysqld --initialize", install, &folder.join("mysql-install.log"))?;
+        let mut server = mysqld();
+        server.args(settings(port, &home, &data)).args(MYSQLS);
+        Mariadb::serve("mysql", server, folder, port)
+    }
+
+    fn serve(name: &'static str, server: Command, folder: &Path, port: u16) -> Result<Mariadb> {
+        let service = Service::new(name, folder.join(format!("{name}.log")));
+        let mariadb = Mariadb { service, port, shared: Mutex::new(None) };
         mariadb.service.start(server)?;
         mariadb.service.wait_ready(Duration::from_secs(60), || mariadb.connect("root", "").map(|_| true))?;
         let mut root = mariadb.connect("root", "")?;
@@ -131,9 +160,13 @@ fn text(value: Value) -> Option<String> {
     }
 }
 
+const MARIADBS: [&str; 4] =
+    ["--skip-name-resolve", "--binlog-format=ROW", "--gtid-strict-mode=1", "--innodb-log-file-size=8M"];
+
+const MYSQLS: [&str; 4] = ["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--mysqlx=OFF", "--secure-file-priv="];
+
 fn settings(port: u16, home: &Path, data: &Path) -> Vec<String> {
     let mut settings = vec![
-        "--no-defaults".into(),
         format!("--datadir={}", data.display()),
         format!("--socket={}", home.join("socket").display()),
         format!("--pid-file={}", home.join("pid").display()),
@@ -141,19 +174,15 @@ fn settings(port: u16, home: &Path, data: &Path) -> Vec<String> {
     ];
     let fixed = [
         "--bind-address=127.0.0.1",
-        "--skip-name-resolve",
         "--default-time-zone=+00:00",
         "--character-set-server=utf8mb4",
         "--event-scheduler=ON",
         "--server-id=223344",
         "--log-bin=mysql-bin",
-        "--binlog-format=ROW",
         "--binlog-row-image=FULL",
-        "--gtid-strict-mode=1",
         // Nothing here survives a crash of the machine, nor needs to.
         "--innodb-flush-log-at-trx-commit=0",
         "--innodb-buffer-pool-size=32M",
-        "--innodb-log-file-size=8M",
     ];
     settings.extend(fixed.map(str::to_owned));
     settings

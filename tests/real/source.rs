@@ -49,7 +49,7 @@ impl Source {
         source
     }
 
-    /// MariaDB: pay.payments and a heartbeat row that the database's own scheduler updates each second.
+    /// MariaDB, or MySQL while it is that: pay.payments and a heartbeat row that the database's own scheduler updates each second.
     pub fn pay(stack: &Stack, prefix: &str) -> Source {
         // Each connector is a replica of its own to the server.
         static REPLICAS: AtomicU32 = AtomicU32::new(5400);
@@ -69,6 +69,10 @@ impl Source {
             // A silent server reports back each 0.8 times this; the default is a minute.
             ("connect.keep.alive.interval.ms", "2500"),
         ]);
+        if stack.is_paid_by_mysql() {
+            source.config.remove("database.protocol");
+            source.set_all(&[("connector.class", "io.debezium.connector.mysql.MySqlConnector")]);
+        }
         source
     }
 

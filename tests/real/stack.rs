@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,12 +35,23 @@ impl Default for StackOptions {
 /// Fields are dropped in order: the servers first, then their folder.
 pub struct Stack {
     registry: OnceLock<Registry>,
+    mysql: OnceLock<Mariadb>,
+    is_paid_by_mysql: AtomicBool,
     connect: Connect,
     kafka: Kafka,
     mariadb: Mariadb,
     postgres: Postgres,
     jars: Jars,
     folder: Folder,
+}
+
+/// Payments are MySQL's as long as this lives.
+pub struct PaidByMysql<'s>(&'s Stack);
+
+impl Drop for PaidByMysql<'_> {
+    fn drop(&mut self) {
+        self.0.is_paid_by_mysql.store(false, Ordering::Relaxed);
+    }
 }
 
 /// A test's turn with the shared stack.
@@ -99,7 +111,8 @@ impl Stack {
              connect {connect_s:.1} s; in {}",
             path.display()
         );
-        Ok(Stack { registry: OnceLock::new(), connect, kafka, mariadb, postgres, jars, folder })
+        let (registry, mysql, is_paid_by_mysql) = Default::default();
+        Ok(Stack { registry, mysql, is_paid_by_mysql, connect, kafka, mariadb, postgres, jars, folder })
     }
 
     /// The schema registry, which starts when it is first asked for.
@@ -111,6 +124,30 @@ impl Stack {
                 Ok(self.registry.get_or_init(|| registry))
             }
         }
+    }
+
+    /// While this is held payments are MySQL's; its server starts when it is first asked for. `None` where install.sh could
+    /// not fetch one.
+    pub fn paid_by_mysql(&self) -> Result<Option<PaidByMysql<'_>>> {
+        if !self.jars.mysql.exists() {
+            eprintln!("MySQL's server could not be fetched (tests/real/install.sh says why): it is not tested");
+            return Ok(None);
+        }
+        if self.mysql.get().is_none() {
+            let mysql = Mariadb::start_mysql(self.folder.path(), &self.jars.mysql)?;
+            self.mysql.get_or_init(|| mysql);
+        }
+        self.is_paid_by_mysql.store(true, Ordering::Relaxed);
+        Ok(Some(PaidByMysql(self)))
+    }
+
+    /// True where payments are MySQL's, and not MariaDB's.
+    pub fn is_paid_by_mysql(&self) -> bool {
+        self.is_paid_by_mysql.load(Ordering::Relaxed)
+    }
+
+    fn payments(&self) -> &Mariadb {
+        self.mysql.get().filter(|_| self.is_paid_by_mysql()).unwrap_or(&self.mariadb)
     }
 
     /// What install.sh has fetched.
@@ -136,7 +173,7 @@ impl Stack {
     }
 
     pub fn maria_port(&self) -> u16 {
-        self.mariadb.port()
+        self.payments().port()
     }
 
     /// Kafka Connect's REST interface.
@@ -153,13 +190,13 @@ impl Stack {
         self.postgres.session()
     }
 
-    /// Runs statements on MariaDB, each committed on its own; rows as text.
+    /// Runs statements on the payments' server, each committed on its own; rows as text.
     pub fn maria(&self, sql: &str) -> Result<Rows> {
-        self.mariadb.query(sql)
+        self.payments().query(sql)
     }
 
     pub fn maria_session(&self) -> Result<MariaSession> {
-        self.mariadb.session()
+        self.payments().session()
     }
 }
 

@@ -44,7 +44,8 @@ const OF_MARIADB: [(&str, &str); 3] = [
 pub fn all(stack: &Stack, ledger: &mut Ledger) -> Result {
     postgres(stack, ledger)?;
     limits(stack, ledger)?;
-    mariadb(stack, ledger)
+    mariadb(stack, ledger)?;
+    mysql(stack, ledger)
 }
 
 /// A certificate of localhost that only who is told of it trusts: the file, its text and its key.
@@ -243,4 +244,33 @@ fn mariadb(stack: &Stack, ledger: &mut Ledger) -> Result {
     let url = format!("mysql://evenkeel:evenkeel@localhost:{}", server.port());
     let words = ["mariadb", "ssl-mode", "DISABLED", "VERIFY_IDENTITY", &format!("ssl-ca={authority}")];
     encrypted(stack, ledger, &url, words, &source("none", "bare", ""))
+}
+
+fn mysql(stack: &Stack, ledger: &mut Ledger) -> Result {
+    let Some(_mysql) = stack.paid_by_mysql()? else {
+        ledger.without_mysql();
+        return Ok(());
+    };
+    stack.maria("create database ills; create table ills.bare (id bigint primary key, note varchar(9))")?;
+    let ill = stopped(stack, Source::pay(stack, "illmysql").set("database.include.list", "ills"))?;
+    let url = format!("mysql://evenkeel:evenkeel@127.0.0.1:{}", stack.maria_port());
+    let mut found = |gtids: bool| {
+        let connector = format!(
+            "kind: mysql, gtids: {gtids}, name_in_connect: illmysql, database: \"{url}\", heartbeat: {{topic: none.ills.heartbeat}}"
+        );
+        look(stack, ledger, &connector, &source("illmysql", "bare", ""))
+    };
+    let sound = ["PASS ill: gtid_mode", "PASS ill: binlog_row_value_options", "PASS ill: binlog_row_image"];
+    found(true)?.has(&sound);
+    stack.maria("set global binlog_row_value_options = 'PARTIAL_JSON'")?;
+    // One step at a time, says the server.
+    let set_to = |modes: [&str; 3]| {
+        modes.iter().try_for_each(|mode| stack.maria(&format!("set global gtid_mode = {mode}")).map(drop))
+    };
+    set_to(["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"])?;
+    found(true)?.has(&["FAIL ill: gtid_mode", "FAIL ill: binlog_row_value_options"]);
+    found(false)?.has(&["WARN ill: gtid_mode"]);
+    set_to(["OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"])?;
+    stack.maria("set global binlog_row_value_options = ''; drop database ills")?;
+    stack.delete_connector(&ill.prefix)
 }
