@@ -48,6 +48,15 @@ pub struct Stack {
 /// Payments are MySQL's as long as this lives.
 pub struct PaidByMysql<'s>(&'s Stack);
 
+impl PaidByMysql<'_> {
+    /// Turns GTIDs on or off, one step at a time, as the server wants it.
+    pub fn use_gtids(&self, are_used: bool) -> Result {
+        let steps = ["ON", "ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"];
+        let set = |mode: &&str| self.0.maria(&format!("set global gtid_mode = {mode}")).map(drop);
+        if are_used { steps.iter().rev().try_for_each(set) } else { steps.iter().try_for_each(set) }
+    }
+}
+
 impl Drop for PaidByMysql<'_> {
     fn drop(&mut self) {
         self.0.is_paid_by_mysql.store(false, Ordering::Relaxed);

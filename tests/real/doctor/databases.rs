@@ -247,7 +247,7 @@ fn mariadb(stack: &Stack, ledger: &mut Ledger) -> Result {
 }
 
 fn mysql(stack: &Stack, ledger: &mut Ledger) -> Result {
-    let Some(_mysql) = stack.paid_by_mysql()? else {
+    let Some(mysql) = stack.paid_by_mysql()? else {
         ledger.without_mysql();
         return Ok(());
     };
@@ -263,14 +263,10 @@ fn mysql(stack: &Stack, ledger: &mut Ledger) -> Result {
     let sound = ["PASS ill: gtid_mode", "PASS ill: binlog_row_value_options", "PASS ill: binlog_row_image"];
     found(true)?.has(&sound);
     stack.maria("set global binlog_row_value_options = 'PARTIAL_JSON'")?;
-    // One step at a time, says the server.
-    let set_to = |modes: [&str; 3]| {
-        modes.iter().try_for_each(|mode| stack.maria(&format!("set global gtid_mode = {mode}")).map(drop))
-    };
-    set_to(["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"])?;
+    mysql.use_gtids(false)?;
     found(true)?.has(&["FAIL ill: gtid_mode", "FAIL ill: binlog_row_value_options"]);
     found(false)?.has(&["WARN ill: gtid_mode"]);
-    set_to(["OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"])?;
+    mysql.use_gtids(true)?;
     stack.maria("set global binlog_row_value_options = ''; drop database ills")?;
     stack.delete_connector(&ill.prefix)
 }
