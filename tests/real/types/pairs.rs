@@ -25,6 +25,8 @@ pub struct Modes {
 /// A connector of each database, both read by one rule a column.
 pub struct Pair {
     pub number: usize,
+    /// Of the payments' connector, with what belongs to it.
+    kind: &'static str,
     pub converter: Converter,
     pub modes: [Modes; 2],
     /// False where the converter replaces NULL by the column's default: JSON's unless told otherwise, Apicurio's always.
@@ -38,7 +40,7 @@ const fn modes(decimal: &'static str, time: &'static str, binary: &'static str, 
     Modes { decimal, time, binary, unsigned }
 }
 
-pub fn pairs(stack: &Stack) -> Result<Vec<Pair>> {
+pub fn pairs(stack: &Stack, name: &str) -> Result<Vec<Pair>> {
     use Converter as C;
     // What a moment without a schema is, only the default modes and text say; PostgreSQL's default is not MariaDB's.
     let (default, micros) = ("adaptive", "adaptive_time_microseconds");
@@ -96,10 +98,11 @@ pub fn pairs(stack: &Stack) -> Result<Vec<Pair>> {
             })
         };
         let sources = [
-            set(Source::shop(stack, &format!("typesshop{number}")), *shop)?,
-            set(Source::pay(stack, &format!("typespay{number}")), *pay)?,
+            set(Source::shop(stack, &format!("{name}shop{number}")), *shop)?,
+            set(Source::pay(stack, &format!("{name}pay{number}")), *pay)?,
         ];
-        Ok(Pair { number, converter: *converter, modes, keeps_null, keeps_years, sources })
+        let kind = if stack.is_paid_by_mysql() { "mysql, gtids: true" } else { "mariadb" };
+        Ok(Pair { number, kind, converter: *converter, modes, keeps_null, keeps_years, sources })
     };
     all.iter().enumerate().map(pair).collect()
 }
@@ -116,7 +119,7 @@ impl Pair {
 
     /// A connector's section of the configuration.
     pub fn declare(&self, side: usize, out: &mut String) {
-        let (kind, heartbeat) = [("postgresql", "timestamptz"), ("mariadb", "timestamp(6)")][side];
+        let (kind, heartbeat) = [("postgresql", "timestamptz"), (self.kind, "timestamp(6)")][side];
         let modes = self.modes[side];
         let topic = self.sources[side].heartbeat_topic();
         // A schema says itself what this would say.
