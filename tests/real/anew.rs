@@ -19,16 +19,20 @@ pub fn admin(stack: &Stack) -> Result<AdminClient<DefaultClientContext>> {
     Ok(ClientConfig::new().set("bootstrap.servers", stack.bootstrap()).create()?)
 }
 
-/// Deletes the orders' topic and makes it anew, with newer orders in it. Its connector notices nothing.
-fn make_anew(stack: &Stack, shop: &Source, while_it_is_gone: impl FnOnce() -> Result) -> Result {
-    let topic = shop.topic("orders");
-    stack.stop_connector(&shop.prefix)?;
+/// Deletes a topic, and waits until it is gone.
+pub fn delete(stack: &Stack, topic: &str) -> Result {
     let admin = admin(stack)?;
-    tokio::runtime::Runtime::new()?.block_on(admin.delete_topics(&[&topic], &AdminOptions::new()))?;
+    tokio::runtime::Runtime::new()?.block_on(admin.delete_topics(&[topic], &AdminOptions::new()))?;
     wait_until("the topic to be gone", LIMIT, || {
         let all = admin.inner().fetch_metadata(None, LIMIT)?;
         Ok(all.topics().iter().all(|one| one.name() != topic).then_some(()))
-    })?;
+    })
+}
+
+/// Deletes the orders' topic and makes it anew, with newer orders in it. Its connector notices nothing.
+fn make_anew(stack: &Stack, shop: &Source, while_it_is_gone: impl FnOnce() -> Result) -> Result {
+    stack.stop_connector(&shop.prefix)?;
+    delete(stack, &shop.topic("orders"))?;
     while_it_is_gone()?;
     super::create_topics(&stack.bootstrap(), shop.topics())?;
     stack.resume_connector(&shop.prefix)?;

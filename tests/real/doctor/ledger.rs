@@ -6,10 +6,7 @@ use std::path::Path;
 use regex::Regex;
 
 /// What cannot be produced here: why it matters, and why not.
-const NEVER: [(&str, &str); 2] = [
-    ("What it had before is lost, read or not:", "brokers forget what a group has read of a topic that is deleted"),
-    ("Protobuf is not read:", "no converter of it is published as a plugin"),
-];
+const NEVER: [(&str, &str); 1] = [("Protobuf is not read:", "no converter of it is published as a plugin")];
 
 /// Of MySQL's settings, which take a server of it.
 const MYSQLS: [&str; 3] = [

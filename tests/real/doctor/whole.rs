@@ -3,12 +3,15 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::super::anew::widen;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{ClientConfig, TopicPartitionList};
+
+use super::super::anew::{delete, widen};
 use super::super::binary::{Binary, Shipped};
 use super::super::overtaken::delete_below;
 use super::super::product::{capture, pg_order};
 use super::super::shipped::sources;
-use super::super::{AvroIds, Result, Source, Stack, wait_until};
+use super::super::{AvroIds, Result, Source, Stack, create_topics, wait_until};
 use super::{Found, Ledger, SECRET};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -98,7 +101,23 @@ pub fn sound(stack: &Stack, ledger: &mut Ledger) -> Result {
     stack.stop_connector(&pay.prefix)?;
     Found::by(&binary, ledger)?.has(&["FAIL pay: connector state", "FAIL pay: task state"]);
     stack.remove_source(&shop)?;
-    stack.remove_source(&pay)
+    stack.remove_source(&pay)?;
+    restore_offsets(stack, "evenkeel.well.ingest", &orders)?;
+    Found::by(&binary, ledger)?.has(&[&said("FAIL", "since it was read")]);
+    Ok(())
+}
+
+/// Makes a topic of four partitions anew. Its brokers forget what a group had read of it; who keeps groups' offsets elsewhere
+/// brings them back.
+fn restore_offsets(stack: &Stack, group: &str, topic: &str) -> Result {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", stack.bootstrap()).set("group.id", group).create()?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(topic, 0, 3);
+    let kept = consumer.committed_offsets(list, LIMIT)?;
+    delete(stack, topic)?;
+    create_topics(&stack.bootstrap(), &[(topic.to_owned(), 4)])?;
+    Ok(consumer.commit(&kept, CommitMode::Sync)?)
 }
 
 /// Of Avro the doctor sees as much as of JSON.
