@@ -50,7 +50,7 @@ simulate: packages ## the simulator against its oracle: make simulate SEEDS=1000
 
 mutate: packages ## break the core line by line and show that the simulator notices (MUTATIONS=new: what was not tried yet)
 	@tests/install.sh mutate
-	tests/mutate.sh 1000 $(MUTATIONS)
+	tests/mutate.sh $(MUTATIONS)
 
 fuzz: packages ## libFuzzer on everything that reads what others wrote, SECONDS_OF_FUZZ each (nightly Rust)
 	tests/fuzz/run.sh $(SECONDS_OF_FUZZ)

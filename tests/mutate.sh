@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Applies each line of tests/mutations.txt in turn and shows that the simulator notices. Fails if one goes unnoticed. Those that
 # were noticed have a row in docs/mutations.md.
-# The files are put back, whatever happens; src must have no changes that are not committed. Arguments: a number of seeds
-# (1000); which lines: `all`, `new` (the table has no row of them), or what they hold.
+# The files are put back, whatever happens; src must have no changes that are not committed. Arguments: which lines: `all`,
+# `new` (the table has no row of them), or what they hold; a number of seeds (1000).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$HOME/.cache/evenkeel/target}"
 # Each error is compiled once and run for a moment: without optimisation that takes half the time.
 export CARGO_PROFILE_DEV_OPT_LEVEL=0
-seeds="${1:-1000}"
-which="${2:-all}"
+which="${1:-all}"
+seeds="${2:-1000}"
 kept="$(mktemp -d)"
 changed=""
 git diff --quiet -- src || { echo "commit the changes of src first" >&2; exit 2; }

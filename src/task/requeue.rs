@@ -106,56 +106,32 @@ impl Requeue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::catalog::{Catalog, Column, SourceTable};
-    use crate::domain::change::{Change, Origin, Position, RunId};
-    use crate::domain::rule::SourcePlan;
-    use crate::domain::value::Type;
+    use crate::task::ingest::tests::{decoded, plan};
 
     /// A change of a row, in a transaction of its own.
-    fn decoded(offset: i64, row: i64) -> Decoded {
-        let change = Change {
-            topic_partition: 0,
-            offset: 0,
-            source_time: Instant(offset),
-            position: Some(Position { transaction: offset as u128, row: 0 }),
-            fingerprint: 0,
-            origin: 0,
-            run: RunId::default(),
-            transaction: 0,
-            key: None,
-            key_before: None,
-            operation: Operation::Delete { row: [Value::Int(row)].into() },
-            requeued: None,
-        };
-        Decoded { change: change.into(), origin: Origin::Lsn, streamed: true, incremental: false, incomplete: false }
+    fn of_row(offset: i64, row: i64) -> Decoded {
+        let mut one = decoded(offset, offset, false);
+        one.change.operation = Operation::Delete { row: [Value::Int(row)].into() };
+        one
     }
 
     /// Ingest had written everything below 5. What comes at 5, and later, is of the row, so that all of it is written again.
     #[test]
     fn what_comes_of_a_row_while_it_is_written_is_written_again() {
-        let columns = vec![Column { name: "order_id".to_owned(), ty: Type::Int }];
-        let table = SourceTable { name: "orders".to_owned(), columns, key: 0, primary_key: vec![0] };
-        let plan = Plan {
-            reconciliation: "test".into(),
-            catalog: Catalog { sources: vec![table], lookups: Vec::new() },
-            sources: vec![SourcePlan { connector: 0, commit_time: true, find_rows: false, partial_history: false }],
-            rules: Vec::new(),
-            heartbeat_us: 1,
-        };
         let of = TopicPartition { topic: "orders".into(), partition: 0 };
-        let mut requeue = Requeue::new(Arc::new(plan), 0, &of, 5);
+        let mut requeue = Requeue::new(plan(true), 0, &of, 5);
         let written = |requeue: &Requeue| -> Vec<(i64, Option<i64>)> {
             let parts = requeue.parts(9);
             parts.iter().flatten().map(|one| (one.change.offset, one.change.requeued)).collect()
         };
-        assert_eq!(requeue.see(2, decoded(2, 1), true), Seen::Said);
-        assert_eq!(requeue.see(3, decoded(3, 2), false), Seen::Aside);
-        assert_eq!(requeue.see(4, decoded(2, 1), true), Seen::Replayed);
+        assert_eq!(requeue.see(2, of_row(2, 1), true), Seen::Said);
+        assert_eq!(requeue.see(3, of_row(3, 2), false), Seen::Aside);
+        assert_eq!(requeue.see(4, of_row(2, 1), true), Seen::Replayed);
         assert_eq!(written(&requeue), [(2, Some(5))]);
-        assert_eq!(requeue.see(5, decoded(5, 1), false), Seen::Said);
+        assert_eq!(requeue.see(5, of_row(5, 1), false), Seen::Said);
         assert_eq!((requeue.is_done(), requeue.until()), (false, 6));
         assert_eq!(written(&requeue), [(2, Some(6)), (5, Some(6))]);
-        assert_eq!(requeue.see(6, decoded(6, 2), false), Seen::Aside);
+        assert_eq!(requeue.see(6, of_row(6, 2), false), Seen::Aside);
         assert!(requeue.is_done(), "what came is of another row");
     }
 }

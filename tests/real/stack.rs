@@ -90,6 +90,17 @@ pub fn stack() -> Turn {
     }
 }
 
+/// What starts when it is first asked for.
+fn started<T>(cell: &OnceLock<T>, start: impl FnOnce() -> Result<T>) -> Result<&T> {
+    match cell.get() {
+        Some(it) => Ok(it),
+        None => {
+            let it = start()?;
+            Ok(cell.get_or_init(|| it))
+        }
+    }
+}
+
 impl Stack {
     /// Starts everything, each part as soon as it can, and returns when all of it answers.
     pub fn start(options: &StackOptions) -> Result<Stack> {
@@ -126,13 +137,7 @@ impl Stack {
 
     /// The schema registry, which starts when it is first asked for.
     pub fn registry(&self) -> Result<&Registry> {
-        match self.registry.get() {
-            Some(registry) => Ok(registry),
-            None => {
-                let registry = Registry::start(&self.jars, self.folder.path())?;
-                Ok(self.registry.get_or_init(|| registry))
-            }
-        }
+        started(&self.registry, || Registry::start(&self.jars, self.folder.path()))
     }
 
     /// While this is held payments are MySQL's; its server starts when it is first asked for. `None` where install.sh could
@@ -142,10 +147,7 @@ impl Stack {
             eprintln!("MySQL's server could not be fetched (tests/real/install.sh says why): it is not tested");
             return Ok(None);
         }
-        if self.mysql.get().is_none() {
-            let mysql = Mariadb::start_mysql(self.folder.path(), &self.jars.mysql)?;
-            self.mysql.get_or_init(|| mysql);
-        }
+        started(&self.mysql, || Mariadb::start_mysql(self.folder.path(), &self.jars.mysql))?;
         self.is_paid_by_mysql.store(true, Ordering::Relaxed);
         Ok(Some(PaidByMysql(self)))
     }

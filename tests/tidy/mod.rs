@@ -152,7 +152,7 @@ fn tidy_mutations_are_of_lines_that_exist() {
     let list = std::fs::read_to_string(root().join("tests/mutations.txt")).expect("the list is there");
     let lines = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let tried = std::fs::read_to_string(root().join("docs/mutations.md")).expect("the table is there");
-    let mut untried: BTreeSet<&str> = tried.lines().filter(|line| line.starts_with("| `")).collect();
+    let mut rows: BTreeSet<&str> = tried.lines().filter(|line| line.starts_with("| `")).collect();
     let mut wrong = Vec::new();
     for line in lines {
         let [file, from, to] = line.splitn(3, " | ").collect::<Vec<_>>()[..] else {
@@ -163,11 +163,11 @@ fn tidy_mutations_are_of_lines_that_exist() {
         wrong.extend((count != 1 || from == to).then(|| format!("{file}: {count} times: {from}")));
         let [from, to] = [from, to].map(|code| code.replace('|', "\\|"));
         let row = format!("| `{file}` | `{from}` | `{to}` | ");
-        let before = untried.len();
-        untried.retain(|line| !line.starts_with(&row));
-        wrong.extend((untried.len() == before).then(|| format!("make mutate MUTATIONS=new: {line}")));
+        let before = rows.len();
+        rows.retain(|line| !line.starts_with(&row));
+        wrong.extend((rows.len() == before).then(|| format!("make mutate MUTATIONS=new: {line}")));
     }
-    wrong.extend(untried.into_iter().map(|row| format!("docs/mutations.md has what is no mutation: {row}")));
+    wrong.extend(rows.into_iter().map(|row| format!("docs/mutations.md has what is no mutation: {row}")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

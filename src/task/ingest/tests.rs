@@ -13,24 +13,48 @@ use crate::domain::value::{Type, Value};
 
 const SECOND: i64 = 1_000_000;
 
-/// One source with one topic-partition, of a connector whose times are commit times, or not.
+/// One source, of a connector whose times are commit times, or not.
+pub fn plan(commit_time: bool) -> Arc<Plan> {
+    let columns = vec![Column { name: "order_id".to_owned(), ty: Type::Int }];
+    let table = SourceTable { name: "orders".to_owned(), columns, key: 0, primary_key: vec![0] };
+    Arc::new(Plan {
+        reconciliation: "test".into(),
+        catalog: Catalog { sources: vec![table], lookups: Vec::new() },
+        sources: vec![SourcePlan { connector: 0, commit_time, find_rows: false, partial_history: false }],
+        rules: Vec::new(),
+        heartbeat_us: SECOND,
+    })
+}
+
+/// A change in a transaction of its own; a row that an incremental snapshot read is in none.
+pub fn decoded(offset: i64, source_time: i64, incremental: bool) -> Decoded {
+    let position = Position { transaction: source_time as u128, row: 1 };
+    let change = Change {
+        topic_partition: 0,
+        offset,
+        source_time: Instant(source_time),
+        position: (!incremental).then_some(position),
+        fingerprint: 0,
+        origin: 0,
+        run: RunId::default(),
+        transaction: 0,
+        key: Some(Key("1".into())),
+        key_before: None,
+        operation: Operation::Upsert { columns: [Value::Int(1)].into(), unchanged: [].into(), row_before: None },
+        requeued: None,
+    };
+    Decoded { change: change.into(), origin: Origin::Lsn, streamed: !incremental, incremental, incomplete: false }
+}
+
+/// The source with one topic-partition.
 struct Stage {
     ingest: Ingest,
     lane: TopicPartition,
 }
 
 fn stage(commit_time: bool) -> Stage {
-    let columns = vec![Column { name: "order_id".to_owned(), ty: Type::Int }];
-    let table = SourceTable { name: "orders".to_owned(), columns, key: 0, primary_key: vec![0] };
-    let plan = Plan {
-        reconciliation: "test".into(),
-        catalog: Catalog { sources: vec![table], lookups: Vec::new() },
-        sources: vec![SourcePlan { connector: 0, commit_time, find_rows: false, partial_history: false }],
-        rules: Vec::new(),
-        heartbeat_us: SECOND,
-    };
     let patience = Patience { slack_us: 2 * SECOND, stall_after_us: 60 * SECOND };
-    let mut ingest = Ingest::new(Arc::new(plan), 1, vec![false], patience);
+    let mut ingest = Ingest::new(plan(commit_time), 1, vec![false], patience);
     let lane = TopicPartition { topic: "orders".into(), partition: 0 };
     ingest.assign(Feed::Source(0), lane.clone(), 0, Instant(0));
     Stage { ingest, lane }
@@ -50,34 +74,8 @@ impl Stage {
     }
 
     fn take(&mut self, offset: i64, source_time: i64, now: i64, incremental: bool) {
-        let reading = Stage::change(offset, source_time, incremental);
+        let reading = Reading::Change(decoded(offset, source_time, incremental));
         self.ingest.take(Feed::Source(0), &self.lane, (offset, reading), Instant(now));
-    }
-
-    fn change(offset: i64, source_time: i64, incremental: bool) -> Reading {
-        let position = Position { transaction: source_time as u128, row: 1 };
-        let change = Change {
-            topic_partition: 0,
-            offset,
-            source_time: Instant(source_time),
-            position: (!incremental).then_some(position),
-            fingerprint: 0,
-            origin: 0,
-            run: RunId::default(),
-            transaction: 0,
-            key: Some(Key("1".into())),
-            key_before: None,
-            operation: Operation::Upsert { columns: [Value::Int(1)].into(), unchanged: [].into(), row_before: None },
-            requeued: None,
-        };
-        let decoded = Decoded {
-            change: change.into(),
-            origin: Origin::Lsn,
-            streamed: !incremental,
-            incremental,
-            incomplete: false,
-        };
-        Reading::Change(decoded)
     }
 
     fn learn(&mut self, partitions: i32) {
@@ -244,7 +242,7 @@ fn a_promise_says_whether_all_that_it_speaks_of_was_counted() {
     stage.ingest.assign(Feed::Source(0), stage.lane.clone(), 0, Instant(0));
     let mut counted = |second: i64, event: Option<(u64, u32)>| {
         let now = Instant(second * SECOND);
-        let reading = Stage::change(second, now.0, false);
+        let reading = Reading::Change(decoded(second, now.0, false));
         stage.ingest.count(0, &stage.lane, (event, &reading), now);
         stage.ingest.take(Feed::Source(0), &stage.lane, (second, reading), now);
         stage.learn(1);
@@ -309,7 +307,7 @@ fn that_a_run_begins_with_a_snapshot_is_said_once() {
     let mut stage = stage(true);
     stage.learn(1);
     let mut told = |run: u64, offset: i64, is_read: bool, incremental: bool| -> Vec<String> {
-        let Reading::Change(mut decoded) = Stage::change(offset, offset * SECOND, is_read) else { unreachable!() };
+        let mut decoded = decoded(offset, offset * SECOND, is_read);
         decoded.incremental = incremental;
         decoded.change.run = RunId { number: (run * 1000) << 16 | 0x7000, family: 0 };
         stage.ingest.take(Feed::Source(0), &stage.lane, (offset, Reading::Change(decoded)), Instant(offset * SECOND));

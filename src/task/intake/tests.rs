@@ -3,14 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use super::{Beat, Committed, Found, Intake, Movement, Rounds, Sources, Taken};
-use crate::domain::catalog::{Catalog, Column, SourceTable};
 use crate::domain::change::{Block, Entry, GapCause, SourceTopic, TopicPartition, Topology};
 use crate::domain::instant::Instant;
-use crate::domain::rule::{ConnectorIndex, Plan, SourcePlan};
-use crate::domain::value::Type;
+use crate::domain::rule::ConnectorIndex;
+use crate::task::ingest::tests::plan;
 use crate::task::ingest::{Feed, Ingest, Patience, Reading};
 
 /// Brokers with one topic, as a member sees them.
@@ -140,16 +138,7 @@ impl Sources for Brokers {
 }
 
 fn intake(brokers: Brokers) -> Intake<Brokers> {
-    let columns = vec![Column { name: "order_id".to_owned(), ty: Type::Int }];
-    let table = SourceTable { name: "orders".to_owned(), columns, key: 0, primary_key: vec![0] };
-    let plan = Plan {
-        reconciliation: "test".into(),
-        catalog: Catalog { sources: vec![table], lookups: Vec::new() },
-        sources: vec![SourcePlan { connector: 0, commit_time: true, find_rows: false, partial_history: false }],
-        rules: Vec::new(),
-        heartbeat_us: 1_000_000,
-    };
-    let ingest = Ingest::new(Arc::new(plan), 1, vec![false], Patience { slack_us: 1, stall_after_us: 60_000_000 });
+    let ingest = Ingest::new(plan(true), 1, vec![false], Patience { slack_us: 1, stall_after_us: 60_000_000 });
     let begun = Intake::begin(brokers, ingest, Rounds { linger_us: 1, bytes: 1 << 20 }, false);
     begun.unwrap_or_else(|never| match never {})
 }
