@@ -10,7 +10,8 @@
 //! * *A captured heartbeat table*: a row `at = T` proves that the connector has read its log up to there. Its topic
 //!   is another partition than the data's, whose records may become visible later. So the promise for a data partition
 //!   is given when a change of the same run at or after the heartbeat's position has been read there: a connector writes
-//!   in commit order. A partition where none comes is promised by its end offset: asked for after a slack, and reached.
+//!   in commit order. A partition where none comes is promised by its end offset: asked for after a slack, and reached,
+//!   if nothing that was sent before the heartbeat came within that slack.
 //!
 //! A promise is about topic-partitions that are known. One that was added, or a topic that a pattern came to match, may
 //! hold what was committed before; so each promise waits until the brokers have been asked, after it could be given,
@@ -294,15 +295,18 @@ impl Ingest {
                 if let Some(run) = lane.begins_with_snapshot(&decoded) {
                     self.router.tell_of(source, topic_partition, &Entry::Snapshot { topic_partition: 0, run });
                 }
+                let (is_snapshot, run) = (decoded.is_snapshot(), decoded.change.run);
                 let time = &mut decoded.change.source_time;
                 if decoded.incremental {
                     // The row is as the stream has come to know it, which may lie far behind the connector's clock.
                     *time = lane.latest.or(lane.promised).unwrap_or_default().min(*time);
                 } else if decoded.streamed && *time <= now.plus(AHEAD_US) {
                     lane.latest = lane.latest.max(Some(*time));
+                    lane.come(run, *time, now);
+                } else if is_snapshot {
+                    lane.come(run, Instant::MIN, now);
                 }
                 if let (true, Some(position)) = (decoded.streamed, decoded.change.position) {
-                    let run = decoded.change.run;
                     if !commit_time {
                         lane.last = Some(Proof { position, run });
                         lane.pass(&self.seen[self.plan.sources[source].connector]);
@@ -388,9 +392,10 @@ impl Ingest {
     /// The topic-partitions whose end offsets are to be asked for now. The answers go to [`Ingest::ends`] together
     /// with `now` unchanged, all of them asked for after this call.
     pub fn wants_ends(&self, now: Instant) -> Vec<(SourceIndex, TopicPartition)> {
-        let ripe = |connector| self.ripe(connector, now).is_some();
-        let lanes = self.lanes.keys().filter(|(source, _)| ripe(self.plan.sources[*source].connector));
-        lanes.cloned().collect()
+        let since = now.plus(-self.patience.slack_us);
+        let ripe = |source: SourceIndex| self.ripe(self.plan.sources[source].connector, now).is_some();
+        let lanes = self.lanes.iter().filter(|((source, _), lane)| ripe(*source) || lane.wants_end(since));
+        lanes.map(|(id, _)| id.clone()).collect()
     }
 
     /// The newest heartbeat of a connector whose slack is over.
@@ -405,17 +410,22 @@ impl Ingest {
     /// go on elsewhere, so a slack must pass after it is back.
     pub fn ends(&mut self, asked_at: Instant, ends: &[((SourceIndex, TopicPartition), i64)]) {
         let slack_us = self.patience.slack_us;
+        let since = asked_at.plus(-slack_us);
         let mut waited_for = Vec::new();
         for id in self.wants_ends(asked_at) {
             let connector = self.plan.sources[id.0].connector;
             let ripe = self.ripe(connector, asked_at).map(|beat| (beat.time, beat.proof));
-            let (Some((time, proof)), Some(lane)) = (ripe, self.lanes.get_mut(&id)) else { continue };
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let end = ends.iter().find(|(known, _)| *known == id).map(|(_, end)| *end);
             lane.answering_since = end.and(lane.answering_since.or(Some(asked_at)));
             let is_back = lane.answering_since.is_some_and(|since| asked_at.since(since) >= slack_us);
-            match end.filter(|_| is_back) {
-                Some(end) => lane.aim(Target { end, time, proof }),
-                None => waited_for.push((connector, time)),
+            let Some(end) = end.filter(|_| is_back) else {
+                waited_for.extend(ripe.map(|(time, _)| (connector, time)));
+                continue;
+            };
+            lane.aim_again(end, since);
+            if let Some((time, proof)) = ripe {
+                lane.aim(Target { end, time, proof, since });
             }
         }
         // Where no other heartbeat comes, this one must do later.

@@ -76,6 +76,10 @@ pub struct Trouble {
     pub poison: u64,
     /// True where connectors tell of their transactions.
     pub counts: bool,
+    /// Once in so many stretches of time a lane's records wait in the producer, though other lanes' do not; 0 is never.
+    pub backlogs: u64,
+    /// How long the producer then pauses between two of a lane, microseconds; less than ingest's slack.
+    pub pause: Micros,
     /// Once in so many crashes a connector loses its place in the log, and takes a new snapshot; 0 is never.
     pub losses: u64,
     /// Once in so many edits an operator has the connector read a table in between, as a blocking snapshot does; 0 is never.
@@ -83,6 +87,9 @@ pub struct Trouble {
     /// Once in so many edits what tells of it is lost between the connector, which counts it, and its topic; 0 is never.
     pub drops: u64,
 }
+
+/// For how long a lane's records go on waiting, or not.
+const STRETCH: Micros = 8 * SECOND;
 
 pub struct Connector {
     database: usize,
@@ -314,14 +321,27 @@ impl Delivery {
             && mixed(19, (database, index, 0)).is_multiple_of(self.trouble.readings)
     }
 
+    /// When a record that is sent now can be read, at `soonest` as a rule. A producer that cannot keep up sends a lane's one by
+    /// one, the last of them after any time.
+    fn visible_at(&mut self, lane: usize, soonest: Micros, now: Micros, is_dropped: bool) -> Micros {
+        // No dice tell, so that all else is as it would be without.
+        let is_slow = self.trouble.backlogs > 0
+            && !is_dropped
+            && self.lanes[lane].source.is_some()
+            && mixed(23, (lane, (now / STRETCH) as usize, 0)).is_multiple_of(self.trouble.backlogs);
+        let pause = if is_slow { self.trouble.pause } else { 0 };
+        let visible = &mut self.lanes[lane].visible;
+        *visible = soonest.max(*visible + pause);
+        *visible
+    }
+
     fn send_reread(&mut self, dice: &mut Dice, database: usize, now: Micros) {
         for _ in 0..1 + dice.below(40) {
             let Some(record) = self.connectors[database].rereads.pop_front() else { return };
             let Record::Reread { snapshot, row } = record else { unreachable!("only those are left to send") };
             let (table, id, _) = self.rereads[snapshot].rows[row];
             let lane = self.lane_of(table, id);
-            let at = self.lanes[lane].visible.max(now + dice.between(0, self.trouble.delay));
-            self.lanes[lane].visible = at;
+            let at = self.visible_at(lane, now + dice.between(0, self.trouble.delay), now, false);
             self.lanes[lane].exists = true;
             let connector = &mut self.connectors[database];
             connector.sent += 1;
@@ -362,10 +382,9 @@ impl Delivery {
                     (self.lane_of(change.table, change.id), record, change.after.is_none())
                 }
             };
-            let at = self.lanes[lane].visible.max(now + dice.between(0, self.trouble.delay));
-            self.lanes[lane].visible = at;
-            self.lanes[lane].exists = true;
             let is_dropped = matches!(record, Record::Edit { .. }) && self.is_dropped((database, index, edit));
+            let at = self.visible_at(lane, now + dice.between(0, self.trouble.delay), now, is_dropped);
+            self.lanes[lane].exists = true;
             // When it can be read no dice tell, so that all else is as it would be without.
             let told_at = now + (mixed(13, (database, index, 0)) as Micros % self.trouble.delay.max(1));
             let is_last = self.trouble.counts && edit + 1 == transaction.edits.len();
@@ -445,6 +464,11 @@ impl Delivery {
                 }
                 (true, _) => {}
             }
+        }
+        // What is lost keeps nobody waiting.
+        for (number, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.database == database) {
+            let kept = kept.iter().filter(|flight| flight.lane == number).map(|flight| flight.at);
+            lane.visible = kept.max().unwrap_or(lane.visible.min(now));
         }
         connector.flying = kept;
         let left = connector.rereads.drain(..).next();

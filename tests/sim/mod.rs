@@ -191,6 +191,8 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
         // Without the orders' first rows their notes are unknown, and what rests on them.
         without_snapshot: [5, 2, 5].map(|often| dice.once_in(often)),
         poison: 0,
+        backlogs: 0,
+        pause: SLACK / 2,
         counts: false,
         losses: 0,
         readings: 0,
@@ -219,6 +221,9 @@ fn live(seed: u64, cuts: &Cuts) -> Lived {
     trouble.losses = snapshots.pick(&[0, 0, 2, 6]);
     faults.confirms = snapshots.pick(&[0, 40]);
     trouble.readings = Dice::new(seed ^ 0x3C3C_3C3C_3C3C_3C3C).pick(&[0, 0, 10]);
+    // What is not understood does not tell whether more is on its way.
+    let backlogs = Dice::new(seed ^ 0x6969_6969_6969_6969).pick(&[0, 0, 2, 5]);
+    trouble.backlogs = if trouble.poison == 0 { backlogs } else { 0 };
     let mut hazards = Hazards {
         brokers: dice.pick(&[0, 5, 30]),
         vault: dice.pick(&[0, 2, 10]),

@@ -23,7 +23,7 @@ pub struct Scenario<'s> {
 type Cut = (&'static str, fn(&mut Scenario<'_>));
 
 /// What may be left out of a scenario.
-const CUTS: [Cut; 24] = [
+const CUTS: [Cut; 25] = [
     ("late-half", |scenario| scenario.world.quiet_from -= (scenario.world.quiet_from - BEGIN) / 2),
     ("late-quarter", |scenario| scenario.world.quiet_from -= (scenario.world.quiet_from - BEGIN) / 4),
     ("orders", |scenario| scenario.world.have_orders(1)),
@@ -39,6 +39,7 @@ const CUTS: [Cut; 24] = [
     ("rules", |scenario| scenario.faults.rules = 0),
     ("retention", |scenario| scenario.faults.retention = 0),
     ("poison", |scenario| scenario.trouble.poison = 0),
+    ("backlogs", |scenario| scenario.trouble.backlogs = 0),
     ("drops", |scenario| scenario.trouble.drops = 0),
     ("losses", |scenario| scenario.trouble.losses = 0),
     ("readings", |scenario| scenario.trouble.readings = 0),

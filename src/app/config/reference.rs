@@ -79,7 +79,7 @@ pub static ROOT: SectionDoc = SectionDoc {
             "slack",
             "duration",
             "2s",
-            "How long after a heartbeat the topics' ends are taken, so that records still being written are included.",
+            "How long after a heartbeat a topic-partition's end is taken, and for how long nothing that was sent before it must have come by then. More than a connector's producer pauses between two batches of one topic-partition.",
         ),
         with_default(
             "heartbeat_interval",

@@ -20,11 +20,23 @@ pub struct Seen {
     pub stand: (i32, i64),
 }
 
-/// A promise that is given when everything below `end` has been read.
+/// A promise that is given when everything below `end` has been read, unless more may follow that was sent before.
 pub struct Target {
     pub end: i64,
     pub time: Instant,
     pub proof: Proof,
+    /// The machine's time a slack before the end was asked for.
+    pub since: Instant,
+}
+
+/// A change of the stream, or of a snapshot that stands before it.
+#[derive(Clone, Copy)]
+struct Came {
+    run: u64,
+    /// When its database says that it was made; at the beginning of time for a snapshot's.
+    time: Instant,
+    /// The machine's time.
+    at: Instant,
 }
 
 /// One topic-partition as it is read.
@@ -38,6 +50,7 @@ pub struct Lane {
     run: RunId,
     /// Where the last streamed change stood.
     pub last: Option<Proof>,
+    came: Option<Came>,
     /// The greatest source time of streamed changes.
     pub latest: Option<Instant>,
     /// The best promise that can be given once it is known which other topic-partitions there are.
@@ -69,6 +82,7 @@ impl Lane {
             targets: VecDeque::new(),
             run: RunId::default(),
             last: None,
+            came: None,
             latest: None,
             promise: None,
             confirmed: None,
@@ -138,6 +152,11 @@ impl Lane {
         }
     }
 
+    /// A change came that a run of the connector has sent in the order of the stream, made at `time`.
+    pub fn come(&mut self, run: RunId, time: Instant, now: Instant) {
+        self.came = Some(Came { run: run.number, time, at: now });
+    }
+
     pub fn aim(&mut self, target: Target) {
         if self.targets.len() >= TARGETS {
             self.targets.pop_back();
@@ -146,11 +165,36 @@ impl Lane {
         self.reach();
     }
 
+    /// True where an end that was reached proved nothing, and another one would.
+    pub fn wants_end(&self, since: Instant) -> bool {
+        let is_spent = |target: &Target| target.end <= self.read_to && self.is_proved(&Target { since, ..*target });
+        self.targets.front().is_some_and(is_spent)
+    }
+
+    /// Holds against a later end what an earlier one did not prove.
+    pub fn aim_again(&mut self, end: i64, since: Instant) {
+        for target in self.targets.iter_mut().filter(|target| target.end <= self.read_to) {
+            (target.end, target.since) = (end, since);
+        }
+        self.reach();
+    }
+
     pub fn reach(&mut self) {
-        while self.targets.front().is_some_and(|target| target.end <= self.read_to) {
+        let is_reached = |lane: &Lane, target: &Target| target.end <= lane.read_to && lane.is_proved(target);
+        while self.targets.front().is_some_and(|target| is_reached(self, target)) {
             let target = self.targets.pop_front().expect("there is a first");
             self.offer(target.time, Some(target.proof));
         }
+    }
+
+    /// False where what came last was sent before the heartbeat, and less than a slack before the end was asked for: more of
+    /// that may be on its way. A producer sends a batch of each topic-partition at a time, so that a heartbeat is ahead of
+    /// what it holds of others, which comes batch upon batch (Kafka's `RecordAccumulator.drain`).
+    fn is_proved(&self, target: &Target) -> bool {
+        self.came.is_none_or(|came| {
+            let is_later = came.run == target.proof.run.number && came.time > target.time;
+            came.at <= target.since || is_later || self.has_passed(target.proof)
+        })
     }
 
     /// What there is to write about the lane now; indexes are not set.

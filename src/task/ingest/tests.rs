@@ -126,7 +126,60 @@ fn an_end_offset_proves_nothing_until_a_slack_after_the_leader_is_back() {
     for offset in 0..3 {
         stage.take(offset, 20 * SECOND, 28 * SECOND, false);
     }
-    assert_eq!(stage.round(28 * SECOND).0, [25 * SECOND]);
+    assert_eq!(stage.round(28 * SECOND).0, [20 * SECOND], "more of what the producer held may follow them");
+    stage.ask(30 * SECOND, Some(3));
+    assert_eq!(stage.round(30 * SECOND).0, [25 * SECOND]);
+}
+
+/// A producer holds megabytes of one topic-partition while it sends others' records at once. What it holds then comes one
+/// upon the other, for longer than any slack.
+#[test]
+fn an_end_offset_proves_nothing_while_what_was_sent_before_the_heartbeat_still_comes() {
+    let mut stage = stage(false);
+    stage.heartbeat(5 * SECOND, (0, 0));
+    stage.ask(7 * SECOND, Some(0));
+    stage.heartbeat(10 * SECOND, (0, 1));
+    stage.ask(9 * SECOND, Some(0));
+    assert_eq!(stage.round(9 * SECOND).0, [5 * SECOND], "nothing comes");
+    for second in 10..20 {
+        stage.take(second - 10, 8 * SECOND, second * SECOND, false);
+        stage.ask(second * SECOND, Some(second - 9));
+        assert_eq!(stage.round(second * SECOND).0, [0; 0], "something came at {second} s");
+    }
+    assert_eq!(stage.ingest.wants_ends(Instant(21 * SECOND - 1)), []);
+    stage.ask(21 * SECOND, Some(12));
+    stage.take(10, 8 * SECOND, 21 * SECOND, false);
+    stage.take(11, 11 * SECOND, 21 * SECOND, false);
+    assert_eq!(stage.round(21 * SECOND).0, [10 * SECOND], "what was sent behind it has come");
+    stage.heartbeat(22 * SECOND, (0, 2));
+    stage.ask(24 * SECOND, None);
+    stage.ask(27 * SECOND, Some(12));
+    stage.ask(29 * SECOND, Some(12));
+    assert_eq!(stage.round(29 * SECOND).0, [22 * SECOND]);
+}
+
+/// Times of one run rise, whatever families its positions are of; those of another may be of a database that was restored.
+#[test]
+fn what_another_run_or_a_snapshot_has_sent_was_sent_before_a_heartbeat() {
+    let promised = |run: RunId, is_read: bool, source_time: i64| {
+        let mut stage = stage(false);
+        stage.heartbeat(5 * SECOND, (0, 0));
+        stage.ask(7 * SECOND, Some(0));
+        stage.heartbeat(10 * SECOND, (0, 1));
+        let mut decoded = decoded(0, source_time, false);
+        (decoded.change.run, decoded.streamed) = (run, !is_read);
+        stage.ingest.take(Feed::Source(0), &stage.lane, (0, Reading::Change(decoded)), Instant(11 * SECOND));
+        stage.ask(12 * SECOND, Some(1));
+        let at_once = stage.round(12 * SECOND).0.contains(&(10 * SECOND));
+        stage.ask(13 * SECOND, Some(1));
+        assert!(at_once != stage.round(13 * SECOND).0.contains(&(10 * SECOND)), "a slack after it in any case");
+        at_once
+    };
+    let (same, other) = (RunId { number: 0, family: 7 }, RunId { number: 1, family: 0 });
+    assert!(promised(same, false, 10 * SECOND + 1));
+    assert!(!promised(same, false, 10 * SECOND));
+    assert!(!promised(other, false, 10 * SECOND + 1));
+    assert!(!promised(same, true, 10 * SECOND + 1));
 }
 
 /// A partition that was added may hold what was committed before; so a promise tells of it, or waits until it can.
