@@ -91,12 +91,16 @@ impl Server {
 
     /// What is at a path below the server's URL, each segment by itself; `None` where there is no such thing.
     pub fn get(&self, path: &[&str]) -> Result<Option<Answer>, HttpError> {
+        self.ask(path).map(|answer| (answer.status == 200).then_some(answer))
+    }
+
+    /// The same, with what is said where there is no such thing: the status is 200 or 404.
+    pub fn ask(&self, path: &[&str]) -> Result<Answer, HttpError> {
         let url = self.below(path);
         let asked = self.signed(self.agent.get(&url)).call();
         let answer = answer(url, asked)?;
         match answer.status {
-            200 => Ok(Some(answer)),
-            404 => Ok(None),
+            200 | 404 => Ok(answer),
             status => Err(HttpError::Status { url: answer.url, status }),
         }
     }

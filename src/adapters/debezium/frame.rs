@@ -59,6 +59,12 @@ fn sniff<'a>(format: Format, half: Half, bytes: &'a [u8], headers: Headers<'_>) 
         let encoding = headers(if half == Half::Key { "apicurio.key.encoding" } else { "apicurio.value.encoding" });
         return Ok(if encoding == Some(b"JSON") { Frame::Json(bytes) } else { Frame::Schema(id, bytes) });
     }
+    if let Some(name) = named_otherwise(half, headers).filter(|_| !bytes.starts_with(b"{")) {
+        let detail = format!(
+            "its schema is named by the header {name}: set apicurio.registry.use-id to contentId or globalId"
+        );
+        return Err(Refusal::new("bad_schema_id", detail));
+    }
     let id_bytes = match format {
         Format::Avro { id_bytes } => id_bytes,
         Format::Auto | Format::Json => None,
@@ -111,6 +117,15 @@ fn id_in_headers(half: Half, headers: Headers<'_>) -> Result<Option<SchemaId>, R
     Ok(None)
 }
 
+/// A header of Apicurio's that names a schema in a way that is not looked up.
+fn named_otherwise(half: Half, headers: Headers<'_>) -> Option<&'static str> {
+    let names = match half {
+        Half::Key => ["apicurio.key.contentHash", "apicurio.key.artifactId"],
+        Half::Value => ["apicurio.value.contentHash", "apicurio.value.artifactId"],
+    };
+    names.into_iter().find(|name| headers(name).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +143,9 @@ mod tests {
     fn records_are_told_by_their_first_bytes() {
         let auto = |bytes: &[u8]| sniffed(Format::Auto, bytes, &[]);
         assert_eq!(auto(b"{}"), "json 2");
+        let hash: &[(&str, &[u8])] = &[("apicurio.value.contentHash", b"12")];
+        assert_eq!(sniffed(Format::Auto, &[0, 2, 4, 9, 1, 1], hash), "bad_schema_id");
+        assert_eq!(sniffed(Format::Auto, b"{}", hash), "json 2");
         assert_eq!(auto(&[0, 0, 0, 1, 4, 9]), "Number(260) [9]");
         assert_eq!(auto(&[0, 0, 0, 0, 0, 0, 0, 1, 4, 9]), "Number(260) [9]", "Apicurio's eight bytes");
         assert_eq!(auto(&[&[1][..], &[7; 16], &[9]].concat()), format!("Guid({:?}) [9]", [7; 16]));

@@ -4,9 +4,10 @@
 //! `CloudEventsConverter` and `ExtractNewRecordState`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::DeserializeSeed;
+use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::atom::{Atom, Atoms, Fields, Json, Text};
@@ -50,7 +51,37 @@ pub fn event<'a>(shape: &SourceShape, bytes: &'a [u8]) -> Result<Event<'a>, Refu
     if parts.is_cloud_event {
         return cloud_event(shape, parts);
     }
-    Ok(Event { schema, is_cloud_event: false, body: Body::Change(Envelope::of(parts)?) })
+    let envelope = Envelope::of(parts).map_err(|refusal| by_name(text, refusal))?;
+    Ok(Event { schema, is_cloud_event: false, body: Body::Change(envelope) })
+}
+
+/// What is no change event may be another record of Debezium's, as where a pattern of topics matches too many.
+fn by_name(text: &str, refusal: Refusal) -> Refusal {
+    #[derive(Deserialize)]
+    struct Signs {
+        ddl: Option<IgnoredAny>,
+        #[serde(rename = "tableChanges")]
+        table_changes: Option<IgnoredAny>,
+        status: Option<IgnoredAny>,
+        event_count: Option<IgnoredAny>,
+        data_collections: Option<IgnoredAny>,
+        aggregate_type: Option<IgnoredAny>,
+        ts_ms: Option<IgnoredAny>,
+    }
+    let Ok(signs) = serde_json::from_str::<Signs>(unwrapped(text).1) else { return refusal };
+    let is_alone =
+        serde_json::from_str::<BTreeMap<&str, IgnoredAny>>(unwrapped(text).1).is_ok_and(|it| it.len() == 1);
+    let what = match signs {
+        Signs { ddl: Some(_), .. } | Signs { table_changes: Some(_), .. } => "a schema change",
+        Signs { status: Some(_), event_count: Some(_), .. }
+        | Signs { status: Some(_), data_collections: Some(_), .. } => {
+            "a transaction's beginning or end; its topic belongs into the connector's transactions"
+        }
+        Signs { aggregate_type: Some(_), .. } => "a notification",
+        Signs { ts_ms: Some(_), .. } if is_alone => "a heartbeat of the connector's own, which proves nothing",
+        _ => return refusal,
+    };
+    Refusal::new("not_debezium", format!("no change event, but {what}: does topic_pattern match too many topics?"))
 }
 
 /// The fields of a key that `place` knows. A bare value, as `ExtractField$Key` leaves it, is at the place `bare`.

@@ -33,6 +33,11 @@ impl ConnectorKind {
         )
     }
 
+    /// True where it was tried what numbers count that come without a schema for moments, dates and times of day.
+    pub fn has_known_units(self) -> bool {
+        !matches!(self, ConnectorKind::Sqlserver | ConnectorKind::Oracle)
+    }
+
     /// True where large values that an update did not touch are replaced by a placeholder.
     pub fn has_placeholders(self) -> bool {
         matches!(self, ConnectorKind::Postgresql | ConnectorKind::Sqlserver | ConnectorKind::Oracle)

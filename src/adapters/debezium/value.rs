@@ -58,6 +58,13 @@ fn cell(shape: &SourceShape, encoding: Option<Encoding>, column: usize, atom: &A
         Type::Bool => boolean(atom)?,
         Type::Int => Value::Int(integer(encoding, atom)?),
         Type::Decimal { scale } => decimal::value(&shape.connector, encoding, (scale, shape.details[column]), atom)?,
+        Type::Timestamp { .. } | Type::TimestampTz | Type::Date | Type::Time { .. }
+            if encoding.is_none() && atom.is_number() && !shape.connector.kind.has_known_units() =>
+        {
+            return Err("a number, and without a schema it is not known what it counts: let the converter send schemas, or set \
+                        time.precision.mode to isostring"
+                .into());
+        }
         Type::Timestamp { precision } => temporal::moment(encoding, Some(precision), atom)?,
         Type::TimestampTz => temporal::moment(encoding, None, atom)?,
         Type::Date => temporal::date(encoding, atom)?,

@@ -138,7 +138,10 @@ impl Client {
                 return Ok(Some(Found::Useless(Refusal::new("other_registry", detail))));
             }
         };
-        let Some(answer) = self.server.get(&path.each_ref().map(String::as_str))? else { return Ok(None) };
+        let answer = self.server.ask(&path.each_ref().map(String::as_str))?;
+        if answer.status == 404 {
+            return self.denies(&answer).then_some(None).ok_or_else(|| not_found(answer));
+        }
         match self.kind {
             Kind::Confluent => {
                 let strange =
@@ -153,14 +156,40 @@ impl Client {
         }
     }
 
+    /// True where it is the registry that says that it does not have what was asked for, and not somebody before it, nor of
+    /// a path that it does not know. Confluent's and Karapace's error code is 40403; Apicurio says what was not found, of
+    /// which `NotFoundException` alone is the path.
+    fn denies(&self, answer: &Answer) -> bool {
+        #[derive(Deserialize)]
+        struct Denial {
+            error_code: Option<u32>,
+            name: Option<String>,
+        }
+        let Ok(Denial { error_code, name }) = serde_json::from_str(&answer.text) else { return false };
+        match self.kind {
+            Kind::Confluent => error_code == Some(40403),
+            Kind::Apicurio(_) => {
+                name.is_some_and(|name| name.ends_with("NotFoundException") && name != "NotFoundException")
+            }
+        }
+    }
+
     /// Asks for anything at all, to see that the registry answers.
     pub fn ping(&self) -> Result<(), ClientError> {
         let path = match self.kind {
             Kind::Confluent => ["subjects"].as_slice(),
             Kind::Apicurio(_) => &["system", "info"],
         };
-        Ok(self.server.get(path).map(drop)?)
+        match self.server.ask(path)? {
+            Answer { status: 200, .. } => Ok(()),
+            answer => Err(not_found(answer)),
+        }
     }
+}
+
+fn not_found(answer: Answer) -> ClientError {
+    let detail = "404, and not because it lacks the schema; is registry.url right?".to_owned();
+    ClientError::Strange { url: answer.url, detail }
 }
 
 fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, ClientError> {

@@ -28,6 +28,8 @@ fn found(registry: &RemoteRegistry, id: &SchemaId) -> Found {
 
 const STRING: &str = r#"{"schema":"\"string\""}"#;
 
+const NONE: &str = r#"{"error_code":40403,"message":"Schema not found"}"#;
+
 #[test]
 fn a_registry_that_is_away_for_a_while_is_asked_again() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -57,7 +59,7 @@ fn what_a_registry_said_outlives_a_restart_and_it() {
 #[test]
 fn an_id_that_a_registry_does_not_have_is_believed_after_several_answers() {
     let folder = tempfile::tempdir().expect("a folder");
-    let served = serve("", |_, _| (404, String::new()));
+    let served = serve("", |_, _| (404, NONE.to_owned()));
     let registry = open(&settings(&served.url), &folder);
     let Found::Useless(refusal) = found(&registry, &SchemaId::Number(404)) else { panic!("it has none") };
     assert_eq!(refusal.reason, "unknown_schema");
@@ -66,10 +68,37 @@ fn an_id_that_a_registry_does_not_have_is_believed_after_several_answers() {
     assert_eq!(served.asked().len(), 4, "not asked at once again");
 }
 
+/// A proxy before it, a path that it does not know: good records must not be refused for that.
+#[test]
+fn that_it_has_no_such_id_is_believed_of_the_registry_alone() {
+    let is_denied = |path: &str, said: &str| {
+        let said = said.to_owned();
+        let served = serve(path, move |_, _| (404, said.clone()));
+        match client::Client::new(&settings(&served.url)).expect("a client can be made").fetch(&SchemaId::Number(7)) {
+            Ok(found) => found.is_none(),
+            Err(error) => {
+                assert!(error.to_string().contains("is registry.url right?"), "{error}");
+                false
+            }
+        }
+    };
+    let apicurio = |name: &str| format!(r#"{{"status":404,"title":"…","name":"{name}"}}"#);
+    for path in ["", "/apis/ccompat/v7", "/apis/registry/v2", "/apis/registry/v3"] {
+        let is_native = path.starts_with("/apis/registry");
+        assert_eq!(is_denied(path, NONE), !is_native, "{path}");
+        assert_eq!(is_denied(path, &apicurio("ContentNotFoundException")), is_native, "{path}");
+        assert_eq!(is_denied(path, &apicurio("VersionNotFoundException")), is_native, "{path}");
+        for said in ["", "default backend - 404", r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#] {
+            assert!(!is_denied(path, said), "{path} {said}");
+        }
+        assert!(!is_denied(path, &apicurio("NotFoundException")), "{path}");
+    }
+}
+
 #[test]
 fn a_registry_that_is_behind_for_a_moment_is_believed_when_it_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
-    let answer = |_: &str, number| if number < 2 { (404, String::new()) } else { (200, STRING.to_owned()) };
+    let answer = |_: &str, number| if number < 2 { (404, NONE.to_owned()) } else { (200, STRING.to_owned()) };
     let registry = open(&settings(&serve("", answer).url), &folder);
     assert_eq!(found(&registry, &SchemaId::Number(7)), Found::Avro("\"string\"".into()));
 }

@@ -23,6 +23,10 @@ impl ColumnType {
         ColumnType { ty, detail: Detail::default() }
     }
 
+    fn padded() -> ColumnType {
+        ColumnType { ty: Type::Text, detail: Detail { is_padded: true, ..Detail::default() } }
+    }
+
     fn decimal(scale: Option<u32>, digits: Option<u32>) -> ColumnType {
         ColumnType { ty: Type::Decimal { scale }, detail: Detail { digits, ..Detail::default() } }
     }
@@ -55,6 +59,33 @@ const NAMES: [&str; 24] = [
     "longtext",
 ];
 
+/// What Debezium writes of these has no order that all databases agree on, or is not one value.
+const UNCOMPARED: [&str; 23] = [
+    "interval",
+    "timetz",
+    "time with time zone",
+    "hstore",
+    "geometry",
+    "geography",
+    "point",
+    "vector",
+    "halfvec",
+    "sparsevec",
+    "bit",
+    "varbit",
+    "bit varying",
+    "cidr",
+    "macaddr",
+    "macaddr8",
+    "int4range",
+    "int8range",
+    "numrange",
+    "tsrange",
+    "tstzrange",
+    "daterange",
+    "tsvector",
+];
+
 /// Reads a type's name: `bigint`, `numeric(12,2)`, `datetime(6)`.
 pub fn parse_type(text: &str, dialect: ConnectorKind) -> Result<ColumnType, Problem> {
     let lower = text.trim().to_lowercase();
@@ -68,6 +99,14 @@ pub fn parse_type(text: &str, dialect: ConnectorKind) -> Result<ColumnType, Prob
         }
         None => (lower.clone(), None),
     };
+    let own = match dialect {
+        ConnectorKind::Sqlserver => sqlservers(&name, text, arguments)?,
+        ConnectorKind::Oracle => oracles(&name, text, arguments)?,
+        _ => None,
+    };
+    if let Some(own) = own {
+        return Ok(own);
+    }
     let mysql = matches!(dialect, ConnectorKind::Mysql | ConnectorKind::Mariadb);
     let plain = |ty| Ok(ColumnType::plain(ty));
     match name.as_str() {
@@ -86,26 +125,24 @@ pub fn parse_type(text: &str, dialect: ConnectorKind) -> Result<ColumnType, Prob
             let problem = Problem::new(format!("{name} is binary floating point, which cannot be compared exactly"));
             Err(problem.hint("Store money as numeric(p,s) or as integer minor units; a float column cannot be kept."))
         }
-        "char" | "character" | "bpchar" => {
-            Ok(ColumnType { ty: Type::Text, detail: Detail { is_padded: true, ..Detail::default() } })
-        }
+        "char" | "character" | "bpchar" => Ok(ColumnType::padded()),
         "text" | "varchar" | "character varying" | "citext" | "enum" | "set" | "tinytext" | "mediumtext"
         | "longtext" | "name" | "inet" | "xml" => plain(Type::Text),
         "bytea" | "blob" | "tinyblob" | "mediumblob" | "longblob" | "binary" | "varbinary" => plain(Type::Bytes),
         "timestamptz" | "timestamp with time zone" => plain(Type::TimestampTz),
         "timestamp" if mysql => plain(Type::TimestampTz),
         "timestamp" | "timestamp without time zone" | "datetime" => {
-            let precision = fraction(text, arguments, mysql)?;
+            let precision = if mysql && arguments.is_none() { 0 } else { fraction(text, arguments, 6)? };
             plain(Type::Timestamp { precision })
         }
         "date" => plain(Type::Date),
         "time" | "time without time zone" => {
-            let precision = fraction(text, arguments, mysql)?;
+            let precision = if mysql && arguments.is_none() { 0 } else { fraction(text, arguments, 6)? };
             plain(Type::Time { precision })
         }
         "uuid" => plain(Type::Uuid),
         "json" | "jsonb" => plain(Type::Json),
-        _ if name.ends_with("[]") || ["interval", "timetz", "hstore", "geometry", "vector"].contains(&&*name) => {
+        _ if name.ends_with("[]") || UNCOMPARED.contains(&&*name) => {
             Err(Problem::new(format!("columns of type \"{text}\" cannot be compared"))
                 .hint("Leave the column out: only columns that rules need are kept."))
         }
@@ -117,6 +154,39 @@ pub fn parse_type(text: &str, dialect: ConnectorKind) -> Result<ColumnType, Prob
             })
         }
     }
+}
+
+/// What SQL Server alone calls so, or means by it.
+fn sqlservers(name: &str, text: &str, arguments: Option<&str>) -> Result<Option<ColumnType>, Problem> {
+    let precision = || fraction(text, arguments, 7);
+    Ok(Some(match name {
+        "nvarchar" | "ntext" => ColumnType::plain(Type::Text),
+        "nchar" => ColumnType::padded(),
+        "uniqueidentifier" => ColumnType::plain(Type::Uuid),
+        "image" | "timestamp" | "rowversion" => ColumnType::plain(Type::Bytes),
+        "datetimeoffset" => ColumnType::plain(Type::TimestampTz),
+        "datetime2" => ColumnType::plain(Type::Timestamp { precision: precision()? }),
+        "datetime" => ColumnType::plain(Type::Timestamp { precision: 3 }),
+        "smalldatetime" => ColumnType::plain(Type::Timestamp { precision: 0 }),
+        "time" => ColumnType::plain(Type::Time { precision: precision()? }),
+        "money" => ColumnType::decimal(Some(4), Some(19)),
+        "smallmoney" => ColumnType::decimal(Some(4), Some(10)),
+        _ => return Ok(None),
+    }))
+}
+
+/// What Oracle alone calls so, or means by it: its `date` is a moment of whole seconds.
+fn oracles(name: &str, text: &str, arguments: Option<&str>) -> Result<Option<ColumnType>, Problem> {
+    Ok(Some(match name {
+        "number" => decimal(text, arguments, false)?,
+        "varchar2" | "nvarchar2" | "clob" | "nclob" => ColumnType::plain(Type::Text),
+        "nchar" => ColumnType::padded(),
+        "raw" => ColumnType::plain(Type::Bytes),
+        "date" => ColumnType::plain(Type::Timestamp { precision: 0 }),
+        "timestamp" => ColumnType::plain(Type::Timestamp { precision: fraction(text, arguments, 9)? }),
+        "timestamp with local time zone" => ColumnType::plain(Type::TimestampTz),
+        _ => return Ok(None),
+    }))
 }
 
 fn decimal(text: &str, arguments: Option<&str>, mysql: bool) -> Result<ColumnType, Problem> {
@@ -135,13 +205,14 @@ fn decimal(text: &str, arguments: Option<&str>, mysql: bool) -> Result<ColumnTyp
     Ok(ColumnType::decimal(Some(scale), Some(digits)))
 }
 
-/// Digits of a second's fraction. Without an argument MySQL keeps none and PostgreSQL six.
-fn fraction(text: &str, arguments: Option<&str>, mysql: bool) -> Result<u8, Problem> {
+/// Digits of a second's fraction, of which a database has at most so many. More than six are beyond what is kept. Without an
+/// argument there are six.
+fn fraction(text: &str, arguments: Option<&str>, most: u8) -> Result<u8, Problem> {
     match arguments.map(str::trim) {
-        None => Ok(if mysql { 0 } else { 6 }),
-        Some(digits) => match digits.parse() {
-            Ok(digits @ 0..=6) => Ok(digits),
-            _ => Err(Problem::new(format!("\"{text}\" has a precision that is not from 0 to 6"))
+        None => Ok(6),
+        Some(digits) => match digits.parse::<u8>() {
+            Ok(digits) if digits <= most => Ok(digits.min(6)),
+            _ => Err(Problem::new(format!("\"{text}\" has a precision that is not from 0 to {most}"))
                 .hint("It counts the digits of a second's fraction.")),
         },
     }
@@ -227,12 +298,42 @@ mod tests {
             ("timestamp(3) without time zone", ConnectorKind::Postgresql, Type::Timestamp { precision: 3 }),
             ("int(10) unsigned", ConnectorKind::Mysql, Type::Int),
             ("bigint(20) unsigned", ConnectorKind::Mariadb, Type::Decimal { scale: Some(0) }),
+            ("datetime", ConnectorKind::Sqlserver, Type::Timestamp { precision: 3 }),
+            ("datetime2", ConnectorKind::Sqlserver, Type::Timestamp { precision: 6 }),
+            ("datetime2(7)", ConnectorKind::Sqlserver, Type::Timestamp { precision: 6 }),
+            ("datetimeoffset(3)", ConnectorKind::Sqlserver, Type::TimestampTz),
+            ("timestamp", ConnectorKind::Sqlserver, Type::Bytes),
+            ("time(2)", ConnectorKind::Sqlserver, Type::Time { precision: 2 }),
+            ("money", ConnectorKind::Sqlserver, Type::Decimal { scale: Some(4) }),
+            ("money", ConnectorKind::Postgresql, Type::Decimal { scale: Some(2) }),
+            ("nvarchar(20)", ConnectorKind::Sqlserver, Type::Text),
+            ("uniqueidentifier", ConnectorKind::Sqlserver, Type::Uuid),
+            ("date", ConnectorKind::Sqlserver, Type::Date),
+            ("date", ConnectorKind::Oracle, Type::Timestamp { precision: 0 }),
+            ("timestamp(9)", ConnectorKind::Oracle, Type::Timestamp { precision: 6 }),
+            ("timestamp(6) with local time zone", ConnectorKind::Oracle, Type::TimestampTz),
+            ("number(12,2)", ConnectorKind::Oracle, Type::Decimal { scale: Some(2) }),
+            ("number", ConnectorKind::Oracle, Type::Decimal { scale: None }),
+            ("varchar2(30 char)", ConnectorKind::Oracle, Type::Text),
         ];
         for (text, dialect, ty) in cases {
             assert_eq!(parse_type(text, dialect).map(|parsed| parsed.ty), Ok(ty), "{text} {dialect:?}");
         }
-        for text in ["float", "double precision", "bigint unsigned", "int[]", "interval", "strng", "numeric(2,12)"] {
+        for text in [
+            "float",
+            "double precision",
+            "bigint unsigned",
+            "int[]",
+            "interval",
+            "strng",
+            "numeric(2,12)",
+            "timestamp(7)",
+        ] {
             assert!(parse_type(text, ConnectorKind::Postgresql).is_err(), "{text}");
+        }
+        for text in ["bit(8)", "cidr", "int4range", "timetz"] {
+            let problem = parse_type(text, ConnectorKind::Postgresql).expect_err("it cannot be compared");
+            assert!(problem.message.ends_with("cannot be compared"), "{}", problem.message);
         }
     }
 

@@ -96,7 +96,11 @@ impl Bytes {
         self.without_run += u64::from((record.headers)(RUN_HEADER).is_none());
         let json = match frame::of(Format::Auto, Half::Value, value, record.headers) {
             Ok(Frame::Json(bytes)) => serde_json::from_slice::<Value>(bytes).ok(),
-            Ok(Frame::Schema(..)) => {
+            Ok(Frame::Schema(_, datum)) => {
+                // Of a JSON Schema: it says no more than JSON without a schema.
+                if let Ok(json @ Value::Object(_)) = serde_json::from_slice(datum) {
+                    return self.json(table, shape, &json, above);
+                }
                 self.count_shape("Avro with a schema id");
                 if let Some(Outline { op: Some(op), source, before, transaction }) = outline {
                     // By its schema, every image that is there is whole.
@@ -365,7 +369,9 @@ fn decimals(shape: &ConnectorShape, has_schemas: Option<bool>, bytes: &Bytes) ->
                 .advice("Let the topic be re-snapshotted under one mode.")
         });
     };
-    let is_told = has_schemas == Some(true) || shape.decimal_mode == Some(mode);
+    // With the converter's `decimal.format=NUMERIC`, `precise` writes numbers, too.
+    let are_precise = mode == DecimalMode::Double && shape.decimal_mode == Some(DecimalMode::Precise);
+    let is_told = has_schemas == Some(true) || shape.decimal_mode == Some(mode) || are_precise;
     let ours = match mode {
         DecimalMode::String => "string",
         DecimalMode::Double => "double",

@@ -25,9 +25,15 @@ impl Known {
     }
 }
 
+/// The id of a JSON Schema.
+const OF_JSON: u32 = 7777;
+
 impl Registry for Known {
     fn find(&self, id: &SchemaId) -> Found {
         let SchemaId::Number(id) = id else { panic!("{id:?}") };
+        if *id == u64::from(OF_JSON) {
+            return Found::Json;
+        }
         match self.schemas.get(&format!("{}{id}", self.capture)) {
             Some(schema) => Found::Avro(schema.to_string().into()),
             None => Found::Useless(Refusal::new("unknown_schema", id.to_string())),
@@ -109,6 +115,36 @@ fn real_events_say_the_same_in_every_form() {
          Time(45296123456), 2b1c8c58-7a8b-4f6a-8c7b-0f3d6a1b2c3d, 9.99, Bytes([222, 173, 190, 239]), Bool(true), \
          '10.0.0.1'"
     );
+}
+
+/// Base64 in JSON, as `data.serializer.type=avro` has it; and JSON behind the id of a JSON Schema, which says no types.
+#[test]
+fn real_events_say_the_same_in_a_cloud_event_as_avro_and_behind_an_id_as_json() {
+    use base64::Engine;
+    let shape = every_type();
+    let mut reader = Reader::of(Known::new(SCHEMAS, "pg1-"));
+    let mut count = 0;
+    for line in FORMS.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).expect("fixtures are JSON lines");
+        let form = |name: &str| record[name].as_str().filter(|text| *text != "null");
+        let (Some(plain), Some(avro), Some(cloud), "orders.shop.orders", "pg1") = (
+            form("value"),
+            form("avro"),
+            form("cloud"),
+            record["topic"].as_str().expect("a topic"),
+            record["capture"].as_str().expect("a capture"),
+        ) else {
+            continue;
+        };
+        let wanted = line_of(reader.value(&shape, Some(plain.as_bytes()), None));
+        let mut event: serde_json::Value = serde_json::from_str(cloud).expect("it is JSON");
+        event["data"] = base64::engine::general_purpose::STANDARD.encode(unhex(avro)).into();
+        assert_eq!(line_of(reader.value(&shape, Some(event.to_string().as_bytes()), None)), wanted);
+        let framed = [&[0], &OF_JSON.to_be_bytes()[..], plain.as_bytes()].concat();
+        assert_eq!(line_of(reader.value(&shape, Some(&framed), None)), wanted);
+        count += 1;
+    }
+    assert_eq!(count, 4);
 }
 
 #[test]

@@ -145,3 +145,44 @@ fn mongodbs_documents_are_extended_json_within_a_text() {
     let update = format!(r#"{{"before":null,"after":null,"updateDescription":{{}},{source},"op":"u"}}"#);
     assert!(told(Some(key), &update).starts_with("refused no_row: op \"u\" without \"after\""));
 }
+
+/// What a number counts is known from the schema alone; text, as `isostring` writes it, says it itself.
+#[test]
+fn moments_of_sqlserver_and_oracle_need_a_schema_or_are_text() {
+    let columns = [
+        ("id", Type::Int),
+        ("at", Type::Timestamp { precision: 3 }),
+        ("d", Type::Date),
+        ("t", Type::Time { precision: 3 }),
+    ];
+    let row = |at: &str, d: &str, t: &str| format!(r#"{{"id":5,"at":{at},"d":{d},"t":{t}}}"#);
+    for kind in [ConnectorKind::Sqlserver, ConnectorKind::Oracle] {
+        let shape = shape(kind, &columns, 0);
+        let told = |schema: &str, row: &str| {
+            let source = r#"{"ts_ms":1000,"commit_lsn":"0:0:1","change_lsn":"0:0:1","event_serial_no":1,"commit_scn":"1","txId":"0a"}"#;
+            let event = format!(
+                r#"{{"schema":{schema},"payload":{{"before":null,"after":{row},"source":{source},"op":"c"}}}}"#
+            );
+            line_of(Reader::new().value(&shape, Some(event.as_bytes()), None))
+        };
+        let numbers = row("1700000000123", "19000", "45296123");
+        for (at, d, t) in [("1700000000123", "null", "null"), ("null", "19000", "null"), ("null", "null", "45296123")]
+        {
+            let told = told("null", &row(at, d, t));
+            assert!(told.contains("without a schema it is not known what it counts"), "{kind:?}: {told}");
+        }
+        let field = |name: &str, ty: &str, of: &str| {
+            format!(r#"{{"type":"{ty}","field":"{name}","name":"io.debezium.time.{of}"}}"#)
+        };
+        let fields =
+            [field("at", "int64", "Timestamp"), field("d", "int32", "Date"), field("t", "int32", "Time")].join(",");
+        let schema = format!(
+            r#"{{"type":"struct","fields":[{{"type":"struct","field":"after","fields":[{{"type":"int64","field":"id"}},{fields}]}}]}}"#
+        );
+        let wanted = "2023-11-14T22:13:20.123000Z, Date(19000), Time(45296123000)";
+        let with_schema = told(&schema, &numbers);
+        assert!(with_schema.contains(wanted), "{with_schema}");
+        let text = told("null", &row("\"2023-11-14T22:13:20.123Z\"", "\"2022-01-08Z\"", "\"12:34:56.123Z\""));
+        assert!(text.contains(wanted), "{text}");
+    }
+}

@@ -246,6 +246,32 @@ fn a_columns_name_may_need_escaping_in_a_schema() {
     assert!(told.starts_with("refused bad_value: column \"a\"b\" as date: a number, of which"), "{told}");
 }
 
+/// A pattern of topics may match those that a connector writes beside its tables'.
+#[test]
+fn what_else_a_connector_writes_is_refused_by_its_name() {
+    let shape = orders();
+    let cases = [
+        (
+            r#"{"source":{"server":"pay"},"databaseName":"pay","ddl":"ALTER TABLE t ADD x int","tableChanges":[]}"#,
+            "a schema change",
+        ),
+        (
+            r#"{"status":"END","id":"7:1","event_count":2,"data_collections":[],"ts_ms":1}"#,
+            "a transaction's beginning or end",
+        ),
+        (r#"{"status":"BEGIN","id":"7:1","event_count":null,"data_collections":null,"ts_ms":1}"#, "not_debezium"),
+        (r#"{"id":"1","aggregate_type":"Initial Snapshot","type":"STARTED"}"#, "a notification"),
+        (r#"{"ts_ms":1795441211059}"#, "a heartbeat of the connector's own"),
+        (r#"{"id":1,"ts_ms":1795441211059}"#, "another producer's topic"),
+    ];
+    for (value, what) in cases {
+        for value in [value.to_owned(), format!(r#"{{"schema":null,"payload":{value}}}"#)] {
+            let told = brief(&shape, &record(&value));
+            assert!(told.starts_with("refused not_debezium: ") && told.contains(what), "{told}");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_change_event_is_refused_with_a_reason() {
     let nowhere = format!("not_debezium: {NOT_DEBEZIUM}");

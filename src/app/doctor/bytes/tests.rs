@@ -75,6 +75,25 @@ fn saw(bytes: &Bytes, check: &str) -> String {
     found.into_iter().find(|one| one.check == check).expect("it is checked").saw
 }
 
+/// JSON Schema gives no Connect types; `decimal.format=NUMERIC` writes numbers in `precise`, too.
+#[test]
+fn json_behind_an_id_says_no_more_than_json() {
+    let whole = event("c", "null", 1, "");
+    let mut bytes = Bytes::default();
+    let framed = [b"\0\0\0\0\x07", whole.as_bytes()].concat();
+    take(&mut bytes, Some(b"{\"order_id\":1}"), Some(&framed), true, &Ok(Event::Nothing), &mut None);
+    assert_eq!(bytes.has_schema(), Some(false));
+    assert_eq!(told(&bytes), "");
+}
+
+#[test]
+fn numbers_are_what_precise_is_written_as_by_a_converter_that_is_told_so() {
+    let bytes = counted(&[&event("c", "null", 1, "").replace("\"1.50\"", "1.50")]);
+    assert_eq!(told(&bytes), "FAIL decimals", "the configuration says string");
+    let precise = ConnectorShape { decimal_mode: Some(DecimalMode::Precise), ..shape() };
+    assert_eq!(judged(&table(), &precise, Some(false), &bytes), "");
+}
+
 /// Events that were captured from Debezium itself.
 #[test]
 fn captured_events_are_counted() {

@@ -38,8 +38,8 @@ fn short(class: &str) -> &str {
 
 fn converter(case: &Case<'_>, config: &Config) -> Vec<Finding> {
     let class = match config.said(VALUE) {
-        Said::Absent => return vec![Finding::unknown(VALUE, WORKERS)],
-        Said::Hidden => return vec![hidden(VALUE)],
+        Said::Absent => return [Finding::unknown(VALUE, WORKERS)].into_iter().chain(any_nulls(case)).collect(),
+        Said::Hidden => return [hidden(VALUE)].into_iter().chain(any_nulls(case)).collect(),
         Said::Is(class) => class,
     };
     match short(class) {
@@ -49,7 +49,9 @@ fn converter(case: &Case<'_>, config: &Config) -> Vec<Finding> {
             apicurio_nulls(case),
         ],
         "AvroConverter" => vec![agrees(case, class, Some("avro")), nulls(case, config, AVRO_NULLS)],
-        "CloudEventsConverter" => vec![agrees(case, class, None), cloud_events(config)],
+        "CloudEventsConverter" => {
+            [agrees(case, class, None), cloud_events(config)].into_iter().chain(any_nulls(case)).collect()
+        }
         "ProtobufConverter" => vec![
             Finding::fail(VALUE, short(class))
                 .why("Protobuf is not read: without optional.for.nullables or wrapper.for.nullables NULL and 0 are the same bytes.")
@@ -61,11 +63,12 @@ fn converter(case: &Case<'_>, config: &Config) -> Vec<Finding> {
                 .why("An event is a structure; printed as text it has lost its types.")
                 .set(VALUE, "org.apache.kafka.connect.json.JsonConverter"),
         ],
-        other => vec![
-            Finding::warn(VALUE, other)
+        other => {
+            let unknown = Finding::warn(VALUE, other)
                 .why("It is not known what it writes.")
-                .advice("See below whether the last records were understood."),
-        ],
+                .advice("See below whether the last records were understood.");
+            [unknown].into_iter().chain(any_nulls(case)).collect()
+        }
     }
 }
 
@@ -98,7 +101,11 @@ fn json(case: &Case<'_>, config: &Config) -> Finding {
     let mode = config.or("decimal.handling.mode", "precise");
     setting(config, NAME, "true", |value| {
         let without = value.eq_ignore_ascii_case("false");
-        if !without || !has_decimals || mode.is_some_and(|mode| mode != "precise") {
+        let are_bytes = mode.is_none_or(|mode| mode == "precise")
+            && !config
+                .or("value.converter.decimal.format", "BASE64")
+                .is_some_and(|it| it.eq_ignore_ascii_case("numeric"));
+        if !without || !has_decimals || !are_bytes {
             return Finding::pass(NAME, shown(config, NAME, value));
         }
         let finding = match (mode, case.shape.decimal_mode) {
@@ -120,6 +127,8 @@ type Nulls = (&'static str, &'static str, &'static str);
 const JSON_NULLS: Nulls = ("value.converter.replace.null.with.default", "false", "true");
 const AVRO_NULLS: Nulls = ("value.converter.ignore.default.for.nullables", "true", "false");
 
+const WHY: &str = "A NULL in a nullable column that has a default arrives as the default, and nobody can tell.";
+
 fn nulls(case: &Case<'_>, config: &Config, (name, wanted, default): Nulls) -> Finding {
     setting(config, name, default, |value| {
         if value.eq_ignore_ascii_case(wanted) {
@@ -135,10 +144,17 @@ fn nulls(case: &Case<'_>, config: &Config, (name, wanted, default): Nulls) -> Fi
             Some(columns) => Finding::fail(name, format!("{saw}; {}", columns.join(", "))),
             None => Finding::warn(name, saw),
         };
-        finding
-            .why("A NULL in a nullable column that has a default arrives as the default, and nobody can tell.")
-            .set(name, wanted)
+        finding.why(WHY).set(name, wanted)
     })
+}
+
+/// Where it is not seen how the converter is set, and kept columns are known to be nullable with a default.
+fn any_nulls(case: &Case<'_>) -> Option<Finding> {
+    let columns = case.nullable_defaults.as_ref().filter(|columns| !columns.is_empty())?;
+    let finding = Finding::warn("NULLs with a default", columns.join(", ")).why(WHY);
+    Some(finding.advice(
+        "Wherever the converter is set: replace.null.with.default=false of JSON, ignore.default.for.nullables=true of Avro.",
+    ))
 }
 
 /// Apicurio's converter (2.6 was tried) has no setting that keeps them.
@@ -215,13 +231,15 @@ fn moments(case: &Case<'_>, config: &Config) -> Finding {
             _ if value == "nanoseconds" => Finding::warn(NAME, saw)
                 .why("Of moments before 1677 and after 2262 it makes others (dbz#2075), later versions NULL.")
                 .unset(NAME),
-            _ if value == default || !has_moments => Finding::pass(NAME, saw),
-            Some(true) => Finding::pass(NAME, saw),
+            _ if !has_moments || value == "isostring" => Finding::pass(NAME, saw),
+            has if has == Some(true) || value == default && case.shape.kind.has_known_units() => {
+                Finding::pass(NAME, saw)
+            }
             has => {
                 let finding = if has.is_some() { Finding::fail(NAME, saw) } else { Finding::warn(NAME, saw) };
-                finding
-                    .why("Records without a schema do not say their unit: moments are read in that of the connector's default mode.")
-                    .unset(NAME)
+                let finding = finding
+                    .why("Records without a schema do not say their unit: moments are read in that of the connector's default mode, and refused of SQL Server and Oracle.");
+                if case.shape.kind.has_known_units() { finding.unset(NAME) } else { finding.set(NAME, "isostring") }
             }
         }
     })

@@ -255,6 +255,10 @@ fn what_the_schema_or_the_declared_types_tell_needs_no_setting() {
         "WARN value.converter.schemas.enable",
         "the declared scale tells, until it is altered"
     );
+    let numbers =
+        Given::postgres().set("decimal.handling.mode", "precise").set("value.converter.decimal.format", "NUMERIC");
+    let numbers = numbers.with(|given| given.shape.decimal_mode = Some(DecimalMode::Precise));
+    assert_eq!(numbers.told(), "", "the numbers' own scale tells");
     let none = Given::postgres().set("decimal.handling.mode", "").with(|given| given.tables[0].columns.truncate(1));
     assert_eq!(none.told(), "", "no decimal is kept");
     let unknown = Given::postgres().set("value.converter", "").set("decimal.handling.mode", "precise");
@@ -271,6 +275,29 @@ fn a_null_that_a_default_replaces_is_as_bad_as_the_columns_make_it() {
     };
     assert_eq!(told(&[]), "");
     assert_eq!(told(&["shop.orders.total"]), format!("FAIL {name}"));
+    let elsewhere = |converter: &str, columns: &[&str]| {
+        let given = Given::postgres().set("value.converter", converter);
+        let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+        given.with(|given| given.nullable_defaults = Some(columns)).told()
+    };
+    for converter in ["", "${env:C}", "io.debezium.converters.CloudEventsConverter", "com.example.Own"] {
+        let (with, without) = (elsewhere(converter, &["shop.orders.total"]), elsewhere(converter, &[]));
+        assert!(with.contains("WARN NULLs with a default"), "{converter}: {with}");
+        assert!(!without.contains("NULLs"), "{converter}: {without}");
+    }
+}
+
+/// Whatever the unit, it was not tried.
+#[test]
+fn moments_without_a_schema_are_of_tried_connectors_only() {
+    let told = |kind: ConnectorKind, mode: &str| {
+        let given = Given::postgres().set("time.precision.mode", mode).with(|given| given.shape.kind = kind);
+        given.told().contains("FAIL time.precision.mode")
+    };
+    for kind in [ConnectorKind::Sqlserver, ConnectorKind::Oracle] {
+        assert_eq!(["", "adaptive", "isostring"].map(|mode| told(kind, mode)), [true, true, false], "{kind:?}");
+    }
+    assert_eq!(["", "isostring"].map(|mode| told(ConnectorKind::Postgresql, mode)), [false, false]);
 }
 
 #[test]
