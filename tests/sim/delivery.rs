@@ -88,6 +88,9 @@ pub struct Trouble {
     pub drops: u64,
 }
 
+/// What a producer holds of a lane is sent within this time.
+const HELD: Micros = 15 * SECOND;
+
 /// For how long a lane's records go on waiting, or not.
 const STRETCH: Micros = 8 * SECOND;
 
@@ -322,11 +325,12 @@ impl Delivery {
     }
 
     /// When a record that is sent now can be read, at `soonest` as a rule. A producer that cannot keep up sends a lane's one by
-    /// one, the last of them after any time.
+    /// one, the last of them long after that; it holds so many and no more.
     fn visible_at(&mut self, lane: usize, soonest: Micros, now: Micros, is_dropped: bool) -> Micros {
         // No dice tell, so that all else is as it would be without.
         let is_slow = self.trouble.backlogs > 0
             && !is_dropped
+            && self.lanes[lane].visible < now + HELD
             && self.lanes[lane].source.is_some()
             && mixed(23, (lane, (now / STRETCH) as usize, 0)).is_multiple_of(self.trouble.backlogs);
         let pause = if is_slow { self.trouble.pause } else { 0 };
