@@ -44,9 +44,9 @@ metrics! {
     RECONCILIATION_LAG "evenkeel_reconciliation_lag_seconds" Gauge ["partition"]
         "How far the settled time lies behind the clock: verdicts are about history up to there"
     FRONTIER_AGE "evenkeel_source_frontier_age_seconds" Gauge ["source"]
-        "How far the least promise of the source's topic-partitions read here lies behind the clock"
+        "How far the least promise of the source's topic-partitions read here lies behind the clock; of several processes take the most"
     SOURCE_STALLED "evenkeel_source_stalled" Gauge ["source"]
-        "1 while a topic-partition of the source read here has made no promise for longer than stall_after"
+        "1 while a topic-partition of the source read here has made no promise for longer than stall_after; of several processes take the most"
     SOURCE_NOTICES "evenkeel_source_notices_total" Counter ["source", "type"]
         "Records published about a source, each by one process: that it stalled, recovered, lost something, was widened"
     HALTED "evenkeel_halted_topic_partitions" Gauge ["partition"]

@@ -63,8 +63,8 @@ pub struct CopyArgs {
 ///
 /// Nothing is published. Prints the records that happened from --from up to --to, one JSON body a line, heartbeats left out;
 /// with --diff only how they differ from what was published. With --rules a new rule is rehearsed on what has happened
-/// before it goes live. Without, there is no difference: what was published is a function of the changes log. Exits with 1
-/// where there is one. How much was replayed is said on stderr.
+/// before it goes live. Without, there is no difference: what was published is a function of the changes log. With --diff it
+/// exits with 1 where there is one. How much was replayed is said on stderr.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  evenkeel replay -c evenkeel.yaml --from 7d --rules rules/new.yaml\n  \
                   evenkeel replay -c evenkeel.yaml --from 7d --rules rules/new.yaml --diff\n  \

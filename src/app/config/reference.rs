@@ -385,7 +385,7 @@ pub static TOPICS: SectionDoc = SectionDoc {
         optional(
             "prefix",
             "text",
-            "Begins the names of the topics, consumer groups and transactional ids. Default: evenkeel.<reconciliation>.",
+            "Begins the names of the topics, consumer groups and transactional ids. Where it is set, a new reconciliation name alters none of them. Readers name the group evenkeel-reader. Default: evenkeel.<reconciliation>.",
         ),
         optional("changes", "topic", "The internal changes log. Default: <prefix>.changes."),
         optional("discrepancies", "topic", "What was found, as it happens. Default: <prefix>.discrepancies."),

@@ -353,7 +353,8 @@ const ILLS: &[Ill] = &[
             FAIL tombstones.on.delete
             FAIL transforms.flat.add.fields
             FAIL transforms.flat.delete.tombstone.handling.mode
-            WARN transforms.flat.add.fields positions",
+            WARN transforms.flat.add.fields positions
+            WARN transforms.flat.replace.null.with.default",
         ..Ill::POSTGRES
     },
     Ill {
@@ -364,6 +365,7 @@ const ILLS: &[Ill] = &[
             ("transforms.flat.type", FLATTENING),
             ("transforms.flat.add.fields", "op,source.ts_ms,source.lsn,source.sequence,source.snapshot,source.txId"),
             ("transforms.flat.delete.tombstone.handling.mode", "rewrite"),
+            ("transforms.flat.replace.null.with.default", "false"),
         ],
         found: "FAIL transforms.flat.delete.tombstone.handling.mode
             WARN transforms.flat.add.fields",

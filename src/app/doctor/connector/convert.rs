@@ -122,14 +122,14 @@ fn json(case: &Case<'_>, config: &Config) -> Finding {
 }
 
 /// The setting, what it should be, and its default.
-type Nulls = (&'static str, &'static str, &'static str);
+type Nulls<'n> = (&'n str, &'n str, &'n str);
 
-const JSON_NULLS: Nulls = ("value.converter.replace.null.with.default", "false", "true");
-const AVRO_NULLS: Nulls = ("value.converter.ignore.default.for.nullables", "true", "false");
+const JSON_NULLS: Nulls<'_> = ("value.converter.replace.null.with.default", "false", "true");
+const AVRO_NULLS: Nulls<'_> = ("value.converter.ignore.default.for.nullables", "true", "false");
 
 const WHY: &str = "A NULL in a nullable column that has a default arrives as the default, and nobody can tell.";
 
-fn nulls(case: &Case<'_>, config: &Config, (name, wanted, default): Nulls) -> Finding {
+pub fn nulls(case: &Case<'_>, config: &Config, (name, wanted, default): Nulls<'_>) -> Finding {
     setting(config, name, default, |value| {
         if value.eq_ignore_ascii_case(wanted) {
             return Finding::pass(name, value);

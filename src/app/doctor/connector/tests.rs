@@ -417,7 +417,8 @@ fn flattened(settings: &[(&str, &str)]) -> Given {
     ];
     let fields = fields.map(|(name, field)| (name.to_owned(), field)).into();
     let ours = Flattened { fields, headers: BTreeMap::new(), tombstones_delete: true };
-    transformed(FLATTENING, settings).with(|given| given.shape.flattened = Some(ours))
+    let settings = [&[("replace.null.with.default", "false")], settings].concat();
+    transformed(FLATTENING, &settings).with(|given| given.shape.flattened = Some(ours))
 }
 
 #[test]
@@ -446,6 +447,11 @@ fn flattened_events_are_held_against_the_configuration() {
     assert_eq!(flattened(&[ADDED, (mode, "rewrite")]).told(), failed);
     let told = flattened(&[ADDED]).set("tombstones.on.delete", "false").told();
     assert_eq!(told, "FAIL tombstones.on.delete");
+    let nulls = "transforms.t.replace.null.with.default";
+    assert_eq!(flattened(&[ADDED]).set(nulls, "").told(), format!("WARN {nulls}"), "before the converter");
+    let known = flattened(&[ADDED]).set(nulls, "");
+    let known = known.with(|given| given.nullable_defaults = Some(vec!["shop.orders.total".to_owned()]));
+    assert_eq!(known.told(), format!("FAIL {nulls}"));
     let replace = flattened(&[ADDED]).set("transforms", "t,r").set("transforms.r.type", "x.ReplaceField$Value");
     assert_eq!(replace.set("transforms.r.exclude", "total").told(), "FAIL transforms.r", "a kept column");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{hidden, setting};
+use super::{convert, hidden, setting};
 use crate::adapters::debezium::envelope::Field;
 use crate::adapters::debezium::position::{lacking, needed};
 use crate::adapters::debezium::shape::ConnectorKind;
@@ -149,6 +149,8 @@ fn flattening(case: &Case<'_>, config: &Config, name: &str) -> Vec<Finding> {
     }
     found.push(positions(case, &at("add.fields"), &theirs));
     found.push(deletes(case, config, &at("delete.tombstone.handling.mode"), ours.tombstones_delete));
+    // By default it does what converters do, before they come to it.
+    found.push(convert::nulls(case, config, (&at("replace.null.with.default"), "false", "true")));
     found
 }
 
