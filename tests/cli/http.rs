@@ -103,7 +103,8 @@ fn cli_run_shows_every_declared_metric_and_when_it_is_ready() {
     let store = folder.path().join("store");
     let checkpoints = format!("checkpoints: {{url: \"{}\", every: 1s}}", store.display());
     // It is not well at first, and then has no schema at all.
-    let registry = Registry::start(|_, number| (if number == 0 { 503 } else { 404 }, String::new()));
+    let none = r#"{"error_code":40403,"message":"Schema not found"}"#;
+    let registry = Registry::start(move |_, number| (if number == 0 { 503 } else { 404 }, none.to_owned()));
     let served = format!("http: {{listen: \"{address}\"}}\nregistry: {{url: \"{}\"}}", registry.url);
     let ground = Ground::prepare(&format!("{escalates}\n{served}\n{checkpoints}\n"));
     ground.cluster.create_topic(TRANSACTIONS, 1, 1).expect("a topic is created");
