@@ -120,6 +120,13 @@ mod tests {
         assert!(before.contains("1610") && before.contains("1682") && before.contains("dbz#76"), "{before}");
         assert!(!trackers("postgresql", "3.5.0.Beta1", &[]).contains("1610"));
         assert_eq!(trackers("mariadb", "3.6.3.Final", &[]), "debezium/dbz#2105; debezium/dbz#2275");
+        let of_snapshots = ["DBZ-7359", "DBZ-7585", "DBZ-8113", "DBZ-9209", "DBZ-9337"];
+        let count = |version| {
+            let found = trackers("sqlserver", version, &[]);
+            of_snapshots.iter().filter(|tracker| found.contains(*tracker)).count()
+        };
+        let versions = ["2.5.4.Final", "2.6.0.Final", "3.0.0.Beta1", "3.3.0.Alpha2", "3.3.0.Beta1"];
+        assert_eq!(versions.map(count), [5, 3, 2, 1, 0]);
     }
 
     #[test]
