@@ -57,29 +57,18 @@ pub fn event<'a>(shape: &SourceShape, bytes: &'a [u8]) -> Result<Event<'a>, Refu
 
 /// What is no change event may be another record of Debezium's, as where a pattern of topics matches too many.
 fn by_name(text: &str, refusal: Refusal) -> Refusal {
-    #[derive(Deserialize)]
-    struct Signs {
-        ddl: Option<IgnoredAny>,
-        #[serde(rename = "tableChanges")]
-        table_changes: Option<IgnoredAny>,
-        status: Option<IgnoredAny>,
-        event_count: Option<IgnoredAny>,
-        data_collections: Option<IgnoredAny>,
-        aggregate_type: Option<IgnoredAny>,
-        ts_ms: Option<IgnoredAny>,
-    }
-    let Ok(signs) = serde_json::from_str::<Signs>(unwrapped(text).1) else { return refusal };
-    let is_alone =
-        serde_json::from_str::<BTreeMap<&str, IgnoredAny>>(unwrapped(text).1).is_ok_and(|it| it.len() == 1);
-    let what = match signs {
-        Signs { ddl: Some(_), .. } | Signs { table_changes: Some(_), .. } => "a schema change",
-        Signs { status: Some(_), event_count: Some(_), .. }
-        | Signs { status: Some(_), data_collections: Some(_), .. } => {
-            "a transaction's beginning or end; its topic belongs into the connector's transactions"
-        }
-        Signs { aggregate_type: Some(_), .. } => "a notification",
-        Signs { ts_ms: Some(_), .. } if is_alone => "a heartbeat of the connector's own, which proves nothing",
-        _ => return refusal,
+    let Ok(fields) = serde_json::from_str::<BTreeMap<&str, IgnoredAny>>(unwrapped(text).1) else { return refusal };
+    let has = |name: &str| fields.contains_key(name);
+    let what = if has("ddl") || has("tableChanges") {
+        "a schema change"
+    } else if has("status") && (has("event_count") || has("data_collections")) {
+        "a transaction's beginning or end; its topic belongs into the connector's transactions"
+    } else if has("aggregate_type") {
+        "a notification"
+    } else if has("ts_ms") && fields.len() == 1 {
+        "a heartbeat of the connector's own, which proves nothing"
+    } else {
+        return refusal;
     };
     Refusal::new("not_debezium", format!("no change event, but {what}: does topic_pattern match too many topics?"))
 }

@@ -4,10 +4,10 @@
 //! Must not know: rows. Without a schema the connector's default mode is assumed. PostgreSQL's `adaptive` counts
 //! milliseconds where the column's precision is at most 3, else microseconds. MySQL and MariaDB, which refuse
 //! `adaptive`, have `adaptive_time_microseconds`: the same for moments, but a time is always microseconds. ISO 8601
-//! text, as `isostring` writes it, needs no assumption. Of SQL Server and Oracle nothing is assumed (`value`). Numbers of the modes `connect`, `microseconds` and
-//! `nanoseconds` look alike: such a connector must send schemas. They are refused where the database could not hold
-//! what they would mean, which milliseconds taken for microseconds escape. Sources: Debezium's
-//! `TemporalPrecisionMode`, `BinlogConnectorConfig.validateTimePrecisionMode`.
+//! text, as `isostring` writes it, needs no assumption. Of SQL Server and Oracle nothing is assumed (`value`). Numbers of
+//! the modes `connect`, `microseconds` and `nanoseconds` look alike: such a connector must send schemas. They are refused
+//! where the database could not hold what they would mean, which milliseconds taken for microseconds escape. Sources:
+//! Debezium's `TemporalPrecisionMode`, `BinlogConnectorConfig.validateTimePrecisionMode`.
 
 use std::ops::RangeInclusive;
 

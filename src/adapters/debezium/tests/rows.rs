@@ -259,7 +259,10 @@ fn what_else_a_connector_writes_is_refused_by_its_name() {
             r#"{"status":"END","id":"7:1","event_count":2,"data_collections":[],"ts_ms":1}"#,
             "a transaction's beginning or end",
         ),
-        (r#"{"status":"BEGIN","id":"7:1","event_count":null,"data_collections":null,"ts_ms":1}"#, "not_debezium"),
+        (
+            r#"{"status":"BEGIN","id":"7:1","event_count":null,"data_collections":null,"ts_ms":1}"#,
+            "a transaction's beginning or end",
+        ),
         (r#"{"id":"1","aggregate_type":"Initial Snapshot","type":"STARTED"}"#, "a notification"),
         (r#"{"ts_ms":1795441211059}"#, "a heartbeat of the connector's own"),
         (r#"{"id":1,"ts_ms":1795441211059}"#, "another producer's topic"),

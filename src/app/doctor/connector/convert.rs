@@ -37,9 +37,14 @@ fn short(class: &str) -> &str {
 }
 
 fn converter(case: &Case<'_>, config: &Config) -> Vec<Finding> {
+    // Where it is not seen what becomes of NULLs.
+    let unseen = |mut found: Vec<Finding>| {
+        found.extend(any_nulls(case));
+        found
+    };
     let class = match config.said(VALUE) {
-        Said::Absent => return [Finding::unknown(VALUE, WORKERS)].into_iter().chain(any_nulls(case)).collect(),
-        Said::Hidden => return [hidden(VALUE)].into_iter().chain(any_nulls(case)).collect(),
+        Said::Absent => return unseen(vec![Finding::unknown(VALUE, WORKERS)]),
+        Said::Hidden => return unseen(vec![hidden(VALUE)]),
         Said::Is(class) => class,
     };
     match short(class) {
@@ -49,9 +54,7 @@ fn converter(case: &Case<'_>, config: &Config) -> Vec<Finding> {
             apicurio_nulls(case),
         ],
         "AvroConverter" => vec![agrees(case, class, Some("avro")), nulls(case, config, AVRO_NULLS)],
-        "CloudEventsConverter" => {
-            [agrees(case, class, None), cloud_events(config)].into_iter().chain(any_nulls(case)).collect()
-        }
+        "CloudEventsConverter" => unseen(vec![agrees(case, class, None), cloud_events(config)]),
         "ProtobufConverter" => vec![
             Finding::fail(VALUE, short(class))
                 .why("Protobuf is not read: without optional.for.nullables or wrapper.for.nullables NULL and 0 are the same bytes.")
@@ -63,12 +66,11 @@ fn converter(case: &Case<'_>, config: &Config) -> Vec<Finding> {
                 .why("An event is a structure; printed as text it has lost its types.")
                 .set(VALUE, "org.apache.kafka.connect.json.JsonConverter"),
         ],
-        other => {
-            let unknown = Finding::warn(VALUE, other)
+        other => unseen(vec![
+            Finding::warn(VALUE, other)
                 .why("It is not known what it writes.")
-                .advice("See below whether the last records were understood.");
-            [unknown].into_iter().chain(any_nulls(case)).collect()
-        }
+                .advice("See below whether the last records were understood."),
+        ]),
     }
 }
 
